@@ -1,0 +1,74 @@
+"""Injected time: everything that waits or stamps goes through one `Clock`.
+
+Owns the difference between wall time (stamps that users see) and monotonic time (durations), and
+all waiting. Production uses `SystemClock`; a test harness may hand in a clock whose time it moves.
+Mirrors k8s.io/utils/clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class TimerHandle(Protocol):
+    """A callback that was scheduled and can still be cancelled."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The time source of a cluster."""
+
+    def now(self) -> datetime:
+        """The wall time, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for this time on this clock."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
+        """Run a plain function on the event loop after this time on this clock."""
+        ...
+
+
+class SystemClock:
+    """The machine's own time and the running event loop's timers."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+def format_time(moment: datetime) -> str:
+    """`metav1.Time`: RFC 3339 in UTC with whole seconds, e.g. `2026-01-02T03:04:05Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_micro_time(moment: datetime) -> str:
+    """`metav1.MicroTime`: RFC 3339 in UTC with six fractional digits (Lease, Event)."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """The moment that an RFC 3339 text names; raises ValueError on anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment

@@ -1,0 +1,1 @@
+"""The Kubernetes API as data: errors, kinds, schemas, patches, selectors and quantities; no I/O, no state."""
