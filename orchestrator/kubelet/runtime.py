@@ -1,0 +1,376 @@
+"""The seam between a kubelet and what runs containers; it mirrors the CRI (RuntimeService, ImageService).
+
+A kubelet decides *what* should run and calls a `ContainerRuntime`, which knows *how*: the Docker
+Engine (`kubelet.docker`) or nothing at all (`kubelet.hollow`, for tests and for large simulated
+clusters). A runtime instance serves one node. All calls are idempotent by name: creating what
+already exists returns it, stopping or removing what is gone succeeds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+
+class RuntimeFailure(Exception):
+    """A call to the runtime failed; `str(error)` is what the user sees in the event."""
+
+
+class RuntimeUnavailable(RuntimeFailure):
+    """The runtime does not answer (Engine stopped, socket gone, deadlocked); retry with back-off."""
+
+
+class ImagePullError(RuntimeFailure):
+    """The image cannot be had: unknown name, no such tag, registry unreachable, denied."""
+
+
+class ImageNameInvalid(ImagePullError):
+    """The image reference does not parse (`InvalidImageName`)."""
+
+
+class ContainerStartError(RuntimeFailure):
+    """The container exists but its process could not be started (`RunContainerError`); has an exit code."""
+
+    def __init__(self, message: str, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class ContainerPhase(enum.StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind mount; `source` must exist on the machine of the runtime."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = ""
+    """`""` (private), `rslave` or `rshared`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits as the kernel takes them; 0 means no limit."""
+
+    cpu_shares: int = 0
+    cpu_quota_microseconds: int = 0
+    cpu_period_microseconds: int = 100_000
+    memory_bytes: int = 0
+    pids: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityOptions:
+    """What of a (pod or container) security context the runtime itself enforces."""
+
+    user: str = ""
+    """`uid`, `uid:gid` or empty for the image's own."""
+    groups: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only_root: bool = False
+    no_new_privileges: bool = False
+    capabilities_add: tuple[str, ...] = ()
+    capabilities_drop: tuple[str, ...] = ()
+    seccomp: str = ""
+    """`""` (RuntimeDefault), `unconfined`, or the profile as JSON."""
+    apparmor: str = ""
+    unmasked_proc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A pod's sandbox: its namespaces, its network identity and its files under /etc."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int = 0
+    """Counts sandboxes of the same pod; a new one is made when the old one died."""
+    hostname: str = ""
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_process_namespace: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    cgroup_parent: str = ""
+    host_ports: Sequence[tuple[str, str, int, int]] = ()
+    """(host IP or empty, protocol, host port, container port)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A sandbox as it is now."""
+
+    id: str
+    namespace: str
+    name: str
+    uid: str
+    attempt: int
+    ready: bool
+    ips: tuple[str, ...]
+    created_at: datetime
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container of a pod, with everything expanded: the runtime reads no API objects."""
+
+    name: str
+    attempt: int
+    """Restart count of this container; part of its deterministic name."""
+    image: str
+    """What `image_status` or `pull_image` returned as id, so that a moving tag cannot change it."""
+    image_ref: str = ""
+    """What the pod asked for, for people who list containers."""
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    working_dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    resources: Resources = Resources()
+    security: SecurityOptions = SecurityOptions()
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    stop_signal: str = ""
+    share_process_namespace: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    log_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as it is now."""
+
+    id: str
+    """Without a scheme; the API shows it as `docker://<id>`."""
+    name: str
+    attempt: int
+    pod_uid: str
+    sandbox_id: str
+    image: str
+    image_id: str
+    phase: ContainerPhase
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    signal: int = 0
+    oom_killed: bool = False
+    message: str = ""
+    pid: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePod:
+    """Everything that the runtime holds of one pod: newest sandbox first, all its containers."""
+
+    namespace: str
+    name: str
+    uid: str
+    sandboxes: tuple[Sandbox, ...]
+    containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on the node."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    size_bytes: int
+    user: str = ""
+    """The image's own user (`uid`, `name`, `uid:gid` or empty), for runAsNonRoot."""
+    stop_signal: str = ""
+    working_dir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEvent:
+    """Something happened to a container or a sandbox of this node; look it up, this is only the key.
+
+    `pod_uid == ""` means: events may have been missed (a reconnect); look everything up.
+    """
+
+    pod_uid: str
+    container_id: str = ""
+    kind: str = ""
+    """`started`, `died`, `oom`, `removed`, ... for the log; nothing depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeInfo:
+    """What `Node.status.nodeInfo` and `Node.status.capacity` show."""
+
+    name: str
+    version: str
+    api_version: str = ""
+    operating_system: str = "linux"
+    architecture: str = "amd64"
+    kernel_version: str = ""
+    os_image: str = ""
+    cpu_count: int = 1
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """`PodLogOptions`, without the container name."""
+
+    follow: bool = False
+    since: datetime | None = None
+    timestamps: bool = False
+    tail_lines: int | None = None
+    limit_bytes: int | None = None
+    stream: str = "All"
+    """`All`, `Stdout` or `Stderr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStats:
+    """Usage of one container, read from its cgroup."""
+
+    container_id: str
+    cpu_nanoseconds_total: int
+    memory_working_set_bytes: int
+    memory_rss_bytes: int = 0
+
+
+class StreamSession(Protocol):
+    """A running exec or attach: three byte streams, a terminal size and an exit code."""
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """The next output: (1 stdout | 2 stderr, bytes); None at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send to stdin; waits when the process does not read."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """End of file on stdin; output goes on."""
+        ...
+
+    async def resize(self, width: int, height: int) -> None: ...
+
+    async def wait(self) -> int:
+        """The exit code, once the process ended."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection; the process may go on."""
+        ...
+
+
+class PortStream(Protocol):
+    """One TCP connection to a port on the pod's own loopback."""
+
+    async def read(self) -> bytes:
+        """At least one byte, or empty at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+    async def close_write(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class ContainerRuntime(Protocol):
+    """Runs the pods of one node. Every method may raise `RuntimeUnavailable`."""
+
+    async def start(self) -> None:
+        """Prepare the node (network, pause image); called once, before anything else, again after an outage."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; containers keep running."""
+        ...
+
+    async def info(self) -> RuntimeInfo: ...
+
+    async def list_pods(self) -> list[RuntimePod]:
+        """All sandboxes and containers of this node, dead ones included, in few calls."""
+        ...
+
+    async def get_pod(self, uid: str) -> RuntimePod | None: ...
+
+    async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """Create and start a sandbox with its network; cleans up after itself when it fails."""
+        ...
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        """Kill the sandbox and give back its network; its app containers must be stopped before."""
+        ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def create_container(self, sandbox: Sandbox, spec: ContainerSpec) -> str:
+        """Create a container in a sandbox; returns its id."""
+        ...
+
+    async def start_container(self, container_id: str) -> None:
+        """Start it; `ContainerStartError` when the process cannot be executed."""
+        ...
+
+    async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:
+        """Send the stop signal, wait up to the grace period, then SIGKILL; returns when it is dead."""
+        ...
+
+    async def remove_container(self, container_id: str) -> None: ...
+
+    async def update_container(self, container_id: str, resources: Resources) -> None: ...
+
+    async def container_stats(self) -> Sequence[ContainerStats]: ...
+
+    async def image_status(self, reference: str) -> Image | None: ...
+
+    async def list_images(self) -> list[Image]: ...
+
+    async def pull_image(self, reference: str, auth: Mapping[str, Any] | None = None) -> Image: ...
+
+    async def remove_image(self, image_id: str) -> None: ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Endless; reconnects by itself and reports a gap as an event without a pod."""
+        ...
+
+    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]: ...
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bool,
+        tty: bool,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> StreamSession: ...
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, bytes]:
+        """Run to the end: (exit code, output of both streams, at most 16 KiB); TimeoutError."""
+        ...
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> StreamSession: ...
+
+    async def dial(self, sandbox_id: str, port: int) -> PortStream:
+        """A connection from inside the sandbox to 127.0.0.1:port."""
+        ...
