@@ -1,0 +1,143 @@
+"""What the API server must know about a kind; the handlers are the same for all.
+
+A `Kind` is data plus small functions for the rules that OpenAPI does not carry (defaults,
+cross-field validation, immutability, printed columns). It mirrors the REST strategies and printers
+of kube-apiserver. Nothing here does I/O or keeps state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from orchestrator.api.errors import Cause
+from orchestrator.api.objects import Object
+from orchestrator.api.resources import Resource
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+Mutate = Callable[[Object], None]
+"""Changes a fresh copy in place."""
+MutateUpdate = Callable[[Object, Object], None]
+"""(new, old): changes the new object in place, given the stored one."""
+Validate = Callable[[Object], list[Cause]]
+ValidateUpdate = Callable[[Object, Object], list[Cause]]
+"""(new, old): what forbids this change; includes what makes the new object invalid by itself."""
+
+
+def _nothing(obj: Object) -> None:
+    """No defaults, or nothing to prepare."""
+
+
+def _nothing_to_update(new: Object, old: Object) -> None:
+    """Nothing to carry over."""
+
+
+def _valid(obj: Object) -> list[Cause]:
+    return []
+
+
+def _valid_update(new: Object, old: Object) -> list[Cause]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a kind's Table (`metav1.TableColumnDefinition`)."""
+
+    name: str
+    type: Literal["string", "integer", "number", "boolean", "date"] = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+    """0 is always shown; 1 only with `-o wide`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A subresource beyond the generic `status` and `scale`, for discovery and routing.
+
+    Its behaviour is registered with the API server under the same name.
+    """
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = ""
+    """Group and version of its kind, where they differ from the parent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where the `scale` subresource finds its numbers, as dotted paths."""
+
+    spec_replicas: str = "spec.replicas"
+    status_replicas: str = "status.replicas"
+    selector: str = "spec.selector"
+    """A LabelSelector, or a plain map of labels, or (for CRDs) a string."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a served version relates to the version that is stored (the hub)."""
+
+    stored_as: Resource
+    to_stored: Callable[[Object], Object]
+    from_stored: Callable[[Object], Object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The descriptor of one served kind in one version."""
+
+    resource: Resource
+    definition: str
+    """Name of its OpenAPI definition, e.g. `io.k8s.api.core.v1.Pod`; its schema gives the structure."""
+    singular: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    has_status: bool = False
+    """Serves `/status`; a plain update then keeps the stored status, a status update the rest."""
+    scale: ScalePaths | None = None
+    subresources: tuple[Subresource, ...] = ()
+    has_generation: bool = False
+    """`metadata.generation` starts at 1 and counts changes outside metadata and status."""
+    graceful_deletion: bool = False
+    """Deletion waits for a grace period (pods): only the kubelet or grace 0 removes the object."""
+    create_on_update: bool = False
+    """PUT of a missing object creates it (leases, events, endpoints, ...)."""
+    unconditional_update: bool = True
+    """PUT without a resourceVersion is allowed."""
+
+    default: Mutate = _nothing
+    """Fills in what the user left out; runs on every object that comes in, before admission."""
+    prepare_create: Mutate = _nothing
+    """Drops what a user may not set on create; beyond the generic clearing of status."""
+    prepare_update: MutateUpdate = _nothing_to_update
+    validate: Validate = _valid
+    """Everything wrong with a new object, except generic metadata."""
+    validate_update: ValidateUpdate | None = None
+    """None: an update is valid when the new object is."""
+    prepare_status_update: MutateUpdate = _nothing_to_update
+    validate_status_update: ValidateUpdate = _valid_update
+    validate_name: Callable[[str], list[str]] | None = None
+    """None: a DNS-1123 subdomain."""
+
+    columns: tuple[Column, ...] = ()
+    """Empty: Name and Age."""
+    row: Callable[[Object, datetime], Sequence[Any]] | None = None
+    """The cells of `columns` for one object; the moment is now, for ages."""
+    selectable_fields: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
+    """Field selectors beyond metadata.name and metadata.namespace."""
+    conversion: Conversion | None = None
+    """None: stored as it is served."""
+    default_order: int = 0
+
+    def but(self, **changes: Any) -> Kind:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,52 @@
+"""The registry of kinds: found by the URL's group, version and plural, or by an object's kind.
+
+Built-in kinds are registered once at start; kinds of CustomResourceDefinitions come and go at run
+time through the same two calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from orchestrator.api.kinds.descriptor import Kind
+
+
+class Registry:
+    """The kinds that one API server serves."""
+
+    def __init__(self, kinds: Iterable[Kind] = ()) -> None:
+        self._by_path: dict[tuple[str, str, str], Kind] = {}
+        self._by_kind: dict[tuple[str, str, str], Kind] = {}
+        self.generation = 0
+        """Counts changes, so that what is derived (discovery, OpenAPI) knows when it is stale."""
+        for kind in kinds:
+            self.register(kind)
+
+    def register(self, kind: Kind) -> None:
+        """Serve a kind from now on, or replace its descriptor."""
+        resource = kind.resource
+        self._by_path[resource.group, resource.version, resource.plural] = kind
+        self._by_kind[resource.group, resource.version, resource.kind] = kind
+        self.generation += 1
+
+    def unregister(self, kind: Kind) -> None:
+        """Stop to serve a kind; unknown ones are ignored."""
+        resource = kind.resource
+        self._by_path.pop((resource.group, resource.version, resource.plural), None)
+        self._by_kind.pop((resource.group, resource.version, resource.kind), None)
+        self.generation += 1
+
+    def by_path(self, group: str, version: str, plural: str) -> Kind | None:
+        """The kind behind `/apis/<group>/<version>/.../<plural>`."""
+        return self._by_path.get((group, version, plural))
+
+    def by_kind(self, group: str, version: str, kind: str) -> Kind | None:
+        """The kind that an object's apiVersion and kind name."""
+        return self._by_kind.get((group, version, kind))
+
+    def __iter__(self) -> Iterator[Kind]:
+        """All kinds, in order of registration."""
+        return iter(tuple(self._by_path.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_path)
