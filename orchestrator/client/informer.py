@@ -26,6 +26,8 @@ from orchestrator.client.transport import WatchStream
 IndexFunction = Callable[[Object], Iterable[str]]
 """The values under which an index finds an object."""
 
+Objects = list[Object]
+
 LIST_CHUNK = 500
 
 
@@ -107,14 +109,14 @@ class Informer:
         """The object with this key (`namespace/name`, or `name`)."""
         return self._objects.get(key)
 
-    def list(self, namespace: str = "") -> list[Object]:
+    def list(self, namespace: str = "") -> Objects:
         """All objects, or those of one namespace."""
         source = self._by_namespace.get(namespace, {}) if namespace else self._objects
-        return list(source.values())
+        return [*source.values()]
 
-    def by_index(self, index: str, value: str) -> list[Object]:
+    def by_index(self, index: str, value: str) -> Objects:
         """The objects that an index holds under a value."""
-        return list(self._indexes[index].get(value, {}).values())
+        return [*self._indexes[index].get(value, {}).values()]
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -140,7 +142,7 @@ class Informer:
                 await self._clock.sleep(delay)
 
     async def _list(self) -> None:
-        items: list[Object] = []
+        items: Objects = []
         token = ""
         while True:
             page = await self._client.list(
@@ -185,7 +187,7 @@ class Informer:
 
     # The cache; plain functions, so that no reader ever sees half a change.
 
-    def _replace(self, items: list[Object]) -> None:
+    def _replace(self, items: Objects) -> None:
         fresh = {self._key_of_item(item): item for item in items}
         for key in [key for key in self._objects if key not in fresh]:
             self._apply(key, None, None)

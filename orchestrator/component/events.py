@@ -1,0 +1,148 @@
+"""Events: what a component did to an object, for people who run `kubectl describe`.
+
+Mirrors client-go's EventRecorder and its correlator: equal events of one object become one Event
+with a count. Recording never waits and never fails its caller; posting happens in one task, from a
+bounded queue. What does not fit is dropped and counted, as in Kubernetes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, name_of, namespace_of, resource_version_of, uid_of
+from orchestrator.api.resources import EVENTS
+from orchestrator.client.client import Client
+
+QUEUE_MAX = 10_000
+REMEMBERED_MAX = 4_096
+MESSAGE_BYTES_MAX = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    reference: dict[str, str]
+    type: str
+    reason: str
+    message: str
+    time: str
+
+
+@dataclass(slots=True)
+class _Posted:
+    name: str
+    namespace: str
+    first: str
+    count: int
+
+
+def reference_to(obj: Object, *, field_path: str = "") -> dict[str, str]:
+    """The ObjectReference that an Event's `involvedObject` carries."""
+    reference = {
+        "kind": obj["kind"],
+        "namespace": namespace_of(obj),
+        "name": name_of(obj),
+        "uid": uid_of(obj),
+        "apiVersion": obj["apiVersion"],
+        "resourceVersion": resource_version_of(obj),
+        "fieldPath": field_path,
+    }
+    return {key: value for key, value in reference.items() if value}
+
+
+class EventRecorder:
+    """Records events as one source (`source.component`, optionally `source.host`)."""
+
+    def __init__(self, client: Client, *, component: str, clock: Clock, host: str = "") -> None:
+        self._client = client
+        self._clock = clock
+        self._component = component
+        self._host = host
+        self._queue: deque[_Occurrence] = deque()
+        self._wake = asyncio.Event()
+        self._posted: OrderedDict[tuple[Any, ...], _Posted] = OrderedDict()
+        self._log = structlog.get_logger(__name__).bind(component=component)
+        self.dropped_total = 0
+
+    def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
+        """Record `Normal` or `Warning`, a CamelCase reason and a sentence about an object."""
+        if len(self._queue) >= QUEUE_MAX:
+            self.dropped_total += 1
+            return
+        if len(message) > MESSAGE_BYTES_MAX:
+            message = message[: MESSAGE_BYTES_MAX - 3] + "..."
+        self._queue.append(
+            _Occurrence(reference_to(obj, field_path=field_path), type, reason, message, format_time(self._clock.now()))
+        )
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Post what was recorded; ends only by cancellation."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                occurrence = self._queue.popleft()
+                try:
+                    await self._post(occurrence)
+                except errors.ApiError as error:
+                    # Events are best effort: a namespace that is being deleted refuses them.
+                    self.dropped_total += 1
+                    self._log.debug("event.refused", reason=occurrence.reason, error=error.message)
+
+    async def _post(self, occurrence: _Occurrence) -> None:
+        reference = occurrence.reference
+        identity = (
+            reference.get("uid") or reference["name"],
+            reference.get("fieldPath", ""),
+            occurrence.type,
+            occurrence.reason,
+            occurrence.message,
+        )
+        posted = self._posted.pop(identity, None)
+        if posted is not None:
+            posted.count += 1
+            self._posted[identity] = posted
+            try:
+                await self._client.patch(
+                    EVENTS,
+                    posted.name,
+                    {"count": posted.count, "lastTimestamp": occurrence.time},
+                    posted.namespace,
+                )
+            except errors.NotFound:
+                del self._posted[identity]  # expired meanwhile: begin again
+            else:
+                return
+        namespace = reference.get("namespace") or "default"
+        name = f"{reference['name']}.{int(self._clock.now().timestamp() * 1e6):x}{len(self._posted) & 0xFFF:03x}"
+        source = {"component": self._component}
+        if self._host:
+            source["host"] = self._host
+        await self._client.create(
+            EVENTS,
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": reference,
+                "reason": occurrence.reason,
+                "message": occurrence.message,
+                "source": source,
+                "firstTimestamp": occurrence.time,
+                "lastTimestamp": occurrence.time,
+                "count": 1,
+                "type": occurrence.type,
+                "reportingComponent": self._component,
+                "reportingInstance": self._host,
+            },
+        )
+        self._posted[identity] = _Posted(name, namespace, occurrence.time, 1)
+        if len(self._posted) > REMEMBERED_MAX:
+            self._posted.popitem(last=False)

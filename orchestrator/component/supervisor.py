@@ -1,0 +1,78 @@
+"""Keeps components running: an escaped exception is logged, counted and answered with a restart.
+
+Never takes the process down for one component: the API stays up, `/readyz` tells which component
+is not well (DESIGN, "Failure is the normal case").
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from orchestrator.aiokit.backoff import ItemBackoff
+from orchestrator.aiokit.clock import Clock
+from orchestrator.component import metrics
+
+Run = Callable[[], Awaitable[None]]
+
+STABLE_SECONDS = 60.0
+"""A component that ran this long is forgiven its earlier failures."""
+
+
+class Supervisor:
+    """Runs named components, each in its own task, and restarts those that fall over."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._components: dict[str, Run] = {}
+        self._failing: dict[str, str] = {}
+        self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
+        self._group: asyncio.TaskGroup | None = None
+        self._log = structlog.get_logger(__name__)
+
+    def add(self, name: str, run: Run) -> None:
+        """Supervise a component from now on; `run` is called anew for every restart."""
+        if name in self._components:
+            raise ValueError(f"component {name} is supervised already")
+        self._components[name] = run
+        if self._group is not None:
+            self._start(name)
+
+    def failing(self) -> dict[str, str]:
+        """The components that are down now, with what took them down."""
+        return dict(self._failing)
+
+    async def run(self) -> None:
+        """Run all components; ends only by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                for name in self._components:
+                    self._start(name)
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None
+
+    def _start(self, name: str) -> None:
+        assert self._group is not None
+        self._group.create_task(self._supervise(name), name=name)
+
+    async def _supervise(self, name: str) -> None:
+        while True:
+            started = self._clock.monotonic()
+            metrics.COMPONENT_UP.labels(name).set(1)
+            try:
+                await self._components[name]()
+                raise RuntimeError("the component returned, which it must not")
+            except Exception as error:
+                self._failing[name] = f"{type(error).__name__}: {error}"
+                self._log.exception("component.failed", component=name)
+            finally:
+                metrics.COMPONENT_UP.labels(name).set(0)
+            metrics.COMPONENT_RESTARTS.labels(name).inc()
+            if self._clock.monotonic() - started > STABLE_SECONDS:
+                self._backoff.forget(name)
+            await self._clock.sleep(self._backoff.next_delay(name))
+            self._failing.pop(name, None)
