@@ -1,0 +1,1 @@
+"""The API server: HTTPS in front of the store; mirrors kube-apiserver."""

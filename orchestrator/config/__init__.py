@@ -1,0 +1,1 @@
+"""Configuration: one set of options from file, environment and command line."""

@@ -1,0 +1,1 @@
+"""The scheduler: picks a node for every pending pod; mirrors kube-scheduler."""

@@ -1,0 +1,1 @@
+"""The test harness: a whole cluster inside the caller's own process."""
