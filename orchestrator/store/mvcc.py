@@ -1,0 +1,672 @@
+"""The store: multi-version state in memory, group commit to a log when there is one.
+
+Owns the revision, the visible records, the history and the writer task. Never talks to SQLite itself (`log`)
+and never waits for a watcher (`hub`). Mirrors etcd's MVCC and its compare-and-swap transactions.
+
+Every change of state is a plain `def`: `_plan_*` decides a write against what is visible and raises without
+having changed anything; `_apply` makes a committed event visible. Between the two lies only the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from bisect import bisect_left, bisect_right, insort
+from builtins import list as List
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+
+import orjson
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.objects import Object
+from orchestrator.store.errors import (
+    Compacted,
+    FutureRevision,
+    KeyExists,
+    KeyNotFound,
+    RevisionConflict,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+)
+from orchestrator.store.hub import IndexedFields, WatchHub, WatchQueue
+from orchestrator.store.log import Log, Row
+from orchestrator.store.protocol import WATCH_CAPACITY
+from orchestrator.store.records import Event, EventType, Key, Page, Record, Stats
+
+HISTORY_LIMIT = 10_000
+"""Events that can be read back; the oldest are compacted when there are a quarter more."""
+HISTORY_BYTES_MAX = 64 * 1024 * 1024
+"""The same limit in encoded bytes, for clusters of large objects."""
+DECODED_EVENTS_MAX = 256
+"""The newest events keep their decoded states and frames; of older ones only the bytes stay."""
+WAITING_WRITES_MAX = 1024
+"""Writes that may be on their way; more wait for their turn, in order."""
+GROUP_WRITES_MAX = 256
+GROUP_BYTES_MAX = 8 * 1024 * 1024
+COMPACTION_STEP = 512
+"""Revisions that the log compacts between two groups, so that no write waits long."""
+
+
+class _Write:
+    """A write between its submission and the commit of its group."""
+
+    __slots__ = ("acknowledged", "event", "row", "waiters")
+
+    def __init__(self, event: Event, row: Row, acknowledged: asyncio.Future[None]) -> None:
+        self.event = event
+        self.row = row
+        self.acknowledged = acknowledged
+        self.waiters: list[asyncio.Future[None]] = []
+        """Later writers of the same key; each has a future of its own, so that cancelling one touches no other."""
+
+
+class _Table:
+    """One resource: its keys in order, and what happened to it."""
+
+    __slots__ = ("history", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        """Sorted by (namespace, name): a namespace is a slice, a page a shorter one."""
+        self.history: list[Event] = []
+
+    def since(self, revision: int) -> list[Event]:
+        """The events after a revision."""
+        return self.history[bisect_right(self.history, revision, key=_revision_of) :]
+
+
+def _revision_of(event: Event) -> int:
+    return event.revision
+
+
+class MemoryStore:
+    """State in memory; durable when it was given a log (then `start()` must come first, see `open_store`)."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        indexed_fields: IndexedFields | None = None,
+        history_limit: int = HISTORY_LIMIT,
+        history_bytes_max: int = HISTORY_BYTES_MAX,
+        waiting_writes_max: int = WAITING_WRITES_MAX,
+        group_writes_max: int = GROUP_WRITES_MAX,
+        log: Log | None = None,
+    ) -> None:
+        self._log = log
+        self._history_limit = history_limit
+        self._history_bytes_max = history_bytes_max
+        self._group_writes_max = group_writes_max
+        self._revision = 1
+        self._submitted = 1
+        """The last revision that was given to a write; those of failed writes are never used again."""
+        self._compacted_revision = 0
+        self._records: dict[Key, Record] = {}
+        self._tables: dict[str, _Table] = {}
+        self._history: deque[Event] = deque()
+        self._history_bytes = 0
+        self._hub = WatchHub(clock=clock, indexed_fields=indexed_fields or {}, revision=1)
+        self._closed = False
+        self._writes = 0
+        self._failed_writes = 0
+        self._groups = 0
+        # The rest is used with a log only.
+        self._tombstones: dict[Key, int] = {}
+        """Deletions that are still rows of the log, oldest first: what a new object under the key follows."""
+        self._slots = asyncio.Semaphore(waiting_writes_max)
+        self._waiting_writes = 0
+        self._queue: deque[_Write] = deque()
+        self._pending: dict[Key, _Write] = {}
+        self._wakeup = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._log_compaction_goal = 0
+        self._compaction_waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    # ---- reading
+
+    @property
+    def revision(self) -> int:
+        """The last visible revision; 1 in an empty store."""
+        return self._revision
+
+    @property
+    def compacted_revision(self) -> int:
+        """The oldest revision that can still be read and watched from."""
+        return self._compacted_revision
+
+    async def get(self, key: Key, *, revision: int | None = None) -> Record | None:
+        """The object as it is, or was at `revision`; raises Compacted or FutureRevision."""
+        self._check_open()
+        if revision is None or revision == self._revision:
+            return self._records.get(key)
+        self._check_revision(revision)
+        if (table := self._tables.get(key.resource)) is not None:
+            for event in table.since(revision):
+                if event.record.key == key:
+                    return event.previous
+        return self._records.get(key)
+
+    async def list(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        *,
+        revision: int | None = None,
+        limit: int = 0,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        """Objects sorted by (namespace, name), as they are or were at `revision`; raises Compacted, FutureRevision.
+
+        O(log objects + page) at the current revision; at an older one the events since are undone.
+        """
+        self._check_open()
+        if revision is None:
+            revision = self._revision
+        self._check_revision(revision)
+        table = self._tables.get(resource)
+        if table is None:
+            return Page([], revision, None, 0)
+        low, high = _slice(table.keys, resource, namespace, after)
+        if revision == self._revision or not (events := table.since(revision)):
+            end = min(high, low + limit) if limit > 0 else high
+            records = self._records
+            page = [records[key] for key in table.keys[low:end]]
+            return _page(page, revision, high - end)
+        return self._list_undone(table.keys[low:high], events, revision, namespace, limit, after)
+
+    def _list_undone(
+        self,
+        keys: List[Key],
+        events: List[Event],
+        revision: int,
+        namespace: str | None,
+        limit: int,
+        after: tuple[str, str] | None,
+    ) -> Page:
+        """A list at an older revision: the first later event of a key says what was there before."""
+        before: dict[Key, Record | None] = {}
+        for event in events:
+            key = event.record.key
+            if (namespace is None or key.namespace == namespace) and (after is None or key[1:] > after):
+                before.setdefault(key, event.previous)
+        records = self._records
+        gone = sorted(key for key, record in before.items() if record is not None and key not in records)
+        added = sum(1 for key, record in before.items() if record is None and key in records)
+        total = len(keys) - added + len(gone)
+        if limit <= 0:
+            limit = total
+        # Of the present keys at most `added` drop out, so these are enough for a page.
+        candidates = merge(keys[: limit + added], gone)
+        then = (before[key] if key in before else records[key] for key in candidates)
+        page = list(islice((record for record in then if record is not None), limit))
+        return _page(page, revision, total - len(page))
+
+    def watch(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        name: str | None = None,
+        *,
+        index: tuple[str, str] | None = None,
+        since: int,
+        capacity: int = WATCH_CAPACITY,
+    ) -> WatchQueue:
+        """The events after revision `since`; raises Compacted, FutureRevision, ValueError for an unknown index."""
+        self._check_open()
+        self._check_revision(since)
+        if index is not None:
+            self._hub.check_index(resource, index[0])
+        watch = WatchQueue(
+            self._hub, resource=resource, namespace=namespace, name=name, index=index, capacity=max(1, capacity)
+        )
+        if since < self._revision and (table := self._tables.get(resource)) is not None:
+            watch.backlog = [event for event in table.since(since) if watch.wants(event)]
+        self._hub.register(watch)
+        return watch
+
+    def stats(self) -> Stats:
+        """Figures for metrics and tests."""
+        return Stats(
+            revision=self._revision,
+            compacted_revision=self._compacted_revision,
+            objects={resource: len(table.keys) for resource, table in self._tables.items() if table.keys},
+            history_events=len(self._history),
+            history_bytes=self._history_bytes,
+            watchers=self._hub.watchers,
+            waiting_writes=self._waiting_writes,
+            writes=self._writes,
+            groups=self._groups,
+            failed_writes=self._failed_writes,
+            deliveries=self._hub.deliveries,
+            slow_watchers=self._hub.slow_watchers,
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed
+
+    def _check_revision(self, revision: int) -> None:
+        if revision > self._revision:
+            raise FutureRevision(revision, self._revision)
+        if revision < self._compacted_revision:
+            raise Compacted(revision, self._compacted_revision)
+
+    # ---- writing
+
+    async def create(self, key: Key, obj: Object) -> Record:
+        """Store a new object, which the caller gives away; raises KeyExists, StoreFailed."""
+        return await self._write(key, lambda revision: self._plan_create(key, obj, revision))
+
+    async def update(self, key: Key, obj: Object, *, expected_revision: int) -> Record:
+        """Replace an object that is at `expected_revision`; raises RevisionConflict, KeyNotFound, StoreFailed."""
+        return await self._write(key, lambda revision: self._plan_update(key, obj, revision, expected_revision))
+
+    async def delete(self, key: Key, *, expected_revision: int | None = None) -> Record:
+        """Remove an object; returns its last state, stamped with the revision of the deletion.
+
+        Raises RevisionConflict, KeyNotFound, StoreFailed.
+        """
+        return await self._write(key, lambda revision: self._plan_delete(key, revision, expected_revision))
+
+    def _plan_create(self, key: Key, obj: Object, revision: int) -> Event:
+        if key in self._records:
+            raise KeyExists(key)
+        # The few distinct resources and namespaces are kept once, not once per object.
+        kept = Key(sys.intern(key.resource), sys.intern(key.namespace), key.name)
+        return self._event(EventType.ADDED, _stamp(kept, obj, revision, revision), None)
+
+    def _plan_update(self, key: Key, obj: Object, revision: int, expected_revision: int) -> Event:
+        current = self._current(key, expected_revision)
+        record = _stamp(current.key, obj, revision, current.create_revision)
+        return self._event(EventType.MODIFIED, record, current)
+
+    def _plan_delete(self, key: Key, revision: int, expected_revision: int | None) -> Event:
+        current = self._current(key, expected_revision)
+        record = _stamp(current.key, current.obj, revision, current.create_revision)
+        return self._event(EventType.DELETED, record, current)
+
+    def _current(self, key: Key, expected_revision: int | None) -> Record:
+        current = self._records.get(key)
+        if current is None:
+            raise KeyNotFound(key)
+        if expected_revision is not None and current.revision != expected_revision:
+            raise RevisionConflict(current, expected_revision)
+        return current
+
+    def _event(self, type: EventType, record: Record, previous: Record | None) -> Event:
+        event = Event(type, record, previous)
+        # Read now, in the writer's own context: a field reader that raises must not hit a committed event.
+        event.index_values = self._hub.index_values(event)
+        return event
+
+    async def _write(self, key: Key, plan: Callable[[int], Event]) -> Record:
+        if self._log is None:
+            self._check_open()
+            event = plan(self._submitted + 1)
+            self._submitted += 1
+            self._apply(event)
+            return event.record
+        await self._turn(key)
+        try:
+            self._check_writable()
+            event = plan(self._submitted + 1)
+        except BaseException:
+            self._leave()
+            raise
+        write = self._submit(event)
+        await write.acknowledged
+        return event.record
+
+    async def _turn(self, key: Key) -> None:
+        """Wait for a free slot and for the commits before us on this key, so that what is visible decides."""
+        await self._slots.acquire()
+        self._waiting_writes += 1
+        try:
+            while (pending := self._pending.get(key)) is not None:
+                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                pending.waiters.append(waiter)
+                await waiter
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._waiting_writes -= 1
+        self._slots.release()
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._writer is None:
+            raise StoreFailed("the store was not started")
+        if self._writer.done():
+            raise StoreFailed("the writer of the store has ended")
+
+    def _submit(self, event: Event) -> _Write:
+        self._submitted = event.revision
+        record = event.record
+        key = record.key
+        if event.previous is not None:
+            previous_revision = event.previous.revision
+        else:
+            previous_revision = self._tombstones.get(key, 0)
+        is_deleted = int(event.type is EventType.DELETED)
+        row = Row(record.revision, *key, previous_revision, record.create_revision, is_deleted, record.raw)
+        write = _Write(event, row, asyncio.get_running_loop().create_future())
+        self._pending[key] = write
+        self._queue.append(write)
+        self._wakeup.set()
+        return write
+
+    # ---- committing
+
+    async def _run_writer(self, log: Log) -> None:
+        """Commit what is waiting, group by group, and compact the log in between, until the store closes."""
+        try:
+            while self._queue or not self._closed:
+                if self._queue:
+                    await self._commit(log, self._take_group())
+                if self._log_compaction_goal > log.compacted_revision:
+                    await self._compact_log(log)
+                elif not self._queue and not self._closed:
+                    self._wakeup.clear()
+                    await self._wakeup.wait()
+        finally:
+            # Only a cancelled or broken writer leaves writes behind; nobody may wait for ever.
+            self._queue.clear()
+            self._fail(list(self._pending.values()), StoreClosed())
+            self._end_compaction_waiters(sys.maxsize, StoreClosed())
+
+    def _take_group(self) -> List[_Write]:
+        group: list[_Write] = []
+        size = 0
+        while self._queue and len(group) < self._group_writes_max:
+            size += len(self._queue[0].row.value)
+            if group and size > GROUP_BYTES_MAX:
+                break
+            group.append(self._queue.popleft())
+        return group
+
+    async def _commit(self, log: Log, group: List[_Write]) -> None:
+        try:
+            await log.append([write.row for write in group])
+        except Exception as error:  # whatever a log raises, the writers of this group must hear of it
+            self._fail(group, error)
+        else:
+            self._groups += 1
+            for write in group:
+                self._settle_tombstone(write.event)
+                self._apply(write.event)
+            for write in group:
+                self._finish(write)
+                if not write.acknowledged.done():  # done: the client is gone, the write stands
+                    write.acknowledged.set_result(None)
+
+    def _fail(self, group: Sequence[_Write], cause: Exception) -> None:
+        self._failed_writes += len(group)
+        for write in group:
+            self._finish(write)
+            if not write.acknowledged.done():
+                error = StoreClosed() if isinstance(cause, StoreClosed) else StoreFailed(str(cause))
+                error.__cause__ = cause
+                write.acknowledged.set_exception(error)
+
+    def _finish(self, write: _Write) -> None:
+        """The next writer of this key may decide, and the slot is free."""
+        del self._pending[write.event.record.key]
+        for waiter in write.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._leave()
+
+    def _settle_tombstone(self, event: Event) -> None:
+        if event.type is EventType.DELETED:
+            self._tombstones[event.record.key] = event.revision
+        elif event.type is EventType.ADDED:
+            self._tombstones.pop(event.record.key, None)
+
+    def _apply(self, event: Event) -> None:
+        """Make a committed event visible: to readers first, then to watchers."""
+        record = event.record
+        key = record.key
+        table = self._tables.get(key.resource)
+        if table is None:
+            table = self._tables[key.resource] = _Table()
+        if event.type is EventType.MODIFIED:
+            self._records[key] = record
+        elif event.type is EventType.ADDED:
+            self._records[key] = record
+            insort(table.keys, key)
+        else:
+            del self._records[key]
+            del table.keys[bisect_left(table.keys, key)]
+        self._revision = event.revision
+        self._writes += 1
+        self._remember(table, event)
+        if len(self._history) > DECODED_EVENTS_MAX:
+            self._history[-DECODED_EVENTS_MAX - 1].release_caches()
+        self._hub.dispatch(event)
+
+    # ---- history
+
+    def _remember(self, table: _Table, event: Event) -> None:
+        table.history.append(event)
+        self._history.append(event)
+        self._history_bytes += len(event.record.raw)
+        # A quarter of slack, so that the lists are cut in large pieces.
+        if (
+            len(self._history) > self._history_limit + self._history_limit // 4
+            or self._history_bytes > self._history_bytes_max + self._history_bytes_max // 4
+        ):
+            self._forget(self._oldest_to_keep())
+            if self._log is not None and self._writer is not None:
+                self._log_compaction_goal = self._compacted_revision
+                self._wakeup.set()
+
+    def _oldest_to_keep(self) -> int:
+        """The revision to compact at so that both limits of the history hold again."""
+        surplus = len(self._history) - self._history_limit
+        surplus_bytes = self._history_bytes - self._history_bytes_max
+        revision = self._compacted_revision
+        for event in self._history:
+            if surplus <= 0 and surplus_bytes <= 0:
+                break
+            surplus -= 1
+            surplus_bytes -= len(event.record.raw)
+            revision = event.revision
+        return revision
+
+    def _forget(self, revision: int) -> None:
+        """Drop the events up to `revision`, which becomes the oldest that can be read."""
+        resources: set[str] = set()
+        while self._history and self._history[0].revision <= revision:
+            event = self._history.popleft()
+            event.release_caches()
+            self._history_bytes -= len(event.record.raw)
+            resources.add(event.record.key.resource)
+        for resource in resources:
+            history = self._tables[resource].history
+            del history[: bisect_right(history, revision, key=_revision_of)]
+            if not history and not self._tables[resource].keys:
+                del self._tables[resource]
+        self._compacted_revision = self._hub.compacted_revision = revision
+
+    async def compact(self, revision: int) -> None:
+        """Forget the history up to `revision`, also in the log; raises FutureRevision, StoreFailed."""
+        self._check_open()
+        if revision > self._revision:
+            raise FutureRevision(revision, self._revision)
+        if revision > self._compacted_revision:
+            self._forget(revision)
+        if self._log is None or revision <= self._log.compacted_revision:
+            return
+        self._check_writable()
+        self._log_compaction_goal = max(self._log_compaction_goal, revision)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._compaction_waiters.append((revision, waiter))
+        self._wakeup.set()
+        await waiter
+
+    async def _compact_log(self, log: Log) -> None:
+        """One step towards the goal. After a failure the goal is given up until the next compaction is due."""
+        try:
+            await log.compact(min(self._log_compaction_goal, log.compacted_revision + COMPACTION_STEP))
+        except StoreError as error:
+            self._log_compaction_goal = 0
+            self._end_compaction_waiters(sys.maxsize, error)
+            return
+        compacted = log.compacted_revision
+        while self._tombstones and self._tombstones[key := next(iter(self._tombstones))] <= compacted:
+            del self._tombstones[key]
+        self._end_compaction_waiters(compacted, None)
+
+    def _end_compaction_waiters(self, revision: int, error: StoreError | None) -> None:
+        waiting, self._compaction_waiters = self._compaction_waiters, []
+        for goal, waiter in waiting:
+            if goal > revision:
+                self._compaction_waiters.append((goal, waiter))
+            elif waiter.done():
+                continue
+            elif error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(type(error)(str(error)))
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Read the log, if there is one, and start the writer task; raises StoreCorrupt."""
+        log = self._log
+        if log is None:
+            return
+        self._compacted_revision = log.compacted_revision
+        self._revision = max(1, log.compacted_revision)
+        async with aclosing(log.replay()) as chunks:
+            async for rows in chunks:
+                self._load(rows)
+        for key in self._records:
+            self._tables.setdefault(key.resource, _Table()).keys.append(key)
+        for table in self._tables.values():
+            table.keys.sort()
+        self._submitted = self._hub.revision = self._revision
+        self._hub.compacted_revision = self._compacted_revision
+        self._log_compaction_goal = self._compacted_revision
+        self._writer = asyncio.create_task(self._run_writer(log), name="store-writer")
+
+    def _load(self, rows: Sequence[Row]) -> None:
+        """Take over rows of the log without decoding a value."""
+        intern = sys.intern
+        records, tombstones, tables = self._records, self._tombstones, self._tables
+        for revision, resource, namespace, name, previous_revision, create_revision, deleted, value in rows:
+            key = Key(intern(resource), intern(namespace), name)
+            previous = records.get(key)
+            if previous is not None:
+                key = previous.key
+                expected = previous.revision
+            else:
+                expected = tombstones.get(key, 0)
+            # What the first row after a compaction follows may be gone.
+            if previous_revision != expected and (expected or previous_revision > self._compacted_revision):
+                reason = f"revision {revision} of {'/'.join(key)} follows {previous_revision} instead of {expected}"
+                raise StoreCorrupt(None, f"the log is damaged: {reason}")
+            record = Record(key, value, revision, create_revision)
+            if not deleted:
+                type_ = EventType.MODIFIED if previous is not None else EventType.ADDED
+                records[key] = record
+                if previous is None:
+                    tombstones.pop(key, None)
+            elif previous is not None:
+                type_ = EventType.DELETED
+                del records[key]
+                tombstones[key] = revision
+            else:
+                raise StoreCorrupt(None, f"the log is damaged: revision {revision} deletes what is not there")
+            self._revision = max(self._revision, revision)
+            if revision > self._compacted_revision:
+                if (table := tables.get(key.resource)) is None:
+                    table = tables[key.resource] = _Table()
+                self._remember(table, Event(type_, record, previous))
+
+    async def close(self) -> None:
+        """Commit what was submitted, end every watch, release the log; may be called more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wakeup.set()
+        try:
+            if self._writer is not None:
+                await self._writer
+        finally:
+            self._hub.close()
+            if self._log is not None:
+                await self._log.close()
+
+
+def _stamp(key: Key, obj: Object, revision: int, create_revision: int) -> Record:
+    """A record of a copy of `obj` that carries the revision; copied no deeper than that needs."""
+    stamped = dict(obj)
+    stamped["metadata"] = {**(obj.get("metadata") or {}), "resourceVersion": str(revision)}
+    return Record(key, orjson.dumps(stamped), revision, create_revision, stamped)
+
+
+def _slice(keys: list[Key], resource: str, namespace: str | None, after: tuple[str, str] | None) -> tuple[int, int]:
+    """Where the keys of a namespace (None: of all) lie, behind the key `after`."""
+    low, high = 0, len(keys)
+    if namespace is not None:
+        low = bisect_left(keys, (resource, namespace))
+        high = bisect_left(keys, (resource, namespace + "\0"), low)
+    if after is not None:
+        low = max(low, bisect_right(keys, (resource, *after)))
+    return low, max(low, high)
+
+
+def _page(records: list[Record], revision: int, remaining: int) -> Page:
+    if not remaining or not records:
+        return Page(records, revision, None, 0)
+    last = records[-1].key
+    return Page(records, revision, (last.namespace, last.name), remaining)
+
+
+async def open_store(
+    path: Path | None,
+    *,
+    clock: Clock,
+    indexed_fields: IndexedFields | None = None,
+    history_limit: int = HISTORY_LIMIT,
+    history_bytes_max: int = HISTORY_BYTES_MAX,
+    waiting_writes_max: int = WAITING_WRITES_MAX,
+    group_writes_max: int = GROUP_WRITES_MAX,
+) -> MemoryStore:
+    """A running store; durable in the SQLite file `path`, or in memory only when it is None.
+
+    Raises StoreLocked, StoreCorrupt, StoreFailed. Close it: with a log it owns a task and a thread.
+    """
+    log: Log | None = None
+    if path is not None:
+        from orchestrator.store.log import SqliteLog
+
+        log = await SqliteLog.open(path)
+    store = MemoryStore(
+        clock=clock,
+        indexed_fields=indexed_fields,
+        history_limit=history_limit,
+        history_bytes_max=history_bytes_max,
+        waiting_writes_max=waiting_writes_max,
+        group_writes_max=group_writes_max,
+        log=log,
+    )
+    try:
+        await store.start()
+    except BaseException as error:
+        if log is not None:
+            await log.close()
+        if isinstance(error, StoreCorrupt) and error.path is None:
+            raise StoreCorrupt(path, str(error)) from error
+        raise
+    return store
