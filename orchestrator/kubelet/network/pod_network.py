@@ -1,0 +1,460 @@
+"""The pod network of one cluster on this machine: a bridge, routes, veths, firewall tables.
+
+Owns the bridge `orc<key>`, the host ends of the veths on it, the nftables table `orchestrator_<key>`
+and two accepting rules in iptables' DOCKER-USER chain. Everything is found again from the cluster id
+after a crash, and all of it goes with `remove_network`. Never programs Services. Mirrors the bridge,
+host-local and portmap CNI plug-ins and the cloud provider's route controller.
+
+Pods have a /32 and send everything to the bridge's address in their node's range, also what goes to
+a neighbour on the same bridge: so every packet passes the machine's conntrack, and translated
+connections work whether or not bridges call iptables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from orchestrator.kubelet.network import firewall
+from orchestrator.kubelet.network.firewall import NetworkUnavailable
+from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
+from orchestrator.kubelet.network.plan import (
+    ClusterCidrs,
+    HostPort,
+    Reservation,
+    bridge_mac,
+    bridge_name,
+    gateway,
+    plan_cidrs,
+    plan_forward_removal,
+    plan_forward_rules,
+    plan_host_ports,
+    plan_ruleset,
+    table_name,
+    veth_name,
+    veth_prefix,
+)
+from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+
+MAIN_TABLE = 254
+RTNH_F_ONLINK = 4
+CLAIM_LOCK = "orchestrator-network.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNetwork:
+    """What the network needs to know of a node."""
+
+    name: str
+    ip: str
+    pod_cidr: IPv4Network
+
+
+async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCidrs | None = None) -> ClusterCidrs:
+    """The address ranges of a cluster: those it had before, or free ones, claimed by making the bridge.
+
+    Two clusters that start at the same moment cannot choose the same ranges. ValueError when nothing
+    is free, NetworkUnavailable without the rights to make a bridge.
+    """
+    check_prerequisites()
+    path = state_dir / "network" / "cidrs.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = await in_thread(_claim_lock, name="network-claim")
+    try:
+        async with _netlink() as ipr:
+            bridge = await _find_link(ipr, bridge_name(cluster_id))
+            routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+                preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
+            chosen = plan_cidrs(routes, preferred=preferred)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(chosen.to_json()))
+            os.replace(temporary, path)
+            await _ensure_bridge(ipr, cluster_id, chosen)
+    finally:
+        os.close(lock)
+    return chosen
+
+
+def _claim_lock() -> int:
+    """An exclusive lock over all clusters of this machine; closing the descriptor lets go of it."""
+    for directory in ("/run/lock", "/run", "/tmp"):  # noqa: S108 - the last one of three, and only a lock
+        try:
+            descriptor = os.open(f"{directory}/{CLAIM_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+    raise NetworkUnavailable("no directory for a lock file: none of /run/lock, /run, /tmp is there")
+
+
+def missing_prerequisites() -> list[str]:
+    """What this machine or process lacks for a pod network of our own, in words; empty when nothing."""
+    missing = []
+    if os.geteuid() != 0:
+        missing.append("root rights (the process runs as another user)")
+    if shutil.which("nft") is None:
+        missing.append("the program nft (package nftables)")
+    return missing
+
+
+def check_prerequisites() -> None:
+    """NetworkUnavailable with everything that is missing."""
+    missing = missing_prerequisites()
+    if missing:
+        raise NetworkUnavailable("the pod network needs " + " and ".join(missing))
+
+
+class PodNetwork:
+    """The pod network of one cluster; shared by all its nodes in this process."""
+
+    def __init__(self, *, cluster_id: str, cidrs: ClusterCidrs, state_dir: Path) -> None:
+        self.cluster_id = cluster_id
+        self.cidrs = cidrs
+        self.bridge = bridge_name(cluster_id)
+        self._reservations = Reservations(state_dir / "network" / "addresses")
+        self._nodes: dict[str, NodeNetwork] = {}
+        self._attached: set[str] = set()
+        self._bridge_index = 0
+        self._mtu = 1500
+        self._lock = asyncio.Lock()
+        self._loaded = False
+        self._ipr: Any = None
+        self._log = structlog.get_logger(__name__).bind(bridge=self.bridge)
+
+    async def start(self) -> None:
+        """Make or repair everything that is not a pod's own; may be called again at any time."""
+        check_prerequisites()
+        async with self._lock:
+            if self._ipr is None:
+                self._ipr = await _open_netlink()
+            self._bridge_index, self._mtu = await _ensure_bridge(self._ipr, self.cluster_id, self.cidrs)
+            if not self._loaded:
+                self._reservations.load()
+                await self._find_attached()
+                await self._apply_table()
+                self._loaded = True
+            await asyncio.to_thread(_enable_forwarding)
+            await self._apply_forward_rules()
+            for node in self._nodes.values():
+                await self._add_node_addresses(node)
+
+    async def _apply_table(self) -> None:
+        text = plan_ruleset(self.cluster_id, self.cidrs)
+        for reservation in self._reservations.all():
+            text += self._host_port_commands("add", reservation)
+        await firewall.apply_nft(text)
+
+    async def _apply_forward_rules(self) -> None:
+        listing = await firewall.list_forward_rules()
+        if listing is not None and (rules := plan_forward_rules(self.cluster_id, listing)) is not None:
+            await firewall.restore_forward_rules(rules)
+
+    async def _find_attached(self) -> None:
+        """A sandbox is attached when its veth is on the bridge: that is the last step of `attach`."""
+        on_bridge = {
+            link.get("ifname") async for link in await self._ipr.get_links() if link.get("master") == self._bridge_index
+        }
+        self._attached = {
+            reservation.sandbox_id
+            for reservation in self._reservations.all()
+            if veth_name(self.cluster_id, reservation.sandbox_id) in on_bridge
+        }
+
+    async def ensure_node(self, node_name: str, node_ip: str, pod_cidr: str) -> None:
+        """Give the bridge the node's own address and the gateway address of its pod range."""
+        node = NodeNetwork(node_name, node_ip, IPv4Network(pod_cidr))
+        if self._nodes.get(node_name) == node:
+            return
+        if self._ipr is None:
+            await self.start()
+        await self._add_node_addresses(node)
+        self._nodes[node_name] = node
+
+    async def _add_node_addresses(self, node: NodeNetwork) -> None:
+        addresses = [(str(gateway(node.pod_cidr)), node.pod_cidr.prefixlen)]
+        if node.ip:
+            addresses.append((node.ip, 32))
+        for address, prefixlen in addresses:
+            with _accepting(errno.EEXIST):
+                await self._ipr.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
+
+    async def attach(
+        self,
+        *,
+        node_name: str,
+        sandbox_id: str,
+        pid: int,
+        host_ports: tuple[HostPort, ...] = (),
+        sysctls: Mapping[str, str] | None = None,
+    ) -> str:
+        """Connect the network namespace of `pid`; returns the pod's address. Repeating it is harmless.
+
+        Raises NetworkUnavailable (node unknown, range full, process gone); nothing is left behind then.
+        """
+        node = self._nodes.get(node_name)
+        if node is None:
+            raise NetworkUnavailable(f"network of node {node_name} is not ready: no pod CIDR yet")
+        if sandbox_id in self._attached and (known := self._reservations.get(sandbox_id)) is not None:
+            return str(known.address)
+        try:
+            reservation = self._reservations.reserve(
+                sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
+            )
+        except AddressesExhausted as error:
+            raise NetworkUnavailable(str(error)) from None
+        try:
+            await self._connect(reservation, gateway(node.pod_cidr), pid, dict(sysctls or {}))
+        except asyncio.CancelledError:
+            raise  # not attached, therefore not ready; its removal releases what was taken
+        except BaseException as error:
+            await self.detach(sandbox_id)
+            if isinstance(error, OSError) or _netlink_code(error) is not None:
+                raise NetworkUnavailable(f"setting up the pod's network interface: {error}") from error
+            raise
+        self._attached.add(sandbox_id)
+        return str(reservation.address)
+
+    async def _connect(
+        self, reservation: Reservation, gateway_address: IPv4Address, pid: int, sysctls: dict[str, str]
+    ) -> None:
+        name = veth_name(self.cluster_id, reservation.sandbox_id)
+        peer = {"ifname": "eth0", "net_ns_pid": pid, "mtu": self._mtu}
+        try:
+            await self._ipr.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
+        except Exception as error:
+            if _netlink_code(error) != errno.EEXIST:
+                raise
+            await self._delete_link(name)  # an attempt that was interrupted
+            await self._ipr.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
+        address = str(reservation.address)
+        await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
+        if commands := self._host_port_commands("add", reservation):
+            await firewall.apply_nft(commands)
+        link = await _find_link(self._ipr, name)
+        if link is None:
+            raise NetworkUnavailable(f"the interface {name} vanished: the sandbox has died")
+        await self._ipr.link("set", index=link["index"], master=self._bridge_index, state="up")
+        await self._ipr.brport("set", index=link["index"], mode=1)
+
+    async def detach(self, sandbox_id: str) -> None:
+        """Take the sandbox off the network and give its address back; succeeds when it is off already."""
+        self._attached.discard(sandbox_id)
+        reservation = self._reservations.get(sandbox_id)
+        if reservation is None:
+            return
+        await self._delete_link(veth_name(self.cluster_id, sandbox_id))
+        if commands := self._host_port_commands("delete", reservation):
+            try:
+                await firewall.apply_nft(commands)
+            except NetworkUnavailable:
+                # Elements that were never added make the transaction fail: write the table anew.
+                self._reservations.release(sandbox_id)
+                await self._apply_table()
+                return
+        self._reservations.release(sandbox_id)
+
+    def _host_port_commands(self, verb: str, reservation: Reservation) -> str:
+        if not reservation.host_ports:
+            return ""
+        claimed = set(reservation.machine_ports)
+        others = {
+            (port.protocol, port.host_port)
+            for port in reservation.host_ports
+            if (port.protocol, port.host_port) not in claimed
+        }
+        return plan_host_ports(
+            verb, self.cluster_id, str(reservation.address), reservation.node_ip, reservation.host_ports, others
+        )
+
+    async def _delete_link(self, name: str) -> None:
+        link = await _find_link(self._ipr, name)
+        if link is not None:
+            with _accepting(errno.ENODEV):
+                await self._ipr.link("del", index=link["index"])
+
+    def addresses(self, sandbox_id: str) -> tuple[str, ...]:
+        """The addresses of a sandbox that is attached; empty otherwise."""
+        reservation = self._reservations.get(sandbox_id)
+        return (str(reservation.address),) if reservation is not None and sandbox_id in self._attached else ()
+
+    def is_attached(self, sandbox_id: str) -> bool:
+        return sandbox_id in self._attached
+
+    async def release_unknown(self, node_name: str, known_sandbox_ids: Collection[str]) -> None:
+        """Give back what sandboxes of this node left behind that the Engine does not know any more."""
+        for reservation in self._reservations.all():
+            if reservation.node_name == node_name and reservation.sandbox_id not in known_sandbox_ids:
+                self._log.info("releasing a left-over pod address", address=str(reservation.address))
+                await self.detach(reservation.sandbox_id)
+
+    async def close(self) -> None:
+        """Let go of the netlink socket; the network stays."""
+        if self._ipr is not None:
+            ipr, self._ipr = self._ipr, None
+            await ipr.__aexit__(None, None, None)
+
+    async def teardown(self) -> None:
+        """Remove the network with everything in it."""
+        await self.close()
+        await remove_network(self.cluster_id)
+        for reservation in self._reservations.all():
+            self._reservations.release(reservation.sandbox_id)
+        self._attached.clear()
+        self._nodes.clear()
+        self._loaded = False
+
+
+async def remove_network(cluster_id: str) -> None:
+    """Remove bridge, veths, table and rules of a cluster, known by its id alone; nothing there is fine."""
+    async with _netlink() as ipr:
+        names = [
+            (link["index"], link.get("ifname"))
+            async for link in await ipr.get_links()
+            if (link.get("ifname") or "").startswith(veth_prefix(cluster_id))
+            or link.get("ifname") == bridge_name(cluster_id)
+        ]
+        for index, _ in names:
+            with _accepting(errno.ENODEV):
+                await ipr.link("del", index=index)
+    if shutil.which("nft") is not None:
+        await firewall.delete_nft_table(table_name(cluster_id))
+    listing = await firewall.list_forward_rules()
+    if listing is not None and (rules := plan_forward_removal(cluster_id, listing)) is not None:
+        await firewall.restore_forward_rules(rules)
+
+
+# ---------------------------------------------------------------- netlink, thin
+
+
+async def _open_netlink() -> Any:
+    from pyroute2 import AsyncIPRoute  # lazy: 60 ms, and only nodes with real pods need it
+
+    return await AsyncIPRoute().__aenter__()
+
+
+@asynccontextmanager
+async def _netlink() -> AsyncIterator[Any]:
+    ipr = await _open_netlink()
+    try:
+        yield ipr
+    finally:
+        await ipr.__aexit__(None, None, None)
+
+
+def _netlink_code(error: BaseException) -> int | None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    return int(error.code) if isinstance(error, NetlinkError) else None
+
+
+@contextmanager
+def _accepting(code: int) -> Iterator[None]:
+    """Ignore one netlink error code that means: it is so already."""
+    try:
+        yield
+    except Exception as error:
+        if _netlink_code(error) != code:
+            raise
+
+
+async def _find_link(ipr: Any, name: str) -> Any | None:
+    try:
+        answer = await ipr.link("get", ifname=name)
+    except Exception as error:
+        if _netlink_code(error) == errno.ENODEV:
+            return None
+        raise
+    return answer[0] if answer else None
+
+
+async def _routes(ipr: Any, *, without: int | None) -> list[IPv4Network]:
+    """Destinations of the main routing table, except through one interface."""
+    return [
+        IPv4Network((route.get("dst") or "0.0.0.0", route["dst_len"]))
+        async for route in await ipr.get_routes(family=2, table=MAIN_TABLE)
+        if without is None or route.get("oif") != without
+    ]
+
+
+async def _ensure_bridge(ipr: Any, cluster_id: str, cidrs: ClusterCidrs) -> tuple[int, int]:
+    """Make the bridge with routes for all ranges of the cluster; returns (interface index, MTU)."""
+    name = bridge_name(cluster_id)
+    mtu = await _default_mtu(ipr)
+    try:
+        if await _find_link(ipr, name) is None:
+            with _accepting(errno.EEXIST):
+                await ipr.link("add", ifname=name, kind="bridge", address=bridge_mac(cluster_id), mtu=mtu)
+        link = await _find_link(ipr, name)
+        if link is None:
+            raise NetworkUnavailable(f"the bridge {name} was removed while it was being made")
+        await ipr.link("set", index=link["index"], state="up")
+        for network in (cidrs.pods, cidrs.nodes, cidrs.services):
+            with _accepting(errno.EEXIST):
+                await ipr.route("add", dst=str(network), oif=link["index"], scope="link", table=MAIN_TABLE)
+    except Exception as error:
+        if _netlink_code(error) is None:
+            raise
+        reason = "CAP_NET_ADMIN is missing" if _netlink_code(error) == errno.EPERM else str(error)
+        raise NetworkUnavailable(f"cannot make the bridge {name} of the pod network: {reason}") from error
+    return link["index"], mtu
+
+
+async def _default_mtu(ipr: Any) -> int:
+    """The MTU of the interface behind the default route, 1500 without one."""
+    async for route in await ipr.get_routes(family=2, table=MAIN_TABLE):
+        if route["dst_len"] == 0 and route.get("oif") is not None:
+            links = await ipr.link("get", index=route.get("oif"))
+            return int(links[0].get("mtu"))
+    return 1500
+
+
+def _configure_inside(address: str, gateway_address: str, sysctls: dict[str, str]) -> None:
+    """Loopback, address, default route and sysctls, seen from inside the pod's namespace; blocking."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ipr:
+        (loopback,) = ipr.link_lookup(ifname="lo")
+        (interface,) = ipr.link_lookup(ifname="eth0")
+        ipr.link("set", index=loopback, state="up")
+        ipr.addr("add", index=interface, address=address, prefixlen=32)
+        ipr.link("set", index=interface, state="up")
+        ipr.route("add", dst=f"{gateway_address}/32", oif=interface, scope="link")
+        ipr.route("add", dst="default", gateway=gateway_address, oif=interface, flags=RTNH_F_ONLINK)
+    write_sysctls(sysctls)
+
+
+def write_sysctls(sysctls: Mapping[str, str]) -> None:
+    """Set `net.*` parameters of the namespace that the calling thread is in; NetworkUnavailable."""
+    for name, value in sysctls.items():
+        path = Path("/proc/sys", *name.replace("/", ".").split("."))
+        try:
+            path.write_text(value)
+        except OSError as error:
+            raise NetworkUnavailable(f"sysctl {name}={value}: {error.strerror}") from None
+
+
+def _enable_forwarding() -> None:
+    path = Path("/proc/sys/net/ipv4/ip_forward")
+    try:
+        if path.read_text().strip() != "1":
+            path.write_text("1")
+    except OSError as error:
+        raise NetworkUnavailable(f"cannot switch on IP forwarding: {error}") from None

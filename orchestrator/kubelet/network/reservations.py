@@ -1,0 +1,107 @@
+"""Which sandbox has which pod address, kept as one small file per address.
+
+A crash at any instant neither gives an address twice nor loses one for good: the file is written
+before the address is used and removed after the interface is gone; what no sandbox claims any more
+is released at the next start. Mirrors the host-local IPAM plug-in's directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from orchestrator.kubelet.network.plan import HostPort, Reservation, plan_address
+
+
+class AddressesExhausted(Exception):
+    """The node's pod range has no free address."""
+
+
+class Reservations:
+    """The addresses in use, in memory and in a directory; all methods are plain and quick."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._by_sandbox: dict[str, Reservation] = {}
+        self._addresses: dict[IPv4Address, str] = {}
+        self._machine_ports: dict[tuple[str, int], str] = {}
+        self._last: dict[IPv4Network, IPv4Address] = {}
+
+    def load(self) -> None:
+        """Read the directory again, dropping what cannot be read (a write that never finished)."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._by_sandbox.clear()
+        self._addresses.clear()
+        self._machine_ports.clear()
+        for path in self._directory.iterdir():
+            if path.suffix == ".tmp":
+                path.unlink(missing_ok=True)
+                continue
+            try:
+                reservation = Reservation.from_json(path.name, json.loads(path.read_bytes()))
+            except (ValueError, KeyError, TypeError):
+                path.unlink(missing_ok=True)
+                continue
+            self._remember(reservation)
+
+    def _remember(self, reservation: Reservation) -> None:
+        self._by_sandbox[reservation.sandbox_id] = reservation
+        self._addresses[reservation.address] = reservation.sandbox_id
+        for port in reservation.machine_ports:
+            self._machine_ports[port] = reservation.sandbox_id
+
+    def get(self, sandbox_id: str) -> Reservation | None:
+        return self._by_sandbox.get(sandbox_id)
+
+    def all(self) -> list[Reservation]:
+        return list(self._by_sandbox.values())
+
+    def machine_ports_taken(self) -> frozenset[tuple[str, int]]:
+        """Host ports that the machine's own addresses lead to already."""
+        return frozenset(self._machine_ports)
+
+    def reserve(
+        self,
+        sandbox_id: str,
+        *,
+        node_name: str,
+        pod_cidr: IPv4Network,
+        node_ip: str = "",
+        host_ports: tuple[HostPort, ...] = (),
+    ) -> Reservation:
+        """The sandbox's address: the one it has already, or the next free one; AddressesExhausted."""
+        known = self._by_sandbox.get(sandbox_id)
+        if known is not None:
+            return known
+        address = plan_address(pod_cidr, self._addresses.keys(), self._last.get(pod_cidr))
+        if address is None:
+            raise AddressesExhausted(f"no IP addresses available in range {pod_cidr}")
+        wanted = {(port.protocol, port.host_port) for port in host_ports if port.host_ip in ("", "0.0.0.0", "::")}
+        reservation = Reservation(
+            address=address,
+            sandbox_id=sandbox_id,
+            node_name=node_name,
+            node_ip=node_ip,
+            host_ports=host_ports,
+            machine_ports=tuple(sorted(wanted - self._machine_ports.keys())),
+        )
+        path = self._directory / str(address)
+        temporary = self._directory / f"{address}.tmp"
+        temporary.write_text(json.dumps(reservation.to_json()))
+        os.replace(temporary, path)
+        self._last[pod_cidr] = address
+        self._remember(reservation)
+        return reservation
+
+    def release(self, sandbox_id: str) -> Reservation | None:
+        """Give the sandbox's address back; None when it has none."""
+        reservation = self._by_sandbox.pop(sandbox_id, None)
+        if reservation is None:
+            return None
+        del self._addresses[reservation.address]
+        for port in reservation.machine_ports:
+            self._machine_ports.pop(port, None)
+        (self._directory / str(reservation.address)).unlink(missing_ok=True)
+        return reservation
