@@ -11,11 +11,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
+
+if TYPE_CHECKING:
+    from orchestrator.api.schema import Schema
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -136,7 +139,12 @@ class Kind:
     """Field selectors beyond metadata.name and metadata.namespace."""
     conversion: Conversion | None = None
     """None: stored as it is served."""
-    default_order: int = 0
+    default_propagation: str = ""
+    """Propagation policy of a DELETE that names none; `Orphan` for a few old kinds."""
+    status_writes_metadata: bool = False
+    """Whether an update of `/status` may also change labels and annotations (pods, nodes)."""
+    schema: Schema | None = None
+    """The structure, where it does not come from a published definition (custom resources)."""
 
     def but(self, **changes: Any) -> Kind:
         """A copy with some fields changed."""
