@@ -1,0 +1,255 @@
+"""The structure of every kind: fields, types, list and map semantics, merge keys, descriptions.
+
+Owns the reading of the OpenAPI definitions that the `kubernetes-validate` package carries (found on disk,
+never imported, parsed once when first asked for) and of structural schemas of CustomResourceDefinitions.
+Never holds defaults or validation rules. Mirrors the generated OpenAPI of kube-apiserver v1.36 and
+k8s.io/apiextensions-apiserver/pkg/apiserver/schema. Nodes resolve their children when first looked at,
+so a process pays only for the kinds it serves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+Kind = Literal[
+    "object", "map", "list", "string", "integer", "number", "boolean", "any", "int-or-string", "quantity", "time", "raw"
+]  # fmt: skip
+
+OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+_API_VERSION = (1, 36)
+_VERSION_DIRECTORY = re.compile(r"v(\d+)\.(\d+)\.(\d+)-local")
+_REF_PREFIX = "#/$defs/"
+
+_SPECIAL_KINDS: dict[str, Kind] = {
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "int-or-string",
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Time": "time",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime": "time",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "raw",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": "raw",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Patch": "raw",
+}
+_MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+_GO_SCALARS = {
+    "boolean": "bool", "string": "string", "number": "float64", "int-or-string": "intstr.IntOrString",
+    "quantity": "resource.Quantity", "any": "interface {}",
+}  # fmt: skip
+
+
+class Schema:
+    """One node of a kind's structure; immutable, shared, children resolved lazily."""
+
+    __slots__ = (
+        "_items",
+        "_properties",
+        "_raw",
+        "_raw_items",
+        "_values",
+        "compiled",
+        "definition",
+        "description",
+        "embedded_resource",
+        "format",
+        "kind",
+        "list_map_keys",
+        "list_type",
+        "map_type",
+        "merge_key",
+        "patch_strategies",
+        "preserve_unknown",
+        "required",
+        "structural",
+    )
+
+    def __init__(self, node: Mapping[str, Any], *, structural: bool = False) -> None:
+        raw = node
+        name = ""
+        if not structural and "$ref" in node:
+            name = node["$ref"].removeprefix(_REF_PREFIX)
+            raw = definitions()[name]
+        self._raw = raw
+        self.definition: str = name
+        """The OpenAPI definition behind this node, such as `io.k8s.api.core.v1.PodSpec`; may be empty."""
+        self.structural = structural
+        """Whether this comes from a CustomResourceDefinition: fields are pruned, types are left to validation."""
+
+        def extension(key: str, default: Any = None) -> Any:
+            value = node.get(key)
+            return raw.get(key, default) if value is None else value
+
+        self.description: str = extension("description", "") or ""
+        self.format: str = "micro-time" if name == _MICRO_TIME else raw.get("format") or ""
+        self.preserve_unknown: bool = bool(extension("x-kubernetes-preserve-unknown-fields", False))
+        self.embedded_resource: bool = bool(extension("x-kubernetes-embedded-resource", False))
+        self.kind: Kind = _kind_of(raw, name)
+        self.required: frozenset[str] = frozenset(raw.get("required") or ())
+        self.list_type: str = extension("x-kubernetes-list-type", "atomic") or "atomic"
+        """`atomic`, `set` or `map` (only meaningful for lists)."""
+        self.list_map_keys: tuple[str, ...] = tuple(extension("x-kubernetes-list-map-keys", ()) or ())
+        self.map_type: str = extension("x-kubernetes-map-type", "granular") or "granular"
+        """`granular` or `atomic` (only meaningful for objects and maps)."""
+        self.merge_key: str = extension("x-kubernetes-patch-merge-key", "") or ""
+        strategies = extension("x-kubernetes-patch-strategy", "") or ""
+        self.patch_strategies: frozenset[str] = frozenset(filter(None, strategies.split(",")))
+        """Any of `merge`, `replace`, `retainKeys`: how strategic merge patches treat this field."""
+        self._properties: dict[str, Schema] | None = None
+        self._raw_items: Any = raw.get("items")
+        self._items: Schema | None = None
+        self._values: Schema | None = None
+        self.compiled: Any = None
+        """A slot for the decoder's compiled check of this node."""
+
+    @property
+    def properties(self) -> dict[str, Schema]:
+        """The fields of an object, in the order in which they are published; empty for other kinds."""
+        if self._properties is None:
+            self._properties = {
+                name: Schema(node, structural=self.structural)
+                for name, node in (self._raw.get("properties") or {}).items()
+            }
+        return self._properties
+
+    @property
+    def items(self) -> Schema | None:
+        """What a list holds."""
+        if self._items is None and isinstance(self._raw_items, Mapping):
+            self._items = Schema(self._raw_items, structural=self.structural)
+        return self._items
+
+    @property
+    def values(self) -> Schema | None:
+        """What a map holds."""
+        if self._values is None:
+            node = self._raw.get("additionalProperties")
+            if isinstance(node, Mapping):
+                self._values = Schema(node, structural=self.structural)
+            elif node is True:
+                self._values = Schema({"x-kubernetes-preserve-unknown-fields": True}, structural=self.structural)
+        return self._values
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The OpenAPI node itself, for what has no attribute here (enum, default, validations). Do not modify."""
+        return self._raw
+
+    @property
+    def list_map_key_defaults(self) -> dict[str, Any]:
+        """Values that list-map keys have when they are left out: the protocol of ports is TCP."""
+        return {"protocol": "TCP"} if "protocol" in self.list_map_keys and not self.structural else {}
+
+    @property
+    def struct_name(self) -> str:
+        """The bare type name that error messages show: `PodSpec`."""
+        return self.definition.rpartition(".")[2]
+
+    @property
+    def go_type(self) -> str:
+        """The type as the API server's messages name it: `int32`, `v1.PodSpec`, `[]v1.Container`.
+
+        Simplified: named string types (`v1.RestartPolicy`) are not in the OpenAPI and read `string`.
+        """
+        kind = self.kind
+        if kind == "integer":
+            return self.format if self.format in ("int32", "int64") else "int64"
+        if kind == "string" and self.format == "byte":
+            return "[]uint8"
+        if kind == "number" and self.format == "float":
+            return "float32"
+        if kind == "list":
+            return f"[]{self.items.go_type if self.items else 'interface {}'}"
+        if kind == "map":
+            values = self.values
+            if values is not None and values.kind == "quantity":
+                return "v1.ResourceList"
+            return f"map[string]{values.go_type if values else 'interface {}'}"
+        if self.definition:
+            return ".".join(self.definition.split(".")[-2:])
+        return _GO_SCALARS.get(kind, "map[string]interface {}")
+
+    def __repr__(self) -> str:
+        return f"Schema({self.kind}, {self.definition or self.go_type})"
+
+
+def _kind_of(raw: Mapping[str, Any], name: str) -> Kind:
+    if special := _SPECIAL_KINDS.get(name):
+        return special
+    if raw.get("x-kubernetes-int-or-string"):
+        return "int-or-string"
+    declared = raw.get("type")
+    if isinstance(declared, list):
+        declared = next((item for item in declared if item != "null"), None)
+    if declared == "array":
+        return "list"
+    if declared == "object" or (declared is None and ("properties" in raw or "additionalProperties" in raw)):
+        if raw.get("properties"):
+            return "object"
+        additional = raw.get("additionalProperties")
+        if isinstance(additional, Mapping) or additional is True:
+            return "map"
+        return "object"
+    kinds: dict[str | None, Kind] = {
+        "string": "string", "integer": "integer", "number": "number", "boolean": "boolean",
+    }  # fmt: skip
+    return kinds.get(declared, "any")
+
+
+def _definitions_file() -> Path:
+    spec = find_spec("kubernetes_validate")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package kubernetes-validate, which carries the API's structure, is not installed")
+    root = Path(next(iter(spec.submodule_search_locations))) / "kubernetes-json-schema"
+    found: dict[tuple[int, int, int], Path] = {}
+    for directory in root.iterdir():
+        if match := _VERSION_DIRECTORY.fullmatch(directory.name):
+            found[(int(match[1]), int(match[2]), int(match[3]))] = directory
+    if not found:
+        raise RuntimeError(f"no API definitions below {root}")
+    claimed = [version for version in found if version[:2] == _API_VERSION]
+    return found[max(claimed or found)] / "_definitions.json"
+
+
+@lru_cache(maxsize=1)
+def definitions() -> dict[str, dict[str, Any]]:
+    """Every OpenAPI definition of the API by name; parsed once. Do not modify."""
+    loaded: dict[str, dict[str, Any]] = orjson.loads(_definitions_file().read_bytes())["$defs"]
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def _names_by_kind() -> dict[tuple[str, str, str], str]:
+    return {
+        (entry.get("group", ""), entry["version"], entry["kind"]): name
+        for name, node in definitions().items()
+        for entry in node.get("x-kubernetes-group-version-kind") or ()
+    }
+
+
+@cache  # bounded by the number of definitions
+def definition(name: str) -> Schema:
+    """The node of a definition such as `io.k8s.api.core.v1.Pod`; KeyError when there is none."""
+    if name not in definitions():
+        raise KeyError(name)
+    return Schema({"$ref": _REF_PREFIX + name})
+
+
+def for_kind(group: str, version: str, kind: str) -> Schema:
+    """The node of a kind; KeyError when the published API has no such kind."""
+    return definition(_names_by_kind()[(group, version, kind)])
+
+
+def has_kind(group: str, version: str, kind: str) -> bool:
+    """Whether the published API has this kind."""
+    return (group, version, kind) in _names_by_kind()
+
+
+def schema_from_openapi_v3(schema: Mapping[str, Any]) -> Schema:
+    """The node of a CustomResourceDefinition's structural schema (`spec.versions[].schema.openAPIV3Schema`)."""
+    return Schema(schema, structural=True)
