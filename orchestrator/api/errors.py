@@ -69,6 +69,8 @@ class ApiError(Exception):
         self.uid = uid
         self.causes = causes
         self.retry_after_seconds = retry_after_seconds
+        self.continue_token = ""
+        """Where a client that got `Expired` for a page may go on (`metadata.continue` of the Status)."""
 
     def details(self) -> dict[str, Any]:
         """`Status.details`, without the empty fields."""
@@ -92,7 +94,7 @@ class ApiError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
         }

@@ -143,6 +143,8 @@ class Kind:
     """Propagation policy of a DELETE that names none; `Orphan` for a few old kinds."""
     status_writes_metadata: bool = False
     """Whether an update of `/status` may also change labels and annotations (pods, nodes)."""
+    delete_returns_object: bool = False
+    """A DELETE that removes the object at once answers with it rather than with a Status (pods, services, ...)."""
     schema: Schema | None = None
     """The structure, where it does not come from a published definition (custom resources)."""
 
