@@ -1,1 +1,5 @@
-"""Configuration: one set of options from file, environment and command line."""
+"""The configuration of a cluster: what may be set, where, and what is wrong with it."""
+
+from orchestrator.config.options import Config, ConfigError, load_config
+
+__all__ = ["Config", "ConfigError", "load_config"]

@@ -1,0 +1,75 @@
+"""The seam between the request pipeline and admission plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.objects import Object
+from orchestrator.apiserver.user import User
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One write on its way to the store."""
+
+    operation: Operation
+    kind: Kind
+    namespace: str
+    name: str
+    subresource: str
+    obj: Object
+    """The new object, a fresh copy that mutating plugins change in place; empty for DELETE."""
+    old: Object | None
+    """The stored object, for UPDATE and DELETE; read-only."""
+    user: User
+    dry_run: bool
+
+    @property
+    def group_resource(self) -> str:
+        return self.kind.resource.group_resource
+
+
+class AdmissionPlugin:
+    """Base of all plugins; `name` as in kube-apiserver's `--enable-admission-plugins`."""
+
+    name = ""
+
+    def handles(self, attributes: Attributes) -> bool:
+        """Whether this plugin has anything to say; cheap, called for every write."""
+        raise NotImplementedError
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Change `attributes.obj`, or raise ApiError."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raise ApiError (usually Forbidden) when the write must not happen."""
+
+
+class Reader(Protocol):
+    """What plugins may read of the cluster: current objects, straight from the store."""
+
+    async def read(self, group_resource: str, name: str, namespace: str = "") -> Object | None: ...
+
+    async def read_all(self, group_resource: str, namespace: str = "") -> list[Object]: ...
+
+
+class AdmissionChain:
+    """All plugins, in kube-apiserver's order."""
+
+    def __init__(self, plugins: Sequence[AdmissionPlugin]) -> None:
+        self.plugins = tuple(plugins)
+
+    async def admit(self, attributes: Attributes) -> None:
+        for plugin in self.plugins:
+            if plugin.handles(attributes):
+                await plugin.admit(attributes)
+
+    async def validate(self, attributes: Attributes) -> None:
+        for plugin in self.plugins:
+            if plugin.handles(attributes):
+                await plugin.validate(attributes)

@@ -1,0 +1,227 @@
+"""Lists: selectors, resource versions, pages.
+
+A page's continue token pins the revision of the first page, so that a client that follows it sees
+one consistent moment (API conventions, "Retrieving large result sets in chunks").
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from orchestrator.api import errors
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
+from orchestrator.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
+from orchestrator.apiserver.request import ApiRequest
+
+CONTINUE_VERSION = "meta.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a list or watch is about, beyond resource and namespace."""
+
+    labels: LabelSelector
+    fields: FieldSelector
+    readers: Mapping[str, Callable[[Object], str]]
+    name: str = ""
+    """Set when the field selector demands one name: a single look-up answers it."""
+    index: tuple[str, str] | None = None
+    """A (field, value) that the store's dispatch index serves, e.g. (`spec.nodeName`, `n1`)."""
+
+    @property
+    def is_everything(self) -> bool:
+        return self.labels.is_everything and not self.fields.requirements
+
+    def matches(self, obj: Object) -> bool:
+        """Whether an object (in its stored form) is selected."""
+        if not self.labels.is_everything and not self.labels.matches(labels_of(obj)):
+            return False
+        for field, operator, value in self.fields.requirements:
+            if (self.readers[field](obj) == value) != (operator != "!="):
+                return False
+        return True
+
+
+def parse_selection(request: ApiRequest, indexed_fields: Mapping[str, Mapping[str, object]]) -> Selection:
+    """The selectors of a request; 400 when they do not parse or name a field that is not selectable."""
+    kind = request.kind
+    label_text = request.query.get("labelSelector", "")
+    field_text = request.query.get("fieldSelector", "")
+    labels = parse_label_selector(label_text)
+    fields = parse_field_selector(field_text)
+    readers: dict[str, Callable[[Object], str]] = {
+        "metadata.name": name_of,
+        "metadata.namespace": namespace_of,
+        **kind.selectable_fields,
+    }
+    name, index = request.name, None
+    indexable = indexed_fields.get(stored_resource(kind), {})
+    for field, operator, value in fields.requirements:
+        if field not in readers or (field == "metadata.namespace" and not kind.resource.namespaced):
+            raise errors.BadRequest(f"field label not supported: {field}")
+        if operator != "!=" and value:
+            if field == "metadata.name":
+                name = value
+            elif field in indexable:
+                index = (field, value)
+    return Selection(labels, fields, readers, name, index)
+
+
+def stored_resource(kind: Kind) -> str:
+    """The group-resource under which the store keeps objects of this kind."""
+    return (kind.conversion.stored_as if kind.conversion else kind.resource).group_resource
+
+
+def parse_limit(request: ApiRequest) -> int:
+    """`limit`; 0 means no limit, as do negative numbers."""
+    text = request.query.get("limit", "")
+    if not text:
+        return 0
+    try:
+        return max(int(text), 0)
+    except ValueError:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def parse_resource_version(text: str, *, parameter: str = "resourceVersion") -> int | None:
+    """A resource version as a revision; None when absent; 400 when it is no number."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise errors.BadRequest(
+            f'{parameter}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+def encode_continue(revision: int, namespace: str, name: str, *, namespaced_list: bool) -> str:
+    """A token for the page after (namespace, name) at this revision."""
+    start = name if namespaced_list or not namespace else f"{namespace}/{name}"
+    token = orjson.dumps({"v": CONTINUE_VERSION, "rv": revision, "start": start + "\0"})
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def decode_continue(token: str, namespace: str) -> tuple[int, tuple[str, str]]:
+    """The inverse: (revision, (namespace, name) after which to go on); 400 when it is not one of ours.
+
+    A revision of -1 means: at the current one (the inconsistent continuation after `Expired`).
+    """
+    prefix = "continue key is not valid: "
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise errors.BadRequest(
+            f"invalid continue token: {prefix}illegal base64 data at input byte {_first_bad_byte(token)}"
+        ) from None
+    try:
+        content = orjson.loads(raw)
+        version, revision, start = content.get("v", ""), content.get("rv", 0), content.get("start", "")
+    except (orjson.JSONDecodeError, AttributeError):
+        raise errors.BadRequest(f"invalid continue token: {prefix}invalid character") from None
+    if version != CONTINUE_VERSION:
+        raise errors.BadRequest(
+            f'invalid continue token: {prefix}server does not recognize this encoded version "{version}"'
+        )
+    if not isinstance(revision, int) or revision == 0:
+        raise errors.BadRequest(f"invalid continue token: {prefix}incorrect encoded start resourceVersion")
+    if not isinstance(start, str) or not start:
+        raise errors.BadRequest(f"invalid continue token: {prefix}encoded start key empty")
+    start = start.removesuffix("\0")
+    if namespace:
+        return revision, (namespace, start.rpartition("/")[2])
+    first, _, rest = start.partition("/")
+    return revision, (first, rest) if rest else ("", first)
+
+
+def expired_continue(revision: int, fresh_token: str) -> errors.Expired:
+    """The 410 for a token whose revision is compacted; it carries a token that goes on at the current one."""
+    error = errors.Expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new"
+        " list without the continue parameter, or use the continue token in this response to retrieve the"
+        " remainder of the results. Continuing with the provided token results in an inconsistent list -"
+        " objects that were created, modified, or deleted between the time the first chunk was returned and"
+        " now may show up in the list."
+    )
+    error.continue_token = fresh_token
+    return error
+
+
+def check_version_match(query: Mapping[str, str], *, is_watch: bool) -> str:
+    """`resourceVersionMatch`, validated together with its companions (KEP-1904, KEP-3157)."""
+    match = query.get("resourceVersionMatch", "")
+    version = query.get("resourceVersion", "")
+    initial = query.get("sendInitialEvents", "")
+    causes: list[Cause] = []
+    if is_watch:
+        if initial and match != "NotOlderThan":
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                    "resourceVersionMatch",
+                )
+            )
+        elif not initial and match:
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                    "resourceVersionMatch",
+                )
+            )
+    else:
+        if initial:
+            causes.append(
+                Cause("FieldValueForbidden", "Forbidden: sendInitialEvents is forbidden for list", "sendInitialEvents")
+            )
+        if match and not version:
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+                    "resourceVersionMatch",
+                )
+            )
+        elif match and query.get("continue"):
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: resourceVersionMatch is forbidden when continue is provided",
+                    "resourceVersionMatch",
+                )
+            )
+        elif match not in ("", "Exact", "NotOlderThan"):
+            causes.append(
+                Cause(
+                    "FieldValueNotSupported",
+                    f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
+                    "resourceVersionMatch",
+                )
+            )
+        elif match == "Exact" and version == "0":
+            causes.append(
+                Cause(
+                    "FieldValueForbidden",
+                    'Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"',
+                    "resourceVersionMatch",
+                )
+            )
+    if causes:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", causes)
+    return match
+
+
+def _first_bad_byte(token: str) -> int:
+    """Where Go's base64 decoder would stop: the first foreign character, or the end of a cut group."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for position, character in enumerate(token):
+        if character not in alphabet:
+            return position
+    return len(token) // 4 * 4

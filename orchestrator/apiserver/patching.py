@@ -1,0 +1,53 @@
+"""PATCH bodies: which kind of patch it is, and what it makes of an object."""
+
+from __future__ import annotations
+
+from orchestrator.api import errors
+from orchestrator.api.objects import Object
+from orchestrator.api.patch.json_patch import apply_json_patch
+from orchestrator.api.patch.merge_patch import apply_merge_patch
+from orchestrator.api.patch.strategic import apply_strategic_merge_patch
+from orchestrator.apiserver.incoming import schema_of
+from orchestrator.apiserver.request import ApiRequest
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+APPLY_PATCH_CBOR = "application/apply-patch+cbor"
+
+
+def accepted_patch_types(request: ApiRequest) -> tuple[str, ...]:
+    """Custom resources have no published merge keys, so no strategic merge."""
+    if request.kind.schema is not None:
+        return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+    return (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
+
+
+def check_patch_type(request: ApiRequest) -> None:
+    """415 for a content type that is no patch, or none for this kind."""
+    accepted = accepted_patch_types(request)
+    if request.content_type not in accepted:
+        raise errors.UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
+        )
+
+
+def apply_patch(request: ApiRequest, current: Object) -> Object:
+    """A fresh object: the stored one with the patch applied; raises BadRequest or Invalid."""
+    check_patch_type(request)
+    body = request.body
+    if request.content_type == JSON_PATCH:
+        if not isinstance(body, list):
+            raise errors.BadRequest("a JSON patch must be a list of operations")
+        patched = apply_json_patch(current, body)
+    else:
+        if not isinstance(body, dict):
+            raise errors.BadRequest("a merge patch must be an object")
+        if request.content_type == MERGE_PATCH:
+            patched = apply_merge_patch(current, body)
+        else:
+            patched = apply_strategic_merge_patch(current, body, schema_of(request.kind))
+    if not isinstance(patched, dict):
+        raise errors.BadRequest("the patched value is not an object")
+    return patched

@@ -1,0 +1,129 @@
+"""A request to the API server's core, free of HTTP, and what the core answers.
+
+The HTTP front end and the in-process transport both make `ApiRequest`s; whatever they have in
+common (authorization, decoding, defaulting, admission, validation, storage) lies behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.api import errors
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.objects import Object
+from orchestrator.apiserver.user import User
+from orchestrator.store import Record
+
+Render = Callable[[Record], Object]
+
+
+@dataclass(slots=True)
+class ApiRequest:
+    """One request for a resource, as routing understood it."""
+
+    verb: str
+    """get, list, watch, create, update, patch, delete, deletecollection"""
+    kind: Kind
+    user: User
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    """The decoded body: an object, DeleteOptions, or a patch."""
+    raw_body: bytes | None = None
+    """The bytes it was decoded from, when they were JSON; to find duplicate fields."""
+    content_type: str = "application/json"
+    user_agent: str = ""
+    warnings: list[str] = field(default_factory=list)
+    """What the answer's Warning headers will say."""
+
+    @property
+    def group(self) -> str:
+        return self.kind.resource.group
+
+    @property
+    def plural(self) -> str:
+        return self.kind.resource.plural
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be stored; `dry_run_of` has validated the parameter."""
+        return bool(self.query.get("dryRun"))
+
+    @property
+    def field_manager(self) -> str:
+        """Who owns the fields that this request sets: the parameter, or the client's program name."""
+        return self.query.get("fieldManager") or self.user_agent.split("/", 1)[0] or "unknown"
+
+
+@dataclass(slots=True)
+class ObjectResult:
+    """The answer to everything that returns one object."""
+
+    obj: Object
+    raw: bytes | None = None
+    """The object's encoding, where the store has it already."""
+    code: int = 200
+
+
+@dataclass(slots=True)
+class ListResult:
+    """The answer to a list: records of one revision."""
+
+    kind: Kind
+    records: list[Record]
+    revision: int
+    continue_token: str = ""
+    remaining: int | None = None
+    """How many follow; None when unknown (a selector was given) or nothing follows."""
+    convert: Callable[[Object], Object] | None = None
+    """Set where the stored version differs from the one that was asked for."""
+
+
+OPTIONS_OF_VERB = {
+    "create": "CreateOptions",
+    "update": "UpdateOptions",
+    "patch": "PatchOptions",
+    "delete": "DeleteOptions",
+    "deletecollection": "DeleteOptions",
+}
+
+
+def check_options(request: ApiRequest) -> None:
+    """Validate the query parameters that all writes share: dryRun, fieldValidation, fieldManager.
+
+    Source: `metav1.CreateOptions` and its siblings, and their validation in apimachinery.
+    """
+    options = OPTIONS_OF_VERB.get(request.verb)
+    if options is None:
+        return
+    causes: list[Cause] = []
+    manager = request.query.get("fieldManager", "")
+    if len(manager) > 128:
+        causes.append(Cause("FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"))
+    if not manager.isprintable():
+        causes.append(
+            Cause(
+                "FieldValueInvalid",
+                f'Invalid value: "{manager}": should only contain printable characters',
+                "fieldManager",
+            )
+        )
+    dry_run = request.query.get("dryRun", "")
+    if dry_run and dry_run != "All":
+        causes.append(not_supported("dryRun", dry_run, "All"))
+    validation = request.query.get("fieldValidation", "")
+    if validation and validation not in ("Ignore", "Warn", "Strict"):
+        causes.append(not_supported("fieldValidation", validation, "Ignore", "Strict", "Warn"))
+    if causes:
+        raise errors.invalid("meta.k8s.io", options, "", causes)
+
+
+def not_supported(field_name: str, value: str, *supported: str) -> Cause:
+    """The cause for a value outside of an enumeration."""
+    choices = ", ".join(f'"{choice}"' for choice in supported)
+    return Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {choices}', field_name)

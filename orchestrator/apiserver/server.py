@@ -1,0 +1,782 @@
+"""The API server's core: the verbs, for all kinds alike, on top of the store.
+
+Owns the pipeline of a request: authorize, decode, default, admit, validate, store. Knows nothing of
+HTTP (see `apiserver.http`) and nothing of any one kind (see `api.kinds`); what a subresource does
+beyond the generic `status` and `scale` is registered from `apiserver.subresources`. Mirrors
+kube-apiserver's generic registry and its endpoint handlers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.api import errors
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
+from orchestrator.api.kinds.registry import Registry
+from orchestrator.api.objects import Object, copy_object, name_of
+from orchestrator.apiserver import deletion, incoming, listing
+from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
+from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
+from orchestrator.apiserver.authorizer import Authorizer, check
+from orchestrator.apiserver.field_ownership import FieldOwnership
+from orchestrator.apiserver.patching import apply_patch
+from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
+from orchestrator.apiserver.store_errors import MODIFIED, translated
+from orchestrator.apiserver.watching import ObjectWatch
+from orchestrator.store import Key, Record, Store
+
+Result = ObjectResult | ListResult
+SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
+"""Serves one verb of one subresource."""
+WriteHook = Callable[["ApiServer", Object, Object | None, bool], Awaitable["Undo | None"]]
+"""(server, new, old, dry_run): reserves what an object needs (an IP, a port) and may fill it in."""
+Undo = Callable[[], None]
+CommitHook = Callable[[Object | None, Object | None], None]
+"""(new, old): called after a write was committed; new is None when the object is gone."""
+
+CONFLICT_RETRIES_MAX = 100
+GENERATED_NAME_RETRIES_MAX = 8
+WATCH_SECONDS_MIN = 1800.0
+WATCH_SECONDS_MAX = 86_400.0
+
+
+class ApiServer:
+    """Serves `ApiRequest`s; one per cluster (or several, on a store that allows it)."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: Store,
+        clock: Clock,
+        authorizer: Authorizer,
+        indexed_fields: Mapping[str, Mapping[str, Callable[[Object], str]]],
+    ) -> None:
+        self.registry = registry
+        self.store = store
+        self.clock = clock
+        self.authorizer = authorizer
+        self.admission = AdmissionChain(())
+        self.ownership = FieldOwnership(clock)
+        self.subresources: dict[tuple[str, str, str], SubresourceHandler] = {}
+        """(group-resource, subresource, verb) → handler"""
+        self.creators: dict[str, SubresourceHandler] = {}
+        """group-resource → handler of `create` for kinds that are asked, not stored (reviews, bindings)"""
+        self.write_hooks: dict[str, list[WriteHook]] = {}
+        self.commit_hooks: dict[str, list[CommitHook]] = {}
+        self._indexed_fields = indexed_fields
+        self._log = structlog.get_logger(__name__)
+
+    # Reading, for admission plugins and subresources: no authorization, no copies.
+
+    async def read_record(self, group_resource: str, name: str, namespace: str = "") -> Record | None:
+        """The current record of an object, in its stored version."""
+        return await self.store.get(Key(group_resource, namespace, name))
+
+    async def read(self, group_resource: str, name: str, namespace: str = "") -> Object | None:
+        """The current object, or None. Read-only."""
+        record = await self.read_record(group_resource, name, namespace)
+        return record.obj if record else None
+
+    async def read_all(self, group_resource: str, namespace: str = "") -> list[Object]:
+        """All current objects of a resource, of one namespace if given. Read-only."""
+        page = await self.store.list(group_resource, namespace or None)
+        return [record.obj for record in page.records]
+
+    # The entry points.
+
+    def authorize(self, request: ApiRequest) -> None:
+        """Raise Forbidden unless the user may do this."""
+        check(
+            self.authorizer,
+            AuthorizerAttributes(
+                user=request.user,
+                verb=request.verb,
+                group=request.group,
+                version=request.kind.resource.version,
+                resource=request.plural,
+                subresource=request.subresource,
+                namespace=request.namespace,
+                name=request.name,
+            ),
+        )
+
+    async def handle(self, request: ApiRequest) -> Result:
+        """Serve everything but watches and byte streams; raises ApiError."""
+        self.authorize(request)
+        check_options(request)
+        if request.subresource:
+            return await self._handle_subresource(request)
+        verb = request.verb
+        if verb == "get":
+            return await self._get(request)
+        if verb == "list":
+            return await self._list(request)
+        if verb == "create":
+            return await self._create(request)
+        if verb == "update":
+            return await self._update(request)
+        if verb == "patch":
+            return await self._patch(request)
+        if verb == "delete":
+            return await self._delete(request)
+        if verb == "deletecollection":
+            return await self._delete_collection(request)
+        raise method_not_allowed()
+
+    async def watch(self, request: ApiRequest) -> ObjectWatch:
+        """Open a watch; raises ApiError."""
+        self.authorize(request)
+        return await self._watch(request)
+
+    # Get, list, watch.
+
+    async def _get(self, request: ApiRequest) -> ObjectResult:
+        self._check_served(request, "get")
+        record = await self._current(request, request.query.get("resourceVersion", ""))
+        return self._result(request.kind, record)
+
+    async def _current(self, request: ApiRequest, resource_version: str = "") -> Record:
+        revision = listing.parse_resource_version(resource_version)
+        with translated(request.kind, request.name):
+            if revision is not None and revision > self.store.revision:
+                # Raises FutureRevision: nobody can have seen a revision that has not happened.
+                await self.store.get(self._key(request), revision=revision)
+            record = await self.store.get(self._key(request))
+        if record is None:
+            raise errors.not_found(request.group, request.plural, request.name)
+        return record
+
+    async def _list(self, request: ApiRequest) -> ListResult:
+        self._check_served(request, "list")
+        kind = request.kind
+        match = listing.check_version_match(request.query, is_watch=False)
+        selection = listing.parse_selection(request, self._indexed_fields)
+        limit = listing.parse_limit(request)
+        token = request.query.get("continue", "")
+        revision, after = await self._list_position(request, match, token)
+        resource = listing.stored_resource(kind)
+        namespace = request.namespace or None
+        convert = kind.conversion.from_stored if kind.conversion else None
+        if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
+            record = await self.store.get(Key(resource, request.namespace, selection.name))
+            records = [record] if record is not None and selection.matches(record.obj) else []
+            return ListResult(kind, records, self.store.revision, convert=convert)
+        if selection.is_everything:
+            page = await self._page(request, resource, namespace, revision, limit, after)
+            continue_token = ""
+            if page.continue_name is not None:
+                continue_token = listing.encode_continue(
+                    page.revision, *page.continue_name, namespaced_list=bool(namespace)
+                )
+            return ListResult(
+                kind,
+                page.records,
+                page.revision,
+                continue_token,
+                page.remaining if continue_token else None,
+                convert,
+            )
+        return await self._list_selected(request, selection, resource, namespace, revision, limit, after)
+
+    async def _list_selected(
+        self,
+        request: ApiRequest,
+        selection: listing.Selection,
+        resource: str,
+        namespace: str | None,
+        revision: int | None,
+        limit: int,
+        after: tuple[str, str] | None,
+    ) -> ListResult:
+        """With selectors a page is filled from as many chunks of the store as it takes."""
+        kind = request.kind
+        convert = kind.conversion.from_stored if kind.conversion else None
+        records: list[Record] = []
+        while True:
+            chunk = max(limit * 2, 500) if limit else 0
+            page = await self._page(request, resource, namespace, revision, chunk, after)
+            for position, record in enumerate(page.records):
+                if not selection.matches(record.obj):
+                    continue
+                if limit and len(records) == limit:
+                    previous = page.records[position - 1].key if position else None
+                    last = (previous.namespace, previous.name) if previous else after
+                    assert last is not None
+                    token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace))
+                    return ListResult(kind, records, page.revision, token, None, convert)
+                records.append(record)
+            if page.continue_name is None:
+                return ListResult(kind, records, page.revision, convert=convert)
+            after, revision = page.continue_name, page.revision
+
+    async def _page(
+        self,
+        request: ApiRequest,
+        resource: str,
+        namespace: str | None,
+        revision: int | None,
+        limit: int,
+        after: tuple[str, str] | None,
+    ) -> Any:
+        with translated(request.kind, ""):
+            return await self.store.list(resource, namespace, revision=revision, limit=limit, after=after)
+
+    async def _list_position(
+        self, request: ApiRequest, match: str, token: str
+    ) -> tuple[int | None, tuple[str, str] | None]:
+        """Which revision a list reads (None: the current one) and after which key."""
+        version = request.query.get("resourceVersion", "")
+        if token:
+            if version not in ("", "0"):
+                raise errors.BadRequest("specifying resource version is not allowed when using continue")
+            revision, after = listing.decode_continue(token, request.namespace)
+            if revision == -1:
+                return None, after
+            if revision < self.store.compacted_revision:
+                fresh = listing.encode_continue(-1, *after, namespaced_list=bool(request.namespace))
+                raise listing.expired_continue(revision, fresh)
+            return revision, after
+        wanted = listing.parse_resource_version(version)
+        if match == "Exact":
+            return wanted, None
+        if wanted is not None and wanted > self.store.revision:
+            with translated(request.kind, ""):
+                await self.store.get(Key("", "", ""), revision=wanted)
+        return None, None
+
+    async def _watch(self, request: ApiRequest) -> ObjectWatch:
+        self._check_served(request, "watch")
+        kind, query = request.kind, request.query
+        listing.check_version_match(query, is_watch=True)
+        selection = listing.parse_selection(request, self._indexed_fields)
+        timeout = _timeout_seconds(query.get("timeoutSeconds", ""))
+        version = query.get("resourceVersion", "")
+        since = listing.parse_resource_version(version)
+        send_initial = query.get("sendInitialEvents", "")
+        resource, namespace = listing.stored_resource(kind), request.namespace or None
+        initial: list[Record] = []
+        wants_initial = send_initial == "true" or (not send_initial and since in (None, 0))
+        if wants_initial:
+            if since is not None and since > self.store.revision:
+                with translated(kind, ""):
+                    await self.store.get(Key("", "", ""), revision=since)
+            page = await self.store.list(resource, namespace)
+            initial = [record for record in page.records if selection.matches(record.obj)]
+            if selection.name:
+                initial = [record for record in initial if record.key.name == selection.name]
+            since = page.revision
+        elif since in (None, 0):
+            since = self.store.revision
+        assert since is not None
+        name = selection.name if namespace or not kind.resource.namespaced else None
+        with translated(kind, ""):
+            source = self.store.watch(resource, namespace, name or None, index=selection.index, since=since)
+        return ObjectWatch(
+            kind=kind,
+            selection=selection,
+            source=source,
+            clock=self.clock,
+            initial=initial,
+            initial_revision=since,
+            send_initial_end=send_initial == "true",
+            bookmarks=query.get("allowWatchBookmarks") in ("true", "1"),
+            timeout_seconds=timeout,
+        )
+
+    # Create.
+
+    async def _create(self, request: ApiRequest) -> ObjectResult:
+        kind = request.kind
+        self._check_served(request, "create")
+        obj = incoming.decode_object(request, kind, request.body)
+        incoming.check_namespace(request, obj)
+        creator = self.creators.get(kind.resource.group_resource)
+        if creator is not None:
+            request.body = obj
+            return await creator(self, request)
+        return await self.create_object(request, obj)
+
+    async def create_object(self, request: ApiRequest, obj: Object) -> ObjectResult:
+        """The second half of a create, for a decoded object; also for creating through PUT and apply."""
+        generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
+        base = copy_object(obj) if generated else obj
+        for attempt in range(GENERATED_NAME_RETRIES_MAX if generated else 1):
+            candidate = copy_object(base) if generated else base
+            if generated:
+                incoming.fill_generate_name(candidate)
+            try:
+                return await self._create_once(request, candidate)
+            except errors.AlreadyExists:
+                if not generated or attempt == GENERATED_NAME_RETRIES_MAX - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _create_once(self, request: ApiRequest, obj: Object) -> ObjectResult:
+        kind = request.kind
+        metadata = obj["metadata"]
+        if metadata.get("resourceVersion"):
+            raise errors.BadRequest("resourceVersion should not be set on objects to be created")
+        for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"):
+            metadata.pop(field, None)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = format_time(self.clock.now())
+        if kind.has_generation:
+            metadata["generation"] = 1
+        if kind.has_status:
+            obj.pop("status", None)
+        kind.default(obj)
+        kind.prepare_create(obj)
+        attributes = self._attributes(request, "CREATE", obj, None)
+        await self.admission.admit(attributes)
+        obj = attributes.obj
+        self.ownership.on_create(request, obj)
+        causes = [*validate_object_meta(obj, kind), *kind.validate(obj)]
+        if causes:
+            raise errors.invalid(request.group, kind.resource.kind, name_of(obj), causes)
+        await self.admission.validate(attributes)
+        undo = await self._run_write_hooks(request, obj, None)
+        stored = kind.conversion.to_stored(obj) if kind.conversion else obj
+        try:
+            if request.dry_run:
+                return await self._dry_run_create(request, stored)
+            key = Key(listing.stored_resource(kind), request.namespace, name_of(obj))
+            with translated(kind, name_of(obj)):
+                record = await self.store.create(key, incoming.checked_size(stored))
+        except Exception:
+            # Not on cancellation: the commit goes on, and what it holds must stay reserved.
+            for revert in undo:
+                revert()
+            raise
+        return self._result(kind, record, code=201)
+
+    async def _dry_run_create(self, request: ApiRequest, stored: Object) -> ObjectResult:
+        name = name_of(stored)
+        key = Key(listing.stored_resource(request.kind), request.namespace, name)
+        if await self.store.get(key) is not None:
+            raise errors.already_exists(request.group, request.plural, name)
+        conversion = request.kind.conversion
+        return ObjectResult(conversion.from_stored(stored) if conversion else stored, None, 201)
+
+    # Update and patch: one pipeline, from the stored object to the next one.
+
+    async def _update(self, request: ApiRequest) -> ObjectResult:
+        kind = request.kind
+        if not request.subresource:
+            self._check_served(request, "update")
+        obj = incoming.decode_object(request, kind, request.body)
+        incoming.check_name(request, obj)
+        incoming.check_namespace(request, obj)
+
+        async def replace(current: Object) -> Object:
+            return copy_object(obj)
+
+        if kind.create_on_update and not request.subresource:
+            record = await self.store.get(self._key(request))
+            if record is None:
+                if obj["metadata"].get("uid") or obj["metadata"].get("resourceVersion"):
+                    raise errors.not_found(request.group, request.plural, request.name)
+                return await self.create_object(request, obj)
+        return await self.change_object(request, replace)
+
+    async def _patch(self, request: ApiRequest) -> ObjectResult:
+        kind = request.kind
+        if not request.subresource:
+            self._check_served(request, "patch")
+        if request.content_type.startswith("application/apply-patch"):
+            return await self._apply(request)
+
+        async def patch(current: Object) -> Object:
+            patched = apply_patch(request, current)
+            new = incoming.decode_object(request, kind, patched)
+            incoming.check_name(request, new)
+            incoming.check_namespace(request, new)
+            return copy_object(new)
+
+        request.raw_body = None
+        return await self.change_object(request, patch)
+
+    async def _apply(self, request: ApiRequest) -> ObjectResult:
+        kind = request.kind
+        applied = incoming.decode_object(request, kind, request.body)
+        self.ownership.check_apply(request, applied)
+        incoming.check_name(request, applied)
+        incoming.check_namespace(request, applied)
+
+        async def apply(current: Object) -> Object:
+            return self.ownership.apply(request, current, applied)
+
+        record = await self.store.get(self._key(request))
+        if record is None:
+            if request.subresource or applied["metadata"].get("uid") or applied["metadata"].get("resourceVersion"):
+                raise errors.not_found(request.group, request.plural, request.name)
+            try:
+                return await self.create_object(request, self.ownership.apply(request, None, applied))
+            except errors.AlreadyExists:
+                pass  # somebody was faster: apply to theirs
+        return await self.change_object(request, apply)
+
+    async def change_object(
+        self,
+        request: ApiRequest,
+        change: Callable[[Object], Awaitable[Object]],
+        *,
+        kind: Kind | None = None,
+        trusted: bool = False,
+    ) -> ObjectResult:
+        """Read, change, check and write back; again when somebody else was faster.
+
+        `change` gets the stored object in the request's version and returns a fresh one. A
+        resourceVersion in it makes the write conditional. `trusted` changes (bindings, evictions)
+        skip the separation of spec and status.
+        """
+        kind = kind or request.kind
+        conversion = kind.conversion
+        for _ in range(CONFLICT_RETRIES_MAX):
+            record = await self._current(request)
+            old = conversion.from_stored(record.obj) if conversion else record.obj
+            new = await change(old)
+            self._check_update_preconditions(request, kind, new, old)
+            conditional = bool(new["metadata"].get("resourceVersion")) and request.verb != "patch"
+            conditional = conditional or self._patch_names_version(request)
+            prepared = await self._prepare_update(request, kind, new, old, trusted=trusted)
+            stored = conversion.to_stored(prepared) if conversion else prepared
+            if deletion.is_removable(kind, stored):
+                if request.dry_run:
+                    return ObjectResult(prepared)
+                try:
+                    with translated(kind, request.name):
+                        gone = await self._remove(kind, record)
+                except errors.Conflict:
+                    if conditional:
+                        raise
+                    continue
+                return ObjectResult(
+                    {
+                        **prepared,
+                        "metadata": {
+                            **prepared["metadata"],
+                            "resourceVersion": gone.obj["metadata"]["resourceVersion"],
+                        },
+                    }
+                )
+            if stored == record.obj:
+                return self._result(kind, record)
+            undo = await self._run_write_hooks(request, stored, record.obj)
+            try:
+                if request.dry_run:
+                    return ObjectResult(prepared)
+                with translated(kind, request.name):
+                    written = await self.store.update(
+                        record.key, incoming.checked_size(stored), expected_revision=record.revision
+                    )
+            except errors.Conflict:
+                for revert in undo:
+                    revert()
+                if conditional:
+                    raise
+                continue
+            except Exception:
+                # Not on cancellation: the commit goes on, and what it holds must stay reserved.
+                for revert in undo:
+                    revert()
+                raise
+            self._committed(record.key.resource, written.obj, record.obj)
+            return self._result(kind, written)
+        raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
+
+    def _patch_names_version(self, request: ApiRequest) -> bool:
+        if request.verb != "patch" or not isinstance(request.body, dict):
+            return False
+        metadata = request.body.get("metadata")
+        return isinstance(metadata, dict) and bool(metadata.get("resourceVersion"))
+
+    def _check_update_preconditions(self, request: ApiRequest, kind: Kind, new: Object, old: Object) -> None:
+        given, current = new["metadata"], old["metadata"]
+        version = given.get("resourceVersion") or ""
+        if version and version != current["resourceVersion"]:
+            if not version.isdigit():
+                raise errors.invalid(
+                    request.group,
+                    kind.resource.kind,
+                    request.name,
+                    [
+                        Cause(
+                            "FieldValueInvalid",
+                            f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax',
+                            "metadata.resourceVersion",
+                        )
+                    ],
+                )
+            raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
+        if not version and not kind.unconditional_update and request.verb == "update":
+            raise errors.invalid(
+                request.group,
+                kind.resource.kind,
+                request.name,
+                [
+                    Cause(
+                        "FieldValueInvalid",
+                        "Invalid value: 0: must be specified for an update",
+                        "metadata.resourceVersion",
+                    )
+                ],
+            )
+        uid = given.get("uid")
+        if uid and uid != current["uid"]:
+            raise errors.conflict(
+                request.group,
+                request.plural,
+                request.name,
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current['uid']}",
+            )
+
+    async def _prepare_update(
+        self, request: ApiRequest, kind: Kind, new: Object, old: Object, *, trusted: bool
+    ) -> Object:
+        """Everything between what the client sent and what may be written."""
+        metadata, old_metadata = new["metadata"], old["metadata"]
+        for field in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+            if field in old_metadata:
+                metadata[field] = old_metadata[field]
+            else:
+                metadata.pop(field, None)
+        metadata.pop("selfLink", None)
+        metadata["resourceVersion"] = old_metadata["resourceVersion"]
+        if "generateName" in old_metadata:
+            metadata.setdefault("generateName", old_metadata["generateName"])
+        if not trusted:
+            if request.subresource == "status":
+                new = self._keep_all_but_status(kind, new, old)
+                kind.prepare_status_update(new, old)
+            else:
+                if kind.has_status:
+                    _carry(new, old, "status")
+                kind.default(new)
+                kind.prepare_update(new, old)
+        else:
+            kind.default(new)
+        attributes = self._attributes(request, "UPDATE", new, old)
+        await self.admission.admit(attributes)
+        new = attributes.obj
+        if kind.has_generation and request.subresource != "status" and _differs_in_spec(new, old):
+            new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+        self.ownership.on_update(request, new, old)
+        causes = validate_object_meta_update(new, old, kind)
+        if request.subresource == "status" and not trusted:
+            causes += kind.validate_status_update(new, old)
+        elif not trusted:
+            causes += kind.validate_update(new, old) if kind.validate_update else kind.validate(new)
+        if causes:
+            raise errors.invalid(request.group, kind.resource.kind, name_of(new), causes)
+        await self.admission.validate(attributes)
+        return new
+
+    def _keep_all_but_status(self, kind: Kind, new: Object, old: Object) -> Object:
+        """A status update changes `status`; of metadata at most what the kind allows."""
+        kept = copy_object({key: value for key, value in old.items() if key not in ("status", "metadata")})
+        metadata = copy_object(old["metadata"])
+        if kind.status_writes_metadata:
+            for field in ("labels", "annotations"):
+                if field in new["metadata"]:
+                    metadata[field] = new["metadata"][field]
+                else:
+                    metadata.pop(field, None)
+        managed = new["metadata"].get("managedFields")
+        if managed is not None:
+            metadata["managedFields"] = managed
+        result: Object = {"kind": old["kind"], "apiVersion": old["apiVersion"], "metadata": metadata, **kept}
+        if "status" in new:
+            result["status"] = new["status"]
+        return result
+
+    # Delete.
+
+    async def _delete(self, request: ApiRequest) -> ObjectResult:
+        self._check_served(request, "delete")
+        options = deletion.parse_delete_options(request.body, dict(request.query))
+        return await self.delete_object(request, options)
+
+    async def delete_object(self, request: ApiRequest, options: deletion.DeleteOptions) -> ObjectResult:
+        """Delete one object with validated options."""
+        kind = request.kind
+        for _ in range(CONFLICT_RETRIES_MAX):
+            record = await self._current(request)
+            obj = record.obj
+            deletion.check_preconditions(kind, obj, options)
+            attributes = self._attributes(request, "DELETE", {}, obj)
+            await self.admission.validate(attributes)
+            plan = deletion.plan_deletion(kind, obj, options, self.clock.now())
+            if options.dry_run or request.dry_run:
+                return self._deleted(kind, plan.marked or obj, removed=plan.remove)
+            try:
+                with translated(kind, request.name):
+                    if plan.remove:
+                        gone = await self._remove(kind, record)
+                        return self._deleted(kind, self._after_removal(kind, obj, gone), removed=True)
+                    if plan.marked is None:
+                        return self._deleted(kind, obj, removed=False)
+                    marked = await self.store.update(record.key, plan.marked, expected_revision=record.revision)
+            except errors.Conflict:
+                continue
+            return self._deleted(kind, marked.obj, removed=False)
+        raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
+
+    def _after_removal(self, kind: Kind, obj: Object, gone: Record) -> Object:
+        if not kind.graceful_deletion:
+            return gone.obj
+        metadata = dict(gone.obj["metadata"])
+        metadata.setdefault("deletionTimestamp", format_time(self.clock.now()))
+        metadata["deletionGracePeriodSeconds"] = 0
+        return {**gone.obj, "metadata": metadata}
+
+    async def _remove(self, kind: Kind, record: Record) -> Record:
+        gone = await self.store.delete(record.key, expected_revision=record.revision)
+        self._committed(record.key.resource, None, gone.obj)
+        return gone
+
+    def _committed(self, resource: str, new: Object | None, old: Object | None) -> None:
+        for hook in self.commit_hooks.get(resource, ()):
+            hook(new, old)
+
+    def _deleted(self, kind: Kind, obj: Object, *, removed: bool) -> ObjectResult:
+        """A DELETE answers with the object while it lives on (and always for pods and namespaces), else a Status."""
+        if removed and not kind.delete_returns_object:
+            resource = kind.resource
+            details: Object = {"name": name_of(obj)}
+            if resource.group:
+                details["group"] = resource.group
+            details["kind"] = resource.plural
+            details["uid"] = obj["metadata"]["uid"]
+            return ObjectResult(
+                {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+            )
+        return ObjectResult(kind.conversion.from_stored(obj) if kind.conversion else obj)
+
+    async def _delete_collection(self, request: ApiRequest) -> ListResult:
+        self._check_served(request, "deletecollection")
+        options = deletion.parse_delete_options(request.body, dict(request.query))
+        selected = await self._list(
+            ApiRequest("list", request.kind, request.user, request.namespace, query={
+                key: value for key, value in request.query.items()
+                if key in ("labelSelector", "fieldSelector", "limit", "continue", "resourceVersion",
+                           "resourceVersionMatch")
+            })
+        )  # fmt: skip
+        for record in selected.records:
+            one = ApiRequest(
+                "delete",
+                request.kind,
+                request.user,
+                record.key.namespace,
+                record.key.name,
+                query=request.query,
+                user_agent=request.user_agent,
+            )
+            try:
+                await self.delete_object(one, options)
+            except errors.NotFound:
+                continue  # gone is what was asked for
+        return selected
+
+    # Subresources.
+
+    async def _handle_subresource(self, request: ApiRequest) -> ObjectResult:
+        kind, name, verb = request.kind, request.subresource, request.verb
+        handler = self.subresources.get((kind.resource.group_resource, name, verb))
+        if handler is not None:
+            return await handler(self, request)
+        if name == "status" and kind.has_status:
+            if verb == "get":
+                return self._result(kind, await self._current(request))
+            if verb == "update":
+                return await self._update(request)
+            if verb == "patch":
+                return await self._patch(request)
+            raise method_not_allowed()
+        if name == "scale" and kind.scale is not None:
+            handler = self.subresources.get(("*", "scale", verb))
+            if handler is not None:
+                return await handler(self, request)
+        if any(subresource.name == name for subresource in kind.subresources):
+            raise method_not_allowed()
+        raise errors.NotFound("the server could not find the requested resource")
+
+    # Small things.
+
+    def _key(self, request: ApiRequest) -> Key:
+        return Key(listing.stored_resource(request.kind), request.namespace, request.name)
+
+    def _check_served(self, request: ApiRequest, verb: str) -> None:
+        if verb not in request.kind.verbs:
+            raise method_not_allowed()
+
+    def _result(self, kind: Kind, record: Record, *, code: int = 200) -> ObjectResult:
+        if kind.conversion is None:
+            return ObjectResult(record.obj, record.raw, code)
+        return ObjectResult(kind.conversion.from_stored(record.obj), None, code)
+
+    def _attributes(self, request: ApiRequest, operation: Operation, obj: Object, old: Object | None) -> Attributes:
+        return Attributes(
+            operation=operation,
+            kind=request.kind,
+            namespace=request.namespace,
+            name=request.name or name_of(obj),
+            subresource=request.subresource,
+            obj=obj,
+            old=old,
+            user=request.user,
+            dry_run=request.dry_run,
+        )
+
+    async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Undo]:
+        undo: list[Undo] = []
+        for hook in self.write_hooks.get(listing.stored_resource(request.kind), ()):
+            try:
+                revert = await hook(self, new, old, request.dry_run)
+            except BaseException:
+                for earlier in undo:
+                    earlier()
+                raise
+            if revert is not None:
+                undo.append(revert)
+        if request.dry_run:
+            for revert in undo:
+                revert()
+            return ()
+        return undo
+
+
+def method_not_allowed() -> errors.MethodNotAllowed:
+    """405, in kube-apiserver's words."""
+    return errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def _carry(new: Object, old: Object, field: str) -> None:
+    if field in old:
+        new[field] = copy_object(old[field])
+    else:
+        new.pop(field, None)
+
+
+def _differs_in_spec(new: Object, old: Object) -> bool:
+    keys = (new.keys() | old.keys()) - {"metadata", "status"}
+    return any(new.get(key) != old.get(key) for key in keys)
+
+
+def _timeout_seconds(text: str) -> float:
+    """How long a watch may last: what the client asked for, or a random-free default."""
+    if not text:
+        return WATCH_SECONDS_MIN
+    try:
+        seconds = int(text)
+    except ValueError:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    return min(float(seconds), WATCH_SECONDS_MAX) if seconds > 0 else WATCH_SECONDS_MIN

@@ -1,0 +1,47 @@
+"""What the store refuses, in the words of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from orchestrator.api import errors
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.store import (
+    Compacted,
+    FutureRevision,
+    KeyExists,
+    KeyNotFound,
+    RevisionConflict,
+    StoreClosed,
+    StoreFailed,
+)
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+@contextmanager
+def translated(kind: Kind, name: str) -> Iterator[None]:
+    """Turn errors of the store into ApiErrors about this object."""
+    group, plural = kind.resource.group, kind.resource.plural
+    try:
+        yield
+    except KeyExists as error:
+        raise errors.already_exists(group, plural, name) from error
+    except KeyNotFound as error:
+        raise errors.not_found(group, plural, name) from error
+    except RevisionConflict as error:
+        raise errors.conflict(group, plural, name, MODIFIED) from error
+    except Compacted as error:
+        raise errors.Expired(f"too old resource version: {error.revision} ({error.compacted_revision})") from error
+    except FutureRevision as error:
+        raise errors.Timeout(
+            f"Timeout: Too large resource version: {error.revision}, current: {error.current_revision}",
+            causes=(Cause("ResourceVersionTooLarge", "Too large resource version"),),
+            retry_after_seconds=1,
+        ) from error
+    except StoreFailed as error:
+        raise errors.InternalError(f"the write could not be made durable: {error}") from error
+    except StoreClosed as error:
+        raise errors.ServiceUnavailable("the server is shutting down") from error

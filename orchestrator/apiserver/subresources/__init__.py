@@ -1,0 +1,13 @@
+"""Subresources beyond `status`: what each does, registered with the API server's core."""
+
+from __future__ import annotations
+
+from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.subresources import binding, namespace_finalize, scale
+
+
+def register(server: ApiServer) -> None:
+    """Register the subresources of the built-in kinds."""
+    binding.register(server)
+    namespace_finalize.register(server)
+    scale.register(server)

@@ -1,0 +1,146 @@
+"""Watches: from the store's events to what one client asked to see.
+
+A client that selects by labels or fields sees an object *appear* when it begins to match and
+*vanish* when it no longer does, whatever the store's own event was (API conventions, "Efficient
+detection of changes"). Translation yields records, so that an encoder can share frames between
+watchers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.objects import Object
+from orchestrator.apiserver.listing import Selection
+from orchestrator.apiserver.store_errors import translated
+from orchestrator.store import Event, EventType, Record, Watch
+
+BOOKMARK_SECONDS = 60.0
+"""How often an idle watch tells its client how far it has come, as kube-apiserver does about once a minute."""
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class Change(NamedTuple):
+    """One event as a particular watcher sees it."""
+
+    type: str
+    """ADDED, MODIFIED, DELETED or BOOKMARK"""
+    record: Record | None
+    """None for bookmarks."""
+    event: Event | None
+    """The store's event when the record is passed on unchanged: its frame cache may be used."""
+    revision: int
+    is_initial_end: bool = False
+    """A bookmark that ends the initial events (KEP-3157)."""
+
+
+class ObjectWatch:
+    """A watch as a client sees it: initial state if asked for, changes, bookmarks.
+
+    `next_changes` returns an empty list when the time that the client asked for is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Kind,
+        selection: Selection,
+        source: Watch,
+        clock: Clock,
+        initial: list[Record],
+        initial_revision: int,
+        send_initial_end: bool,
+        bookmarks: bool,
+        timeout_seconds: float,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self._selection = selection
+        self._source = source
+        self._clock = clock
+        self._initial = initial
+        self._initial_revision = initial_revision
+        self._send_initial_end = send_initial_end
+        self._bookmarks = bookmarks
+        self._deadline = clock.monotonic() + timeout_seconds
+        self._on_close = on_close
+        self._last_revision = initial_revision
+        self._closed = False
+
+    def convert(self, obj: Object) -> Object:
+        """The object in the version that the client asked for."""
+        conversion = self.kind.conversion
+        return conversion.from_stored(obj) if conversion else obj
+
+    async def next_changes(self) -> list[Change]:
+        """Wait for at least one change; raises ApiError (`Expired` for a watcher that was too slow)."""
+        if self._initial or self._send_initial_end:
+            return self._initial_changes()
+        while True:
+            remaining = self._deadline - self._clock.monotonic()
+            if remaining <= 0:
+                return []
+            wait = min(remaining, BOOKMARK_SECONDS)
+            with translated(self.kind, ""):
+                events = await self._source.next_batch(timeout=wait)
+            changes = [change for event in events if (change := self._translate(event)) is not None]
+            if changes:
+                self._last_revision = changes[-1].revision
+                return changes
+            if self._bookmarks and not events and self._source.revision > self._last_revision:
+                self._last_revision = self._source.revision
+                return [Change("BOOKMARK", None, None, self._last_revision)]
+
+    def close(self) -> None:
+        """Stop watching; safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._source.close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def _initial_changes(self) -> list[Change]:
+        changes = [Change("ADDED", record, None, record.revision) for record in self._initial]
+        self._initial = []
+        if self._send_initial_end:
+            self._send_initial_end = False
+            changes.append(Change("BOOKMARK", None, None, self._initial_revision, is_initial_end=True))
+        return changes
+
+    def _translate(self, event: Event) -> Change | None:
+        selection = self._selection
+        if selection.is_everything:
+            return Change(event.type.value, event.record, event, event.revision)
+        previous = event.previous
+        matched = previous is not None and selection.matches(previous.obj)
+        if event.type is EventType.DELETED:
+            return Change("DELETED", event.record, event, event.revision) if matched else None
+        matches = selection.matches(event.record.obj)
+        if matches and matched:
+            return Change("MODIFIED", event.record, event, event.revision)
+        if matches:
+            return Change("ADDED", event.record, event if event.type is EventType.ADDED else None, event.revision)
+        if matched:
+            assert previous is not None
+            return Change("DELETED", at_revision(previous, event.revision), None, event.revision)
+        return None
+
+
+def at_revision(record: Record, revision: int) -> Record:
+    """The same state, said to be of a later revision: how a watcher sees an object leave its selection."""
+    obj = {**record.obj, "metadata": {**record.obj["metadata"], "resourceVersion": str(revision)}}
+    return Record(record.key, orjson.dumps(obj), revision, record.create_revision, obj)
+
+
+def bookmark_object(kind: Kind, change: Change) -> Object:
+    """The object of a BOOKMARK event: only kind, version and how far the watch has come."""
+    metadata: Object = {"resourceVersion": str(change.revision), "creationTimestamp": None}
+    if change.is_initial_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    return {"kind": kind.resource.kind, "apiVersion": kind.resource.api_version, "metadata": metadata}

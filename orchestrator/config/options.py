@@ -1,0 +1,234 @@
+"""The options of one cluster: names, types, defaults, and where each may be set.
+
+Command line beats environment (`ORCHESTRATOR_*`) beats the config file beats the defaults. Whatever
+is wrong stops the start with one line that names the option and where it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
+NODES_MAX = 5_000
+CONFIG_BYTES_MAX = 1 << 20
+
+
+class ConfigError(Exception):
+    """An option is wrong; the message is one line for the user."""
+
+
+def default_data_dir() -> Path:
+    """Where a cluster lives when nobody says otherwise."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(base) / "orchestrator"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every option of a cluster; field names in the file are the camelCase keys in `KEYS`."""
+
+    data_dir: Path = dataclasses.field(default_factory=default_data_dir)
+    listen: str = "127.0.0.1:6443"
+    """HOST:PORT of the API server; port 0 picks a free one."""
+    kubeconfig: str = ""
+    """Where the administrator's kubeconfig goes; empty: `kubeconfig` in the data dir."""
+    nodes: int = 1
+    runtime: str = "docker"
+    """`docker` or `hollow`."""
+    engine: str = ""
+    """URL of the Docker Engine; empty: DOCKER_HOST, else the machine's socket."""
+    ephemeral: bool = False
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    node_cidr: str = "172.30.0.0/24"
+    cluster_domain: str = "cluster.local"
+    controllers: tuple[str, ...] = ("*",)
+    log_level: str = "info"
+    log_format: str = "auto"
+
+    @property
+    def kubeconfig_path(self) -> Path:
+        """Where the administrator's kubeconfig is written."""
+        return Path(self.kubeconfig).expanduser() if self.kubeconfig else self.data_dir / "kubeconfig"
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """`listen` as (host, port)."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+KEYS = {
+    "dataDir": "data_dir",
+    "listen": "listen",
+    "kubeconfig": "kubeconfig",
+    "nodes": "nodes",
+    "runtime": "runtime",
+    "engine": "engine",
+    "ephemeral": "ephemeral",
+    "podCIDR": "pod_cidr",
+    "serviceCIDR": "service_cidr",
+    "nodeCIDR": "node_cidr",
+    "clusterDomain": "cluster_domain",
+    "controllers": "controllers",
+    "logLevel": "log_level",
+    "logFormat": "log_format",
+}
+"""Key in the file → field of `Config`."""
+
+_CHOICES = {
+    "runtime": ("docker", "hollow"),
+    "log_level": ("debug", "info", "warning", "error", "critical"),
+    "log_format": ("auto", "console", "json"),
+}
+_CIDR_FIELDS = ("pod_cidr", "service_cidr", "node_cidr")
+_TYPE_NAMES = {bool: "true or false", int: "a number", str: "a text", tuple: "a list of texts", Path: "a path"}
+
+
+def load_config(file: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Merge file, environment and command line (`overrides`: field → value); raises ConfigError."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        values.update(_from_file(file))
+    values.update(_from_environment(environ))
+    for field, value in (overrides or {}).items():
+        values[field] = _checked(field, value, "the command line")
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {file}: {error.strerror}") from error
+    if len(text) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"the config file {file} is larger than {CONFIG_BYTES_MAX} bytes")
+    try:
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{file}{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: a config file is a map of options")
+    values = {}
+    for key, value in content.items():
+        field = KEYS.get(key)
+        if field is None:
+            raise ConfigError(f"{file}: unknown option {key!r}{_did_you_mean(str(key), tuple(KEYS))}")
+        values[field] = _checked(field, value, str(file), key=key)
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {ENVIRONMENT_PREFIX + field.upper(): field for field in KEYS.values()}
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        field = names.get(name)
+        if field is None:
+            if name in _RESERVED_VARIABLES:
+                continue
+            raise ConfigError(f"unknown environment variable {name}{_did_you_mean(name, tuple(names))}")
+        values[field] = _checked(field, _parsed(field, text, name), f"the environment variable {name}", key=name)
+    return values
+
+
+_RESERVED_VARIABLES = frozenset(("ORCHESTRATOR_GOLDEN_DIR", "ORCHESTRATOR_KUBECTLS"))
+"""Variables of the test suite."""
+
+
+def _parsed(field: str, text: str, name: str) -> Any:
+    kind = _type_of(field)
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigError(f"{name}: {text!r} is not a number") from None
+    if kind is bool:
+        try:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        except KeyError:
+            raise ConfigError(f"{name}: {text!r} is neither true nor false") from None
+    if kind is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _type_of(field: str) -> type:
+    if field == "data_dir":
+        return Path
+    default = Config.__dataclass_fields__[field].default
+    return type(default)
+
+
+def _checked(field: str, value: Any, source: str, *, key: str = "") -> Any:
+    """The value in its final type; ConfigError when type or value is wrong."""
+    label = f"{source}: {key or field}" if source != key else source
+    if source.startswith("the environment"):
+        label = key
+    kind: type = _type_of(field)
+    if kind is Path:
+        if not isinstance(value, str | Path) or not str(value):
+            raise ConfigError(f"{label} must be {_TYPE_NAMES[Path]}, not {value!r}")
+        return Path(value).expanduser().absolute()
+    if kind is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(v, str) for v in value):
+            raise ConfigError(f"{label} must be {_TYPE_NAMES[tuple]}, not {value!r}")
+        return tuple(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{label} must be {_TYPE_NAMES[kind]}, not {value!r}")
+    choices = _CHOICES.get(field)
+    if choices and value not in choices:
+        raise ConfigError(f"{label} must be one of {', '.join(choices)}, not {value!r}")
+    if isinstance(value, int) and field == "nodes" and not 0 <= value <= NODES_MAX:
+        raise ConfigError(f"{label} must be between 0 and {NODES_MAX}, not {value}")
+    if field == "listen":
+        _check_listen(str(value), label)
+    if field in _CIDR_FIELDS:
+        _check_cidr(str(value), label)
+    return value
+
+
+def _check_listen(value: str, label: str) -> None:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{label} must be HOST:PORT, not {value!r}")
+
+
+def _check_cidr(value: str, label: str) -> None:
+    try:
+        ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise ConfigError(f"{label}: {error}") from None
+
+
+def _check_together(config: Config) -> None:
+    named = [
+        (key, ipaddress.IPv4Network(getattr(config, field))) for key, field in KEYS.items() if field in _CIDR_FIELDS
+    ]
+    for index, (key, network) in enumerate(named):
+        for other_key, other in named[index + 1 :]:
+            if network.overlaps(other):
+                raise ConfigError(f"{key} {network} overlaps with {other_key} {other}")
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
