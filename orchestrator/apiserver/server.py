@@ -12,8 +12,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
@@ -30,6 +28,7 @@ from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
 from orchestrator.apiserver.store_errors import MODIFIED, translated
 from orchestrator.apiserver.watching import ObjectWatch
+from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
 
 Result = ObjectResult | ListResult
@@ -72,7 +71,7 @@ class ApiServer:
         self.write_hooks: dict[str, list[WriteHook]] = {}
         self.commit_hooks: dict[str, list[CommitHook]] = {}
         self._indexed_fields = indexed_fields
-        self._log = structlog.get_logger(__name__)
+        self._log = get_logger("apiserver")
 
     # Reading, for admission plugins and subresources: no authorization, no copies.
 

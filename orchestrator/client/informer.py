@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import orjson
-import structlog
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
@@ -22,6 +21,7 @@ from orchestrator.api.objects import Object, key_of, namespace_of, resource_vers
 from orchestrator.api.resources import Resource
 from orchestrator.client.client import Client
 from orchestrator.client.transport import WatchStream
+from orchestrator.logs import get_logger
 
 IndexFunction = Callable[[Object], Iterable[str]]
 """The values under which an index finds an object."""
@@ -70,7 +70,7 @@ class Informer:
         self._backoff = ItemBackoff(base_seconds=0.05, max_seconds=30.0, items_max=1)
         self._resource_version = ""
         self._fingerprints: dict[str, bytes] | None = {} if detect_mutations else None
-        self._log = structlog.get_logger(__name__).bind(resource=resource.group_resource)
+        self._log = get_logger("informer", resource=resource.group_resource)
 
     # Set-up, before `run`.
 

@@ -11,8 +11,6 @@ import abc
 import asyncio
 from typing import ClassVar
 
-import structlog
-
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.workqueue import WorkQueue
@@ -23,6 +21,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer, Informers
 from orchestrator.component import metrics
 from orchestrator.component.events import EventRecorder
+from orchestrator.logs import get_logger
 
 
 class Controller(abc.ABC):
@@ -38,7 +37,7 @@ class Controller(abc.ABC):
         self.recorder = recorder
         self.clock = clock
         self.queue: WorkQueue[str] = WorkQueue(clock=clock, backoff=ItemBackoff(max_seconds=self.backoff_max_seconds))
-        self.log = structlog.get_logger(f"orchestrator.controllers.{self.name}").bind(controller=self.name)
+        self.log = get_logger(f"controller/{self.name}")
         self._informers = informers
         self._watched: list[Informer] = []
         self.setup()

@@ -12,13 +12,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, resource_version_of, uid_of
 from orchestrator.api.resources import EVENTS
 from orchestrator.client.client import Client
+from orchestrator.logs import get_logger
 
 QUEUE_MAX = 10_000
 REMEMBERED_MAX = 4_096
@@ -67,7 +66,7 @@ class EventRecorder:
         self._queue: deque[_Occurrence] = deque()
         self._wake = asyncio.Event()
         self._posted: OrderedDict[tuple[Any, ...], _Posted] = OrderedDict()
-        self._log = structlog.get_logger(__name__).bind(component=component)
+        self._log = get_logger("events", source=component)
         self.dropped_total = 0
 
     def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.component import metrics
+from orchestrator.logs import get_logger
 
 Run = Callable[[], Awaitable[None]]
 
@@ -30,7 +29,7 @@ class Supervisor:
         self._failing: dict[str, str] = {}
         self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
         self._group: asyncio.TaskGroup | None = None
-        self._log = structlog.get_logger(__name__)
+        self._log = get_logger("supervisor")
 
     def add(self, name: str, run: Run) -> None:
         """Supervise a component from now on; `run` is called anew for every restart."""
@@ -68,7 +67,7 @@ class Supervisor:
                 raise RuntimeError("the component returned, which it must not")
             except Exception as error:
                 self._failing[name] = f"{type(error).__name__}: {error}"
-                self._log.exception("component.failed", component=name)
+                self._log.exception("component.failed", failed=name)
             finally:
                 metrics.COMPONENT_UP.labels(name).set(0)
             metrics.COMPONENT_RESTARTS.labels(name).inc()
