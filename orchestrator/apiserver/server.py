@@ -21,6 +21,7 @@ from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.apiserver import deletion, incoming, listing
 from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
+from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
 from orchestrator.apiserver.field_ownership import FieldOwnership
@@ -70,6 +71,7 @@ class ApiServer:
         """group-resource → handler of `create` for kinds that are asked, not stored (reviews, bindings)"""
         self.write_hooks: dict[str, list[WriteHook]] = {}
         self.commit_hooks: dict[str, list[CommitHook]] = {}
+        self.service_allocator: ServiceAllocator | None = None
         self._indexed_fields = indexed_fields
         self._log = get_logger("apiserver")
 

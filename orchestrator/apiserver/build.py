@@ -1,0 +1,45 @@
+"""Puts an API server together: kinds, authorizers, admission, subresources, allocators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.kinds.builtin import builtin_kinds
+from orchestrator.api.kinds.registry import Registry
+from orchestrator.apiserver import subresources
+from orchestrator.apiserver.admission.chain import default_plugins
+from orchestrator.apiserver.admission.plugin import AdmissionChain
+from orchestrator.apiserver.allocation import ServiceAllocator
+from orchestrator.apiserver.authorizer import (
+    AuthorizerChain,
+    ComponentAuthorizer,
+    MastersAuthorizer,
+    PublicPathsAuthorizer,
+)
+from orchestrator.apiserver.indexes import INDEXED_FIELDS
+from orchestrator.apiserver.server import ApiServer
+from orchestrator.store import Store
+
+
+async def build_api_server(
+    *, store: Store, clock: Clock, service_cidr: str, component_users: Sequence[str]
+) -> ApiServer:
+    """An API server on this store, ready to serve; `component_users` are let in by name."""
+    server = ApiServer(
+        registry=Registry(builtin_kinds()),
+        store=store,
+        clock=clock,
+        authorizer=AuthorizerChain(
+            (MastersAuthorizer(), ComponentAuthorizer(component_users), PublicPathsAuthorizer())
+        ),
+        indexed_fields=INDEXED_FIELDS,
+    )
+    allocator = ServiceAllocator(service_cidr)
+    allocator.restore(await server.read_all("services"))
+    server.service_allocator = allocator
+    server.write_hooks["services"] = [allocator.on_write]
+    server.commit_hooks["services"] = [allocator.on_event]
+    server.admission = AdmissionChain(default_plugins(server))
+    subresources.register(server)
+    return server
