@@ -35,6 +35,15 @@ _STRICT_ERRORS_MAX = 100
 
 _Check = Callable[[Any], bool]
 
+
+class NotDecodable(BadRequest):
+    """The body does not fit the kind; `detail` is the decoder's own text, which patch errors quote."""
+
+    def __init__(self, message: str, detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
 # --- the compiled check: is there nothing to do? -------------------------------------------------
 
 _CANONICAL_TIME = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ")
@@ -511,7 +520,7 @@ def decode(
     Never changes `obj`; returns it itself when nothing has to change. `duplicates` are the paths that
     `find_duplicate_fields` found in the body. With `Strict`, unknown and duplicate fields refuse the
     request; with `Warn` they become warnings (`unknown field "spec.foo"`). `kind` is the kind that was
-    expected, when it may differ from the object's own. BadRequest for a value of a wrong type.
+    expected, when it may differ from the object's own. NotDecodable (a BadRequest) for a value of a wrong type.
     """
     walk = _Walk()
     if schema.structural:
@@ -556,11 +565,11 @@ def _decode_custom_resource(obj: Object, schema: Schema, walk: _Walk) -> Object:
     return out
 
 
-def _cannot_be_handled(obj: Object, kind: str, why: str) -> BadRequest:
+def _cannot_be_handled(obj: Object, kind: str, why: str) -> NotDecodable:
     own_kind, api_version = obj.get("kind"), obj.get("apiVersion")
     version = str(api_version or "").rpartition("/")[2]
     shown = own_kind if isinstance(own_kind, str) else kind
-    return BadRequest(f"{shown} in version {quote(version)} cannot be handled as a {kind or shown}: {why}")
+    return NotDecodable(f"{shown} in version {quote(version)} cannot be handled as a {kind or shown}: {why}", why)
 
 
 class _Pairs(list[tuple[str, Any]]):
