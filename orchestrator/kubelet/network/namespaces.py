@@ -37,7 +37,12 @@ def enter_network_namespace(pid: int) -> None:
 
 async def in_network_namespace(pid: int, function: Callable[[], T]) -> T:
     """The result of a plain, blocking function that is called inside the network namespace of `pid`."""
-    return await in_thread(lambda: (enter_network_namespace(pid), function())[1], name=f"netns-{pid}")
+
+    def enter_and_call() -> T:
+        enter_network_namespace(pid)
+        return function()
+
+    return await in_thread(enter_and_call, name=f"netns-{pid}")
 
 
 async def in_thread(function: Callable[[], T], *, name: str) -> T:
@@ -57,7 +62,7 @@ async def in_thread(function: Callable[[], T], *, name: str) -> T:
         try:
             result, error = function(), None
         except Exception as failure:
-            result, error = None, failure  # type: ignore[assignment]
+            result, error = None, failure
         try:
             loop.call_soon_threadsafe(deliver, result, error)
         except RuntimeError:  # the loop was closed meanwhile; nobody waits any more

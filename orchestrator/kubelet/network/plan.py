@@ -186,7 +186,7 @@ def plan_host_ports(
     for port in ports:
         target = f"{pod_ip} . {port.pod_port}" if verb == "add" else ""
         value = f" : {target}" if target else ""
-        wildcard = port.host_ip in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        wildcard = port.host_ip in ("", "0.0.0.0", "::")
         if not wildcard and ip_address(port.host_ip).version != 4:
             continue  # Simplified: host ports are IPv4 only.
         address = node_ip if wildcard else port.host_ip
@@ -218,9 +218,7 @@ def plan_forward_rules(cluster_id: str, listing: str) -> str | None:
     wanted = [(flag, bridge) for flag in ("-i", "-o") if not any(f" {flag} {bridge} " in line for line in present)]
     if not wanted:
         return None
-    rules = "".join(
-        f'-I {chain} 1 {flag} {name} -m comment --comment "{comment}" -j ACCEPT\n' for flag, name in wanted
-    )
+    rules = "".join(f'-I {chain} 1 {flag} {name} -m comment --comment "{comment}" -j ACCEPT\n' for flag, name in wanted)
     return f"*filter\n{rules}COMMIT\n"
 
 

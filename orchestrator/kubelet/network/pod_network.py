@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -91,7 +91,7 @@ async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCi
 
 def _claim_lock() -> int:
     """An exclusive lock over all clusters of this machine; closing the descriptor lets go of it."""
-    for directory in ("/run/lock", "/run", "/tmp"):  # noqa: S108 - the last one of three, and only a lock
+    for directory in ("/run/lock", "/run", "/tmp"):
         try:
             descriptor = os.open(f"{directory}/{CLAIM_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -298,12 +298,11 @@ class PodNetwork:
     def is_attached(self, sandbox_id: str) -> bool:
         return sandbox_id in self._attached
 
-    async def release_unknown(self, node_name: str, known_sandbox_ids: Collection[str]) -> None:
-        """Give back what sandboxes of this node left behind that the Engine does not know any more."""
-        for reservation in self._reservations.all():
-            if reservation.node_name == node_name and reservation.sandbox_id not in known_sandbox_ids:
-                self._log.info("releasing a left-over pod address", address=str(reservation.address))
-                await self.detach(reservation.sandbox_id)
+    def reserved_sandboxes(self, node_name: str) -> frozenset[str]:
+        """The sandboxes of a node that hold an address; those that the Engine does not know can be detached."""
+        return frozenset(
+            reservation.sandbox_id for reservation in self._reservations.all() if reservation.node_name == node_name
+        )
 
     async def close(self) -> None:
         """Let go of the netlink socket; the network stays."""
@@ -345,7 +344,8 @@ async def remove_network(cluster_id: str) -> None:
 
 
 async def _open_netlink() -> Any:
-    from pyroute2 import AsyncIPRoute  # lazy: 60 ms, and only nodes with real pods need it
+    # Lazy: 60 ms, and only nodes with real pods need it.
+    from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
 
     return await AsyncIPRoute().__aenter__()
 
@@ -360,7 +360,7 @@ async def _netlink() -> AsyncIterator[Any]:
 
 
 def _netlink_code(error: BaseException) -> int | None:
-    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
     return int(error.code) if isinstance(error, NetlinkError) else None
 

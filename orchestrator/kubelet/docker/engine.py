@@ -1,0 +1,366 @@
+"""One connection to a Docker Engine, shared by all nodes of this process.
+
+Owns the HTTP session, the limit on starts and removals in flight, the one event stream and the
+watchdog. Turns every failure into the runtime's errors: an Engine that does not answer is
+`RuntimeUnavailable` for everybody, at once. Knows nothing of pods. Mirrors dockershim's libdocker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from orchestrator.aiokit.backoff import ItemBackoff
+from orchestrator.aiokit.clock import Clock
+from orchestrator.kubelet.runtime import RuntimeFailure, RuntimeUnavailable
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiodocker.stream import Stream
+
+DEFAULT_URL = "unix:///var/run/docker.sock"
+STARTS_IN_FLIGHT_MAX = 4
+"""More starts and removals at once only add latency, and provoke an old Engine's deadlock."""
+CALL_SECONDS_MAX = 120.0
+WATCHDOG_PERIOD_SECONDS = 10.0
+WATCHDOG_SECONDS_MAX = 10.0
+EVENT_LINE_BYTES_MAX = 4 * 1024 * 1024
+EVENT_KINDS = ("create", "start", "die", "oom", "destroy", "exec_die")
+MINIMUM_API_VERSION = (1, 40)
+
+ErrorStatus = int
+EventHandler = Callable[[dict[str, Any] | None], None]
+"""Called with each container event as the Engine words it, and with None after a gap."""
+
+
+class EngineError(RuntimeFailure):
+    """The Engine answered with an error; `str(error)` is its own message."""
+
+    def __init__(self, status: ErrorStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def engine_url(url: str | None = None) -> str:
+    """The address of the Engine: the given one, DOCKER_HOST, or the local socket."""
+    return url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+
+
+class DockerEngine:
+    """A Docker Engine; use it as `async with DockerEngine(clock=clock) as engine`."""
+
+    def __init__(
+        self, *, clock: Clock, url: str | None = None, starts_in_flight_max: int = STARTS_IN_FLIGHT_MAX
+    ) -> None:
+        self.url = engine_url(url)
+        self.info: dict[str, Any] = {}
+        self.version: dict[str, Any] = {}
+        self._clock = clock
+        self._docker: Any = None
+        self._changes = asyncio.Semaphore(starts_in_flight_max)
+        self._in_flight: set[asyncio.Timeout] = set()
+        self._unavailable = ""
+        self._handlers: dict[str, EventHandler] = {}
+        self._exec_waiters: dict[str, asyncio.Future[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._log = structlog.get_logger(__name__).bind(engine=self.url)
+
+    # ------------------------------------------------------------ life
+
+    async def connect(self) -> None:
+        """Open the session and greet the Engine; RuntimeUnavailable with a message that helps."""
+        import aiodocker
+        import aiohttp
+
+        if self._docker is None:
+            scheme, _, rest = self.url.partition("://")
+            connector: aiohttp.BaseConnector | None = None
+            url = self.url
+            if scheme == "unix":
+                # aiodocker's own pool of 100 is shared with endless streams; with a connector it wants any host name.
+                connector, url = aiohttp.UnixConnector(rest, limit=0), "unix://localhost"
+            try:
+                self._docker = aiodocker.Docker(url, connector=connector)
+            except ValueError as error:
+                raise RuntimeUnavailable(f"the Docker Engine's address {self.url!r} is not usable: {error}") from error
+            self._connector = connector
+        try:
+            self.version = await self.call("GET", "version", seconds_max=WATCHDOG_SECONDS_MAX, watchdog=True)
+            self.info = await self.call("GET", "info", seconds_max=WATCHDOG_SECONDS_MAX, watchdog=True)
+        except RuntimeUnavailable as error:
+            raise RuntimeUnavailable(
+                f"no Docker Engine answers at {self.url} ({error}); is dockerd running, and may this user open the "
+                "socket? DOCKER_HOST names another one"
+            ) from error
+        api = tuple(int(part) for part in str(self.version.get("ApiVersion", "0.0")).split("."))
+        if api < MINIMUM_API_VERSION:
+            wanted = ".".join(map(str, MINIMUM_API_VERSION))
+            raise RuntimeUnavailable(f"the Docker Engine at {self.url} is too old: API {api}, {wanted} is needed")
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.connect()
+        except BaseException:
+            await self._close_session()
+            raise
+        self._tasks = [
+            asyncio.create_task(self._follow_events(), name="docker-events"),
+            asyncio.create_task(self._watch_engine(), name="docker-watchdog"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop the background tasks and close every connection; containers keep running."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._close_session()
+
+    async def _close_session(self) -> None:
+        docker, self._docker = self._docker, None
+        if docker is not None:
+            await docker.close()
+            if self._connector is not None:
+                await self._connector.close()
+
+    # ------------------------------------------------------------ calls
+
+    @property
+    def unavailable_reason(self) -> str:
+        """Why the Engine cannot be used just now; empty while it can."""
+        return self._unavailable
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        import aiodocker
+        import aiohttp
+
+        try:
+            yield
+        except aiodocker.exceptions.DockerError as error:
+            if error.status == 900:  # aiodocker's own number for: no connection
+                raise RuntimeUnavailable(error.message) from error
+            raise EngineError(error.status, error.message) from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
+            raise RuntimeUnavailable(f"the connection to the Docker Engine broke: {error}") from error
+
+    def _session(self, *, watchdog: bool = False) -> Any:
+        if self._docker is None:
+            raise RuntimeUnavailable("the connection to the Docker Engine is closed")
+        if self._unavailable and not watchdog:
+            raise RuntimeUnavailable(self._unavailable)
+        return self._docker
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        seconds_max: float | None = CALL_SECONDS_MAX,
+        watchdog: bool = False,
+    ) -> Any:
+        """The decoded answer of one short request; EngineError with a status, or RuntimeUnavailable.
+
+        `body` is sent as JSON unless it is bytes. A call is given up as soon as the watchdog finds the
+        Engine hanging; the Engine may finish it all the same, so callers reconcile by name.
+        """
+        docker = self._session(watchdog=watchdog)
+        try:
+            async with asyncio.timeout(seconds_max) as scope:
+                if not watchdog:
+                    self._in_flight.add(scope)
+                with self._translated_errors():
+                    return await docker._query_json(
+                        path, method, params=params, data=body, headers=headers, timeout=None
+                    )
+        except TimeoutError:
+            reason = self._unavailable or f"no answer to {method} /{path} within {seconds_max} s"
+            raise RuntimeUnavailable(f"the Docker Engine hangs: {reason}") from None
+        finally:
+            self._in_flight.discard(scope)
+
+    def changes(self) -> AbstractAsyncContextManager[None]:
+        """A place among the few starts and removals that may be in flight at once."""
+        return self._changes
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        watchdog: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response that is read piece by piece; its connection is closed at the end, whatever happened."""
+        docker = self._session(watchdog=watchdog)
+        with self._translated_errors():
+            response = await docker._do_query(
+                path, method, params=params, data=body, headers=headers, timeout=None, read_until_eof=True
+            )
+            try:
+                yield response
+            finally:
+                response.close()
+
+    async def hijack(self, path: str, *, tty: bool, body: bytes | None = None) -> Stream:
+        """A POST whose connection becomes a byte stream in both directions (exec, attach); the caller closes it."""
+        from aiodocker.stream import Stream
+        from yarl import URL
+
+        async def setup() -> tuple[URL, bytes | None, bool]:
+            return URL(path), body, tty
+
+        docker = self._session()
+        stream = Stream(docker, setup, None)
+        try:
+            async with asyncio.timeout(CALL_SECONDS_MAX):
+                with self._translated_errors():
+                    await stream._init()
+        except TimeoutError:
+            raise RuntimeUnavailable(f"the Docker Engine hangs: no answer to POST /{path}") from None
+        return stream
+
+    # ------------------------------------------------------------ events
+
+    def subscribe(self, key: str, handler: EventHandler) -> Callable[[], None]:
+        """Have `handler` called for events whose labels give this `subscription_key`; returns the opposite."""
+        if key in self._handlers:
+            raise ValueError(f"the events of {key} have a subscriber already")
+        self._handlers[key] = handler
+
+        def unsubscribe() -> None:
+            if self._handlers.get(key) is handler:
+                del self._handlers[key]
+
+        return unsubscribe
+
+    def _dispatch(self, event: dict[str, Any]) -> None:
+        attributes = event.get("Actor", {}).get("Attributes", {})
+        if event.get("Action") == "exec_die":
+            self._wake_exec(attributes.get("execID", ""))
+            return
+        handler = self._handlers.get(subscription_key(attributes))
+        if handler is not None:
+            handler(event)
+
+    @contextmanager
+    def exec_watch(self, exec_id: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when this exec ended or events may have been missed; then inspect it."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exec_waiters[exec_id] = future
+        try:
+            yield future
+        finally:
+            if self._exec_waiters.get(exec_id) is future:
+                del self._exec_waiters[exec_id]
+
+    def _wake_exec(self, exec_id: str) -> None:
+        future = self._exec_waiters.pop(exec_id, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _report_gap(self) -> None:
+        for exec_id in list(self._exec_waiters):
+            self._wake_exec(exec_id)
+        for handler in list(self._handlers.values()):
+            handler(None)
+
+    async def _follow_events(self) -> None:
+        """Read the Engine's event stream for ever; after each reconnect everybody looks everything up."""
+        backoff = ItemBackoff(base_seconds=0.1, max_seconds=10.0)
+        filters = {"type": ["container"], "event": list(EVENT_KINDS), "label": ["orchestrator.dev/cluster"]}
+        while True:
+            # The Engine sends headers before it subscribes us: ask for the last second as well.
+            since = (self._clock.now() - timedelta(seconds=1)).timestamp()
+            params = {"filters": json.dumps(filters), "since": f"{since:.9f}"}
+            try:
+                async with self.stream("GET", "events", params=params, watchdog=True) as response:
+                    backoff.forget("events")
+                    self._report_gap()
+                    async for line in read_lines(response, EVENT_LINE_BYTES_MAX):
+                        self._dispatch(json.loads(line))
+                reason = "the stream ended"
+            except (RuntimeFailure, ValueError) as error:
+                reason = str(error)
+            self._mark_unavailable(f"the event stream of the Docker Engine broke: {reason}")
+            await self._clock.sleep(backoff.next_delay("events"))
+            await self._probe()
+
+    # ------------------------------------------------------------ watchdog
+
+    async def _watch_engine(self) -> None:
+        """Ask for something that needs the Engine's network lock, which is where an old Engine hangs."""
+        while True:
+            await self._clock.sleep(WATCHDOG_PERIOD_SECONDS)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        filters = json.dumps({"driver": ["host"]})
+        try:
+            await self.call(
+                "GET", "networks", params={"filters": filters}, seconds_max=WATCHDOG_SECONDS_MAX, watchdog=True
+            )
+        except RuntimeUnavailable as error:
+            self._mark_unavailable(str(error))
+        except EngineError as error:
+            self._mark_unavailable(f"the Docker Engine is not well: {error}")
+        else:
+            self._mark_available()
+
+    def _mark_unavailable(self, reason: str) -> None:
+        if not self._unavailable:
+            self._log.error("the Docker Engine is unavailable", reason=reason)
+            self._unavailable = reason
+            self._report_gap()
+        now = asyncio.get_running_loop().time()
+        for scope in list(self._in_flight):
+            if not scope.expired():
+                scope.reschedule(now)
+
+    def _mark_available(self) -> None:
+        if self._unavailable:
+            self._log.info("the Docker Engine is back")
+            self._unavailable = ""
+            self._report_gap()
+
+
+def subscription_key(labels: Mapping[str, str]) -> str:
+    """Which subscriber the events of a container with these labels go to: `<cluster>/<node>`."""
+    return f"{labels.get('orchestrator.dev/cluster', '')}/{labels.get('orchestrator.dev/node', '')}"
+
+
+async def read_lines(response: aiohttp.ClientResponse, line_bytes_max: int) -> AsyncIterator[bytes]:
+    """Lines of a streamed response without their ends, each at most `line_bytes_max`; ValueError beyond."""
+    buffer = bytearray()
+    async for chunk in response.content.iter_any():
+        buffer += chunk
+        start = 0
+        while (end := buffer.find(b"\n", start)) >= 0:
+            if line := bytes(buffer[start:end]).strip():
+                yield line
+            start = end + 1
+        del buffer[:start]
+        if len(buffer) > line_bytes_max:
+            raise ValueError(f"a line of the Docker Engine is longer than {line_bytes_max} bytes")
+    if line := bytes(buffer).strip():
+        yield line

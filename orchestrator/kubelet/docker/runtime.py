@@ -1,0 +1,754 @@
+"""`DockerRuntime`: the `ContainerRuntime` of one node, on a Docker Engine that nodes share.
+
+Owns the order of calls for sandboxes and containers, and a memory of inspections that events
+invalidate. Everything is found again from the Engine's list alone; nothing is restarted by the
+Engine itself. Never decides what should run. Mirrors dockershim with the CNI plug-ins behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal as signals
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.kubelet.docker import stats, streams
+from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
+from orchestrator.kubelet.docker.images import (
+    image_from_inspect,
+    image_from_list,
+    is_image_id,
+    parse_reference,
+    pull_failure,
+    registry_auth_header,
+)
+from orchestrator.kubelet.docker.pause import (
+    DIGEST_LABEL,
+    PAUSE_IMAGE,
+    normalise_architecture,
+    pause_digest,
+    pause_image_archive,
+)
+from orchestrator.kubelet.docker.translate import (
+    POD_UID_LABEL,
+    SANDBOX_KIND,
+    EngineLimits,
+    Inspected,
+    Owner,
+    container_config,
+    container_name,
+    from_inspect,
+    host_ports,
+    missing_capabilities,
+    sandbox_config,
+    sandbox_name,
+    split_sysctls,
+    start_failure_exit_code,
+    update_settings,
+)
+from orchestrator.kubelet.network.firewall import NetworkUnavailable
+from orchestrator.kubelet.network.namespaces import namespace_inode
+from orchestrator.kubelet.network.pod_network import PodNetwork
+from orchestrator.kubelet.runtime import (
+    Container,
+    ContainerPhase,
+    ContainerSpec,
+    ContainerStartError,
+    ContainerStats,
+    Image,
+    ImagePullError,
+    LogOptions,
+    Resources,
+    RuntimeEvent,
+    RuntimeFailure,
+    RuntimeInfo,
+    RuntimePod,
+    Sandbox,
+    SandboxSpec,
+)
+
+T = TypeVar("T")
+
+EVENTS_PENDING_MAX = 10_000
+INSPECTIONS_AT_ONCE_MAX = 16
+NAMESPACE_SECONDS_MAX = 5.0
+KILL_SECONDS_MAX = 30.0
+EXEC_OUTPUT_BYTES_MAX = 16 * 1024
+PULL_LINE_BYTES_MAX = 1024 * 1024
+RESIZE_ATTEMPTS_MAX = 20
+
+
+class EventQueue:
+    """Events as keys: what waits twice is delivered once, and too much becomes one gap."""
+
+    def __init__(self) -> None:
+        self._pending: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def put(self, event: RuntimeEvent) -> None:
+        if not event.pod_uid or len(self._pending) >= EVENTS_PENDING_MAX:
+            self._pending.clear()  # everything is looked up anyway
+            self._pending["", ""] = "gap"
+        elif ("", "") not in self._pending:
+            self._pending[event.pod_uid, event.container_id] = event.kind
+        self._wake.set()
+
+    def __aiter__(self) -> AsyncIterator[RuntimeEvent]:
+        return self
+
+    async def __anext__(self) -> RuntimeEvent:
+        while not self._pending:
+            self._wake.clear()
+            await self._wake.wait()
+        (pod_uid, container_id), kind = self._pending.popitem(last=False)
+        return RuntimeEvent(pod_uid=pod_uid, container_id=container_id, kind=kind)
+
+
+class DockerRuntime:
+    """The pods of one node on a Docker Engine; several of these share one engine and one pod network."""
+
+    def __init__(
+        self,
+        *,
+        engine: DockerEngine,
+        network: PodNetwork,
+        cluster_id: str,
+        node_name: str,
+        clock: Clock,
+        node_ip: str = "",
+        pod_cidr: str = "",
+    ) -> None:
+        self.owner = Owner(cluster_id=cluster_id, node_name=node_name)
+        self._engine = engine
+        self._network = network
+        self._clock = clock
+        self._node_ip = node_ip
+        self._pod_cidr = pod_cidr
+        self._known: dict[str, Inspected] = {}
+        self._generation = 0
+        self._queues: list[EventQueue] = []
+        self._unsubscribe: Callable[[], None] = _nothing
+        self._limits: EngineLimits | None = None
+        self._log = structlog.get_logger(__name__).bind(node=node_name)
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Load the pause image, make the network, give back what a crash left behind."""
+        self._unsubscribe()
+        self._unsubscribe = self._engine.subscribe(subscription_key(self.owner.labels()), self._on_event)
+        self._forget_all()
+        await self._ensure_pause_image()
+        await self._network.start()
+        if self._pod_cidr:
+            await self._network.ensure_node(self.owner.node_name, self._node_ip, self._pod_cidr)
+        reserved = self._network.reserved_sandboxes(self.owner.node_name)
+        if reserved:
+            present = {item["Id"] for item in await self._list()}
+            for sandbox_id in reserved - present:
+                await self._network.detach(sandbox_id)
+
+    async def configure(self, *, pod_cidr: str, node_ip: str = "") -> None:
+        """Tell the runtime the node's pod range (`Node.spec.podCIDR`); pods without hostNetwork wait for it."""
+        self._pod_cidr = pod_cidr
+        self._node_ip = node_ip or self._node_ip
+        await self._network.ensure_node(self.owner.node_name, self._node_ip, pod_cidr)
+
+    async def close(self) -> None:
+        self._unsubscribe()
+        self._unsubscribe = _nothing
+        self._forget_all()
+
+    async def info(self) -> RuntimeInfo:
+        info = await self._engine.call("GET", "info")
+        architecture = str(info.get("Architecture", ""))
+        return RuntimeInfo(
+            name="docker",
+            version=str(info.get("ServerVersion", "")),
+            api_version=str(self._engine.version.get("ApiVersion", "")),
+            operating_system=str(info.get("OSType", "linux")),
+            architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(architecture, architecture),
+            kernel_version=str(info.get("KernelVersion", "")),
+            os_image=str(info.get("OperatingSystem", "")),
+            cpu_count=int(info.get("NCPU") or 1),
+            memory_bytes=int(info.get("MemTotal") or 0),
+        )
+
+    async def _ensure_pause_image(self) -> None:
+        try:
+            architecture = normalise_architecture(str(self._engine.info.get("Architecture", "")))
+        except ValueError as error:
+            raise RuntimeFailure(str(error)) from None
+        try:
+            image = await self._engine.call("GET", f"images/{PAUSE_IMAGE}/json")
+        except EngineError as error:
+            if error.status != 404:
+                raise
+            image = {}
+        labels = (image.get("Config") or {}).get("Labels") or {}
+        if labels.get(DIGEST_LABEL) == pause_digest(architecture):
+            return
+        async with self._engine.stream(
+            "POST",
+            "images/load",
+            params={"quiet": "1"},
+            body=pause_image_archive(architecture),
+            headers={"Content-Type": "application/x-tar"},
+        ) as response:
+            async for line in read_lines(response, PULL_LINE_BYTES_MAX):
+                if failure := pull_failure(json.loads(line)):
+                    raise RuntimeFailure(f"loading the pause image: {failure}")
+
+    # ------------------------------------------------------------ events and memory
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Endless events from this moment on; a gap comes first, so that the caller looks everything up."""
+        queue = EventQueue()
+        queue.put(RuntimeEvent(pod_uid="", kind="gap"))
+        self._queues.append(queue)
+        return self._drain(queue)
+
+    async def _drain(self, queue: EventQueue) -> AsyncIterator[RuntimeEvent]:
+        try:
+            async for event in queue:
+                yield event
+        finally:
+            self._queues.remove(queue)
+
+    def _on_event(self, event: dict[str, Any] | None) -> None:
+        if event is None:
+            self._forget_all()
+            runtime_event = RuntimeEvent(pod_uid="", kind="gap")
+        else:
+            actor = event.get("Actor") or {}
+            container_id = str(actor.get("ID", ""))
+            self._forget(container_id)
+            kind = {"die": "died", "start": "started", "destroy": "removed", "create": "created"}
+            action = str(event.get("Action", ""))
+            runtime_event = RuntimeEvent(
+                pod_uid=str((actor.get("Attributes") or {}).get(POD_UID_LABEL, "")),
+                container_id=container_id,
+                kind=kind.get(action, action),
+            )
+        for queue in self._queues:
+            queue.put(runtime_event)
+
+    def _forget(self, container_id: str) -> None:
+        self._generation += 1
+        self._known.pop(container_id, None)
+
+    def _forget_all(self) -> None:
+        self._generation += 1
+        self._known.clear()
+
+    async def _inspect(self, reference: str) -> Inspected | None:
+        """A fresh look at one container, by id or name; None when there is none."""
+        generation = self._generation
+        try:
+            data = await self._engine.call("GET", f"containers/{reference}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        inspected = from_inspect(data)
+        # An event in the meantime may be about this very container: then do not remember.
+        if generation == self._generation and inspected.is_settled:
+            self._known[inspected.id] = inspected
+        return inspected
+
+    async def _lookup(self, container_id: str) -> Inspected | None:
+        """What is remembered of a container, or a fresh look; only for what never changes (labels, joins)."""
+        return self._known.get(container_id) or await self._inspect(container_id)
+
+    async def _list(self, **labels: str) -> list[dict[str, Any]]:
+        filters = json.dumps({"label": self.owner.label_filter(**labels)})
+        items: list[dict[str, Any]] = await self._engine.call(
+            "GET", "containers/json", params={"all": "1", "filters": filters}
+        )
+        return items
+
+    async def _inspect_listed(self, items: Sequence[Mapping[str, Any]]) -> list[Inspected]:
+        """Inspections of what a list named; those that are remembered in the same state are not asked for again."""
+        fresh: list[str] = []
+        found: dict[str, Inspected] = {}
+        for item in items:
+            known = self._known.get(item["Id"])
+            if known is not None and known.status == item.get("State"):
+                found[known.id] = known
+            else:
+                fresh.append(item["Id"])
+        for start in range(0, len(fresh), INSPECTIONS_AT_ONCE_MAX):
+            chunk = fresh[start : start + INSPECTIONS_AT_ONCE_MAX]
+            for inspected in await asyncio.gather(*(self._inspect(container_id) for container_id in chunk)):
+                if inspected is not None:
+                    found[inspected.id] = inspected
+        return [found[item["Id"]] for item in items if item["Id"] in found]
+
+    # ------------------------------------------------------------ pods
+
+    async def list_pods(self) -> list[RuntimePod]:
+        items = await self._list()
+        present = {item["Id"] for item in items}
+        inspected = await self._inspect_listed(items)
+        for container_id in self._known.keys() - present:
+            del self._known[container_id]
+        return self._group(inspected)
+
+    async def get_pod(self, uid: str) -> RuntimePod | None:
+        pods = self._group(await self._inspect_listed(await self._list(**{POD_UID_LABEL: uid})))
+        return pods[0] if pods else None
+
+    def _group(self, inspected: Sequence[Inspected]) -> list[RuntimePod]:
+        sandboxes: dict[str, list[Sandbox]] = {}
+        containers: dict[str, list[Container]] = {}
+        names: dict[str, tuple[str, str]] = {}
+        for item in inspected:
+            names.setdefault(item.pod_uid, (item.pod_namespace, item.pod_name))
+            if item.sandbox is not None:
+                sandboxes.setdefault(item.pod_uid, []).append(self._sandbox_now(item))
+            elif item.container is not None:
+                containers.setdefault(item.pod_uid, []).append(item.container)
+        return [
+            RuntimePod(
+                namespace=namespace,
+                name=name,
+                uid=uid,
+                sandboxes=tuple(sorted(sandboxes.get(uid, ()), key=lambda s: (s.attempt, s.created_at), reverse=True)),
+                containers=tuple(sorted(containers.get(uid, ()), key=lambda c: (c.created_at, c.name))),
+            )
+            for uid, (namespace, name) in names.items()
+        ]
+
+    def _sandbox_now(self, item: Inspected) -> Sandbox:
+        """A sandbox with the network's part of its state, which the Engine does not know."""
+        if item.sandbox is None:
+            raise RuntimeFailure(f"container {item.id} is not a sandbox")
+        if item.context.host_network:
+            addresses = (self._node_ip,) if self._node_ip else ()
+            return replace(item.sandbox, ips=addresses, ready=item.is_running)
+        return replace(
+            item.sandbox,
+            ips=self._network.addresses(item.id),
+            ready=item.is_running and self._network.is_attached(item.id),
+        )
+
+    # ------------------------------------------------------------ sandboxes
+
+    async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        if not spec.host_network and not self._pod_cidr:
+            raise NetworkUnavailable(f"network of node {self.owner.node_name} is not ready: no pod CIDR yet")
+        container_id = await self._create(sandbox_name(self.owner, spec), sandbox_config(self.owner, spec))
+        try:
+            return await self._start_sandbox(container_id, spec)
+        except asyncio.CancelledError:
+            raise  # found again by its name, or removed by its labels
+        except BaseException as error:
+            try:
+                await self.remove_sandbox(container_id)
+            except RuntimeFailure as failure:
+                self._log.warning("a failed sandbox is left behind", container=container_id, reason=str(failure))
+            if isinstance(error, EngineError):
+                raise RuntimeFailure(f"starting the sandbox: {error}") from error
+            raise
+
+    async def _start_sandbox(self, container_id: str, spec: SandboxSpec) -> Sandbox:
+        async with self._engine.changes():
+            await self._engine.call("POST", f"containers/{container_id}/start")
+        inspected = await self._inspect(container_id)
+        if inspected is None or not inspected.is_running:
+            raise RuntimeFailure("the sandbox ended as soon as it was started: does the Engine grant CAP_SYS_ADMIN?")
+        if spec.host_network:
+            return self._sandbox_now(inspected)
+        pid = inspected.context.pid
+        self._check_local(pid, container_id)
+        await self._own_network_namespace(pid)
+        _, network_sysctls = split_sysctls(spec.sysctls)
+        await self._network.attach(
+            node_name=self.owner.node_name,
+            sandbox_id=container_id,
+            pid=pid,
+            host_ports=host_ports(spec),
+            sysctls=network_sysctls,
+        )
+        return self._sandbox_now(inspected)
+
+    def _check_local(self, pid: int, container_id: str) -> None:
+        if _is_process_of(pid, container_id):
+            return
+        raise NetworkUnavailable(
+            f"process {pid} of the sandbox is not on this machine: the pod network needs a Docker Engine "
+            "that runs here, in the same PID namespace"
+        )
+
+    async def _own_network_namespace(self, pid: int) -> None:
+        """Wait until the pause program has left the machine's network namespace, which takes microseconds.
+
+        The Engine's answer can come before the program's first instructions ran, and the kernel tells
+        nobody when a process changes its namespace.
+        """
+        machine = namespace_inode()
+        deadline = self._clock.monotonic() + NAMESPACE_SECONDS_MAX
+        pause_seconds = 0.0005
+        try:
+            while namespace_inode(pid) == machine:
+                if self._clock.monotonic() > deadline:
+                    raise RuntimeFailure("the sandbox did not get a network namespace of its own")
+                await self._clock.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, 0.05)
+        except FileNotFoundError:
+            raise RuntimeFailure("the sandbox died before it had a network namespace") from None
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._network.detach(sandbox_id)
+        await self._kill(sandbox_id, "SIGKILL")
+        await self._wait_dead(sandbox_id)
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._network.detach(sandbox_id)
+        await self._remove(sandbox_id)
+
+    # ------------------------------------------------------------ containers
+
+    async def create_container(self, sandbox: Sandbox, spec: ContainerSpec) -> str:
+        inspected = await self._lookup(sandbox.id)
+        if inspected is None:
+            raise RuntimeFailure(f"sandbox {sandbox.id} is gone")
+        limits = EngineLimits()
+        if spec.security.privileged or spec.security.capabilities_add or spec.resources.oom_score_adj < 0:
+            limits = self._engine_limits(inspected.context.pid)
+            if spec.security.privileged and limits.missing_capabilities:
+                self._log.warning(
+                    "privileged without all capabilities: the Engine itself lacks some",
+                    container=spec.name,
+                    missing=sorted(limits.missing_capabilities),
+                )
+        config = container_config(self.owner, sandbox, inspected.context, spec, limits)
+        try:
+            return await self._create(container_name(self.owner, sandbox, spec), config)
+        except EngineError as error:
+            raise RuntimeFailure(str(error)) from error
+
+    async def _create(self, name: str, config: Mapping[str, Any]) -> str:
+        """The id of a new container, or of the one that has this name already."""
+        for _ in range(3):
+            try:
+                answer = await self._engine.call(
+                    "POST", "containers/create", params={"name": name}, body=json.dumps(config)
+                )
+                return str(answer["Id"])
+            except EngineError as error:
+                if error.status == 404 and config["Image"] == PAUSE_IMAGE:
+                    await self._ensure_pause_image()  # somebody pruned images
+                    continue
+                if error.status != 409:
+                    raise
+            existing = await self._inspect(name)
+            if existing is None:
+                continue  # removed since
+            is_dead_sandbox = existing.kind == SANDBOX_KIND and existing.phase is ContainerPhase.EXITED
+            if not is_dead_sandbox and existing.is_settled:
+                return existing.id
+            if existing.kind == SANDBOX_KIND:
+                await self._network.detach(existing.id)
+            await self._remove(existing.id)
+        raise RuntimeFailure(f"the container name {name} is in use and does not become free")
+
+    def _engine_limits(self, pid: int) -> EngineLimits:
+        """What containers can never have here, read from the process that starts them: the sandbox's shim."""
+        if self._limits is None:
+            self._limits = _shim_limits(pid)
+        return self._limits or EngineLimits()
+
+    async def start_container(self, container_id: str) -> None:
+        try:
+            async with self._engine.changes():
+                await self._engine.call("POST", f"containers/{container_id}/start")
+        except EngineError as error:
+            self._forget(container_id)
+            inspected = await self._inspect(container_id)
+            code = inspected.container.exit_code if inspected is not None and inspected.container is not None else 0
+            raise ContainerStartError(str(error), exit_code=code or start_failure_exit_code(str(error))) from error
+
+    async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:
+        inspected = await self._inspect(container_id)
+        if inspected is None or not inspected.is_running:
+            return
+        if grace_seconds > 0:
+            await self._kill(container_id, signal or inspected.stop_signal)
+            if await self._is_dead_within(container_id, grace_seconds):
+                return
+        await self._kill(container_id, "SIGKILL")
+        await self._wait_dead(container_id)
+
+    async def _kill(self, container_id: str, signal: str) -> None:
+        try:
+            await self._engine.call("POST", f"containers/{container_id}/kill", params={"signal": signal})
+        except EngineError as error:
+            if error.status not in (404, 409):  # gone, or not running
+                raise RuntimeFailure(f"sending {signal}: {error}") from error
+
+    async def _wait_dead(self, container_id: str) -> None:
+        if not await self._is_dead_within(container_id, KILL_SECONDS_MAX):
+            raise RuntimeFailure(f"container {container_id} does not die of SIGKILL")
+
+    async def _is_dead_within(self, container_id: str, seconds: float) -> bool:
+        try:
+            with self._limit(seconds) as scope:
+                async with scope:
+                    await streams.wait_container(self._engine, container_id)
+        except TimeoutError:
+            return False
+        finally:
+            self._forget(container_id)
+        return True
+
+    @contextmanager
+    def _limit(self, seconds: float) -> Iterator[asyncio.Timeout]:
+        """A time-out that runs on the injected clock."""
+        scope = asyncio.timeout(None)
+        loop = asyncio.get_running_loop()
+        timer = self._clock.call_later(seconds, lambda: None if scope.expired() else scope.reschedule(loop.time()))
+        try:
+            yield scope
+        finally:
+            timer.cancel()
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._remove(container_id)
+
+    async def _remove(self, container_id: str) -> None:
+        try:
+            async with self._engine.changes():
+                await self._engine.call("DELETE", f"containers/{container_id}", params={"force": "1", "v": "1"})
+        except EngineError as error:
+            if error.status == 409 and "in progress" in str(error):
+                await self._wait_removed(container_id)
+            elif error.status != 404:
+                raise RuntimeFailure(f"removing container {container_id}: {error}") from error
+        finally:
+            self._forget(container_id)
+
+    async def _wait_removed(self, container_id: str) -> None:
+        try:
+            await self._engine.call("POST", f"containers/{container_id}/wait", params={"condition": "removed"})
+        except EngineError as error:
+            if error.status != 404:
+                raise RuntimeFailure(f"removing container {container_id}: {error}") from error
+
+    async def update_container(self, container_id: str, resources: Resources) -> None:
+        try:
+            await self._engine.call(
+                "POST", f"containers/{container_id}/update", body=json.dumps(update_settings(resources))
+            )
+        except EngineError as error:
+            raise RuntimeFailure(str(error)) from error
+
+    async def container_stats(self) -> Sequence[ContainerStats]:
+        running = [item for item in await self._inspect_listed(await self._list()) if item.is_running]
+        pids = [(item.id, item.context.pid) for item in running if item.container is not None]
+        return await asyncio.to_thread(_read_all_stats, pids)
+
+    # ------------------------------------------------------------ images
+
+    async def image_status(self, reference: str) -> Image | None:
+        name = reference if is_image_id(reference) else str(parse_reference(reference))
+        try:
+            return image_from_inspect(await self._engine.call("GET", f"images/{name}/json"))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise RuntimeFailure(str(error)) from error
+
+    async def list_images(self) -> list[Image]:
+        return [image_from_list(item) for item in await self._engine.call("GET", "images/json")]
+
+    async def pull_image(self, reference: str, auth: Mapping[str, Any] | None = None) -> Image:
+        parsed = parse_reference(reference)
+        try:
+            async with self._engine.stream(
+                "POST", "images/create", params=parsed.pull_parameters, headers=registry_auth_header(auth)
+            ) as response:
+                async for line in read_lines(response, PULL_LINE_BYTES_MAX):
+                    if failure := pull_failure(json.loads(line)):
+                        raise ImagePullError(failure)
+        except EngineError as error:
+            raise ImagePullError(str(error)) from error
+        image = await self.image_status(reference)
+        if image is None:
+            raise ImagePullError(f"the image {reference} was pulled but is not there")
+        return image
+
+    async def remove_image(self, image_id: str) -> None:
+        """Remove an image with all its names; RuntimeFailure while a container uses it."""
+        image = await self.image_status(image_id)
+        if image is None:
+            return
+        filters = json.dumps({"ancestor": [image.id]})
+        users = await self._engine.call("GET", "containers/json", params={"all": "1", "filters": filters})
+        if users:
+            raise RuntimeFailure(f"image {image_id} is in use by container {users[0]['Id'][:12]}")
+        try:
+            # By id alone the Engine refuses when several names share the image.
+            for name in image.tags[1:]:
+                await self._engine.call("DELETE", f"images/{name}")
+            await self._engine.call("DELETE", f"images/{image.id}", params={"force": "1"})
+        except EngineError as error:
+            if error.status != 404:
+                raise RuntimeFailure(str(error)) from error
+
+    # ------------------------------------------------------------ streams
+
+    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        inspected = await self._lookup(container_id)
+        if inspected is None:
+            raise RuntimeFailure(f"container {container_id} is gone")
+        try:
+            async for piece in streams.read_logs(self._engine, container_id, options, tty=inspected.tty):
+                yield piece
+        except EngineError as error:
+            raise RuntimeFailure(str(error)) from error
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bool,
+        tty: bool,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> streams.EngineStreamSession:
+        session, _ = await self._exec(container_id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
+        return session
+
+    async def _exec(
+        self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool, stdout: bool, stderr: bool
+    ) -> tuple[streams.EngineStreamSession, str]:
+        body = {
+            "AttachStdin": stdin,
+            "AttachStdout": stdout,
+            "AttachStderr": stderr and not tty,
+            "Tty": tty,
+            "Cmd": list(command),
+        }
+        try:
+            answer = await self._engine.call("POST", f"containers/{container_id}/exec", body=json.dumps(body))
+            exec_id = str(answer["Id"])
+            start = json.dumps({"Detach": False, "Tty": tty}).encode()
+            stream = await self._engine.hijack(f"exec/{exec_id}/start", tty=tty, body=start)
+        except EngineError as error:
+            raise RuntimeFailure(str(error)) from error
+        session = streams.EngineStreamSession(
+            stream,
+            resize=lambda width, height: self._resize(f"exec/{exec_id}/resize", width, height),
+            wait=lambda: streams.wait_exec(self._engine, exec_id),
+            is_exec=True,
+        )
+        return session, exec_id
+
+    async def _resize(self, path: str, width: int, height: int) -> None:
+        """Set the terminal's size; the Engine refuses until the process has really started."""
+        for attempt in range(RESIZE_ATTEMPTS_MAX):
+            try:
+                await self._engine.call("POST", path, params={"w": str(width), "h": str(height)})
+            except EngineError as error:
+                if attempt == RESIZE_ATTEMPTS_MAX - 1:
+                    raise RuntimeFailure(f"resizing the terminal: {error}") from error
+                await self._clock.sleep(0.01)
+            else:
+                return
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, bytes]:
+        session, exec_id = await self._exec(container_id, command, stdin=False, tty=False, stdout=True, stderr=True)
+        output = bytearray()
+        try:
+            with self._limit(timeout_seconds if timeout_seconds > 0 else 1e9) as scope:
+                async with scope:
+                    while (piece := await session.read()) is not None:
+                        output += piece[1][: EXEC_OUTPUT_BYTES_MAX - len(output)]
+                    return await session.wait(), bytes(output)
+        except TimeoutError:
+            await self._kill_exec(exec_id)
+            raise TimeoutError(f"command {' '.join(command)!r} timed out after {timeout_seconds:g}s") from None
+        finally:
+            await session.close()
+
+    async def _kill_exec(self, exec_id: str) -> None:
+        """End a command that took too long; the Engine itself has no call for that."""
+        state = await self._engine.call("GET", f"exec/{exec_id}/json")
+        pid = int(state.get("Pid") or 0)
+        container_id = str(state.get("ContainerID", ""))
+        if not state.get("Running") or not pid or not container_id:
+            return
+        try:
+            if _is_process_of(pid, container_id):
+                os.kill(pid, signals.SIGKILL)
+        except ProcessLookupError:
+            return  # it has just ended
+        except PermissionError as error:
+            self._log.warning("a command that timed out goes on", pid=pid, reason=str(error))
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> streams.EngineStreamSession:
+        query = f"stream=1&logs=0&stdin={int(stdin)}&stdout=1&stderr={int(not tty)}"
+        try:
+            stream = await self._engine.hijack(f"containers/{container_id}/attach?{query}", tty=tty)
+        except EngineError as error:
+            raise RuntimeFailure(str(error)) from error
+        return streams.EngineStreamSession(
+            stream,
+            resize=lambda width, height: self._resize(f"containers/{container_id}/resize", width, height),
+            wait=lambda: streams.wait_container(self._engine, container_id),
+            is_exec=False,
+        )
+
+    async def dial(self, sandbox_id: str, port: int) -> streams.SocketPortStream:
+        inspected = await self._lookup(sandbox_id)
+        if inspected is None or not inspected.is_running:
+            raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
+        return await streams.dial(inspected.context.pid, port)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _is_process_of(pid: int, container_id: str) -> bool:
+    """Whether this process of this machine belongs to the container."""
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def _shim_limits(pid: int) -> EngineLimits | None:
+    """What the parent of a container's first process may not; None when the process is gone."""
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        missing = missing_capabilities(
+            Path(f"/proc/{parent}/status").read_text(), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+        )
+        # Without CAP_SYS_RESOURCE a process cannot be protected better than the one that starts it.
+        floor = int(Path(f"/proc/{parent}/oom_score_adj").read_text()) if "SYS_RESOURCE" in missing else -1000
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return EngineLimits(missing_capabilities=missing, oom_score_adj_min=floor)
+
+
+def _read_all_stats(pids: Sequence[tuple[str, int]]) -> list[ContainerStats]:
+    points = stats.mount_points()
+    found = []
+    for container_id, pid in pids:
+        try:
+            found.append(stats.read_stats(container_id, pid, points))
+        except (OSError, KeyError):
+            continue  # it ended between the list and the look
+    return found

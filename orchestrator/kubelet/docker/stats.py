@@ -1,0 +1,67 @@
+"""Usage of containers, read from their cgroup files by pid; 0.1 ms each where the Engine's API takes a second.
+
+Works with cgroup v1 and v2. Mirrors cadvisor's container stats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.kubelet.runtime import ContainerStats
+
+
+def parse_cgroups(text: str) -> dict[str, str]:
+    """Controller → path out of `/proc/<pid>/cgroup`; version 2 is under the empty name."""
+    paths: dict[str, str] = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    return paths
+
+
+def parse_mounts(text: str) -> dict[str, str]:
+    """Controller → mount point out of `/proc/self/mounts`; version 2 is under the empty name."""
+    points: dict[str, str] = {}
+    for line in text.splitlines():
+        _, point, kind, options, *_ = line.split(" ")
+        if kind == "cgroup2":
+            points.setdefault("", point)
+        elif kind == "cgroup":
+            for option in options.split(","):
+                points.setdefault(option, point)
+    return points
+
+
+def parse_fields(text: str) -> dict[str, int]:
+    """`name value` lines, as memory.stat and cpu.stat have them."""
+    return {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value}
+
+
+def read_stats(container_id: str, pid: int, mount_points: dict[str, str], proc: Path = Path("/proc")) -> ContainerStats:
+    """The usage of the container whose first process is `pid`; OSError when it is gone."""
+    cgroups = parse_cgroups((proc / str(pid) / "cgroup").read_text())
+    if "cpuacct" in cgroups and "memory" in cgroups:
+        cpu = Path(mount_points["cpuacct"] + cgroups["cpuacct"])
+        memory = Path(mount_points["memory"] + cgroups["memory"])
+        nanoseconds = int((cpu / "cpuacct.usage").read_text())
+        usage = int((memory / "memory.usage_in_bytes").read_text())
+        fields = parse_fields((memory / "memory.stat").read_text())
+        inactive, resident = fields.get("total_inactive_file", 0), fields.get("total_rss", 0)
+    else:
+        group = Path(mount_points[""] + cgroups[""])
+        nanoseconds = parse_fields((group / "cpu.stat").read_text()).get("usage_usec", 0) * 1000
+        usage = int((group / "memory.current").read_text())
+        fields = parse_fields((group / "memory.stat").read_text())
+        inactive, resident = fields.get("inactive_file", 0), fields.get("anon", 0)
+    return ContainerStats(
+        container_id=container_id,
+        cpu_nanoseconds_total=nanoseconds,
+        memory_working_set_bytes=max(0, usage - inactive),
+        memory_rss_bytes=resident,
+    )
+
+
+def mount_points() -> dict[str, str]:
+    """Where the machine has its cgroup hierarchies."""
+    return parse_mounts(Path("/proc/self/mounts").read_text())

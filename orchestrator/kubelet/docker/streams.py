@@ -1,0 +1,255 @@
+"""exec, attach, logs and port-forward: byte streams between a caller and a container.
+
+Mirrors dockershim's streaming runtime. Never decides who may open one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
+from orchestrator.kubelet.docker.translate import start_failure_exit_code
+from orchestrator.kubelet.network.namespaces import enter_network_namespace, in_thread
+from orchestrator.kubelet.runtime import ContainerStartError, LogOptions, RuntimeFailure
+
+if TYPE_CHECKING:
+    from aiodocker.stream import Stream
+
+STDOUT, STDERR = 1, 2
+EXEC_FAILURE_PREFIX = b"OCI runtime exec failed: "
+EXEC_FAILURE_BYTES_MAX = 8 * 1024
+DIAL_SECONDS_MAX = 10.0
+READ_BYTES_MAX = 64 * 1024
+FRAME_HEADER = struct.Struct(">BxxxL")
+
+
+class FrameDecoder:
+    """Takes apart the Engine's multiplexed stream: an eight-byte header (stream, length), then the bytes.
+
+    Bytes of an incomplete frame are handed out as they come, so nothing is held back.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._stream = 0
+        self._remaining = 0
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """(stream, bytes) pairs in order; an empty list when more is needed."""
+        self._buffer += data
+        output: list[tuple[int, bytes]] = []
+        position = 0
+        while True:
+            if self._remaining == 0:
+                if len(self._buffer) - position < FRAME_HEADER.size:
+                    break
+                self._stream, self._remaining = FRAME_HEADER.unpack_from(self._buffer, position)
+                position += FRAME_HEADER.size
+                continue
+            piece = bytes(self._buffer[position : position + self._remaining])
+            if not piece:
+                break
+            output.append((self._stream, piece))
+            position += len(piece)
+            self._remaining -= len(piece)
+        del self._buffer[:position]
+        return output
+
+
+class EngineStreamSession:
+    """A `StreamSession` over a connection that the Engine handed over."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        resize: Callable[[int, int], Awaitable[None]],
+        wait: Callable[[], Awaitable[int]],
+        is_exec: bool,
+    ) -> None:
+        self._stream = stream
+        self._resize = resize
+        self._wait = wait
+        self._may_fail = is_exec
+        self._failure = b""
+        self._stdin_closed = False
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """The next output. An exec that could not be started ends at once; `wait` then raises the reason."""
+        while True:
+            try:
+                message = await self._stream.read_out()
+            except (ConnectionError, OSError):
+                return None
+            if message is None:
+                return None
+            data = bytes(message.data)
+            if self._may_fail or self._failure:
+                # A missing binary is reported by the Engine on the exec's own output.
+                if self._failure or data.startswith(EXEC_FAILURE_PREFIX):
+                    self._failure = (self._failure + data)[:EXEC_FAILURE_BYTES_MAX]
+                    continue
+                self._may_fail = False
+            return (message.stream, data)
+
+    async def write(self, data: bytes) -> None:
+        """Send to stdin; what comes after the process ended is dropped, as a shell's pipe would."""
+        if self._stdin_closed:
+            return
+        try:
+            await self._stream.write_in(data)
+        except (ConnectionError, OSError, RuntimeError, AssertionError):
+            self._stdin_closed = True  # aiodocker asserts that the connection is still there
+
+    async def close_stdin(self) -> None:
+        if self._stdin_closed:
+            return
+        self._stdin_closed = True
+        response: Any = self._stream._resp
+        connection = response.connection if response is not None else None
+        transport = connection.transport if connection is not None else None
+        if transport is not None and transport.can_write_eof() and not transport.is_closing():
+            with contextlib.suppress(OSError):
+                transport.write_eof()
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._resize(width, height)
+
+    async def wait(self) -> int:
+        """The exit code; ContainerStartError when the command could not be executed at all."""
+        code = await self._wait()
+        if self._failure and code != 0:
+            raise exec_start_error(self._failure)
+        return code
+
+    async def close(self) -> None:
+        self._stdin_closed = True
+        response: Any = self._stream._resp
+        if response is not None and response.connection is None:
+            self._stream._closed = True  # the Engine closed first; aiodocker's close would assert
+            response.close()
+            return
+        await self._stream.close()
+
+
+def exec_start_error(output: bytes) -> ContainerStartError:
+    message = output.decode(errors="replace").strip()
+    return ContainerStartError(message, exit_code=start_failure_exit_code(message))
+
+
+def log_parameters(options: LogOptions) -> dict[str, str]:
+    """The query of GET /containers/{id}/logs."""
+    parameters = {
+        "stdout": "0" if options.stream == "Stderr" else "1",
+        "stderr": "0" if options.stream == "Stdout" else "1",
+        "follow": "1" if options.follow else "0",
+        "timestamps": "1" if options.timestamps else "0",
+        "tail": "all" if options.tail_lines is None else str(options.tail_lines),
+    }
+    if options.since is not None:
+        parameters["since"] = f"{options.since.timestamp():.9f}"
+    return parameters
+
+
+async def read_logs(engine: DockerEngine, container_id: str, options: LogOptions, *, tty: bool) -> AsyncIterator[bytes]:
+    """The log in pieces, both streams in the order they were written; ends at `limit_bytes`."""
+    remaining = options.limit_bytes
+    decoder = None if tty else FrameDecoder()
+    async with engine.stream("GET", f"containers/{container_id}/logs", params=log_parameters(options)) as response:
+        async for chunk in response.content.iter_any():
+            pieces: Iterable[tuple[int, bytes]] = ((STDOUT, chunk),) if decoder is None else decoder.feed(chunk)
+            data = b"".join(piece for _, piece in pieces)
+            if remaining is not None:
+                data = data[:remaining]
+                remaining -= len(data)
+            if data:
+                yield data
+            if remaining == 0:
+                return
+
+
+async def wait_exec(engine: DockerEngine, exec_id: str) -> int:
+    """The exit code of an exec, once it ended."""
+    while True:
+        with engine.exec_watch(exec_id) as ended:
+            state = await engine.call("GET", f"exec/{exec_id}/json")
+            if not state.get("Running") and state.get("ExitCode") is not None:
+                return int(state["ExitCode"])
+            await ended
+
+
+async def wait_container(engine: DockerEngine, container_id: str) -> int:
+    """The exit code of a container, once it is not running; 0 when it is gone."""
+    try:
+        answer = await engine.call(
+            "POST", f"containers/{container_id}/wait", params={"condition": "not-running"}, seconds_max=None
+        )
+    except EngineError as error:
+        if error.status == 404:
+            return 0
+        raise
+    return int(answer["StatusCode"])
+
+
+class SocketPortStream:
+    """A `PortStream` over a TCP connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        try:
+            return await self._reader.read(READ_BYTES_MAX)
+        except ConnectionError:
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close_write(self) -> None:
+        if self._writer.can_write_eof() and not self._writer.is_closing():
+            with contextlib.suppress(OSError):
+                self._writer.write_eof()
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+async def dial(pid: int, port: int) -> SocketPortStream:
+    """Connect to a port on the loopback of the process' network namespace, IPv4 first as `localhost` says."""
+
+    def connect() -> socket.socket:
+        enter_network_namespace(pid)
+        failure: OSError | None = None
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            try:
+                connection = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                failure = failure or error
+                continue
+            try:
+                connection.settimeout(DIAL_SECONDS_MAX)
+                connection.connect((address, port))
+                connection.setblocking(False)
+            except OSError as error:
+                connection.close()
+                failure = failure or error
+            else:
+                return connection
+        raise failure or OSError("no address family")
+
+    try:
+        connection = await in_thread(connect, name=f"dial-{pid}-{port}")
+        reader, writer = await asyncio.open_connection(sock=connection)
+    except OSError as error:
+        raise RuntimeFailure(f"failed to connect to localhost:{port} inside the pod: {error}") from error
+    return SocketPortStream(reader, writer)
