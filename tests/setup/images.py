@@ -203,7 +203,7 @@ def is_static(program: bytes) -> bool:
 
 def find_busybox() -> Path | None:
     """A static busybox of this machine, or None."""
-    candidates = [os.environ.get("ORCHESTRATOR_BUSYBOX"), "/bin/busybox", "/usr/bin/busybox", UNPACKED_BUSYBOX]
+    candidates = [os.environ.get("BUSYBOX"), "/bin/busybox", "/usr/bin/busybox", UNPACKED_BUSYBOX]
     for candidate in candidates:
         if candidate and (path := Path(candidate)).is_file() and is_static(path.read_bytes()):
             return path

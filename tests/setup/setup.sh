@@ -95,7 +95,7 @@ install_missing_tools() {
 
 # Without root a Debian package can still be fetched and unpacked.
 fetch_busybox() {
-    [ -z "${ORCHESTRATOR_BUSYBOX:-}" ] || return 0
+    [ -z "${BUSYBOX:-}" ] || return 0
     [ -x "$state/busybox-static/bin/busybox" ] && return 0
     dpkg -s busybox-static >/dev/null 2>&1 && return 0
     say "fetching the package busybox-static into $state (not installing it)"
@@ -168,6 +168,8 @@ setup_engine() {
         case $(cat "$state/engine.why") in *"Permission denied"*) explain_missing_engine ;; esac
         say "no Docker Engine answers: $(cat "$state/engine.why")"
         if ! PATH="$PATH:/usr/sbin:/sbin" have dockerd; then
+            # Where the kernel enforces AppArmor, dockerd loads its profile with this package's parser.
+            grep -qs Y /sys/module/apparmor/parameters/enabled && ENGINE_PACKAGES+=(apparmor)
             apt_install "${ENGINE_PACKAGES[@]}"
         fi
         # Installing may have started the service already.
