@@ -49,6 +49,8 @@ class ApiError(Exception):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
+    has_details: ClassVar[bool] = True
+    """Whether the Status carries `details` even when they are empty."""
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class ApiError(Exception):
         if self.reason:
             status["reason"] = self.reason
         details = self.details()
-        if details:
+        if details or self.has_details:
             status["details"] = details
         status["code"] = self.code
         return status
@@ -109,10 +111,12 @@ class ApiError(Exception):
 
 class BadRequest(ApiError):
     code, reason = 400, "BadRequest"
+    has_details = False
 
 
 class Unauthorized(ApiError):
     code, reason = 401, "Unauthorized"
+    has_details = False
 
 
 class Forbidden(ApiError):
@@ -129,6 +133,7 @@ class MethodNotAllowed(ApiError):
 
 class NotAcceptable(ApiError):
     code, reason = 406, "NotAcceptable"
+    has_details = False
 
 
 class AlreadyExists(ApiError):
@@ -141,18 +146,22 @@ class Conflict(ApiError):
 
 class Expired(ApiError):
     code, reason = 410, "Expired"
+    has_details = False
 
 
 class Gone(ApiError):
     code, reason = 410, "Gone"
+    has_details = False
 
 
 class RequestEntityTooLarge(ApiError):
     code, reason = 413, "RequestEntityTooLarge"
+    has_details = False
 
 
 class UnsupportedMediaType(ApiError):
     code, reason = 415, "UnsupportedMediaType"
+    has_details = False
 
 
 class Invalid(ApiError):

@@ -1,0 +1,63 @@
+"""Authentication: from a client certificate or a bearer token to a User.
+
+Mirrors kube-apiserver's x509 and token authenticators: CN is the user and O are the groups; a
+request without any credentials is anonymous; one with wrong credentials is refused with 401.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from orchestrator.api import errors
+from orchestrator.apiserver.user import ANONYMOUS, AUTHENTICATED_GROUP, User
+
+
+class TokenAuthenticator(Protocol):
+    """Knows some bearer tokens."""
+
+    async def authenticate(self, token: str) -> User | None:
+        """The user whom this token stands for; None when it is not one of ours."""
+        ...
+
+
+Impersonate = Callable[[User, Mapping[str, str]], Awaitable[User]]
+
+
+class Authenticator:
+    """Tries the client certificate first, then bearer tokens, then falls back to anonymous."""
+
+    def __init__(self, tokens: tuple[TokenAuthenticator, ...] = ()) -> None:
+        self.tokens = tokens
+        self._by_subject: dict[Any, User] = {}
+
+    async def authenticate(self, peer_certificate: Mapping[str, Any] | None, authorization: str) -> User:
+        """The user of a request; raises Unauthorized for credentials that are not good."""
+        if peer_certificate:
+            user = self._user_of_certificate(peer_certificate)
+            if user is not None:
+                return user
+        if authorization:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() == "bearer":
+                for authenticator in self.tokens:
+                    user = await authenticator.authenticate(token.strip())
+                    if user is not None:
+                        return user
+            raise errors.Unauthorized("Unauthorized")
+        return ANONYMOUS
+
+    def _user_of_certificate(self, certificate: Mapping[str, Any]) -> User | None:
+        subject = certificate.get("subject", ())
+        user = self._by_subject.get(subject)
+        if user is None:
+            attributes = [pair for relative_name in subject for pair in relative_name]
+            name = next((value for key, value in attributes if key == "commonName"), "")
+            if not name:
+                return None
+            groups = tuple(value for key, value in attributes if key == "organizationName")
+            user = User(name, groups=(*groups, AUTHENTICATED_GROUP))
+            if len(self._by_subject) >= 4096:
+                self._by_subject.clear()
+            self._by_subject[subject] = user
+        return user

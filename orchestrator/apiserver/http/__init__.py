@@ -1,0 +1,1 @@
+"""The HTTPS front end: URLs, media types and streams around the API server's core."""

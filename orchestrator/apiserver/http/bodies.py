@@ -1,0 +1,82 @@
+"""Request bodies: bytes to values, in the media types that Kubernetes accepts; all limited in size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from orchestrator.api import errors
+from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
+
+BODY_BYTES_MAX = 3 * 1024 * 1024
+"""As kube-apiserver's limit for one request."""
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The body; 413 when it is larger than the limit."""
+    if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
+        raise _too_large()
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        chunk = await request.content.readany()
+        if not chunk:
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        chunks.append(chunk)
+
+
+def decode_body(body: bytes, content_type: str) -> Any:
+    """The value of a JSON or YAML body; 400 when it does not parse, 415 for another media type."""
+    media_type = content_type.partition(";")[0].strip().lower() or JSON
+    if media_type == JSON or media_type.endswith("+json"):
+        return decode_json(body)
+    if media_type in (YAML, "text/yaml", "application/x-yaml") or media_type.endswith("+yaml"):
+        return decode_yaml(body)
+    if media_type == PROTOBUF:
+        from orchestrator.api.protobuf import decode_protobuf
+
+        return decode_protobuf(body)
+    raise errors.UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
+    )
+
+
+def decode_json(body: bytes) -> Any:
+    """The value of a JSON text."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise errors.BadRequest(f"the object provided is unrecognized (must be of type JSON): {error}") from error
+
+
+def decode_yaml(body: bytes) -> Any:
+    """The value of the first YAML document, by YAML 1.1 rules and without any tags that make objects."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        value = yaml.load(body, Loader=loader)
+    except yaml.YAMLError as error:
+        raise errors.BadRequest(f"error converting YAML to JSON: {_one_line(error)}") from error
+    except ValueError as error:
+        raise errors.BadRequest(f"error converting YAML to JSON: {error}") from error
+    try:
+        # Through JSON, so that dates become texts and keys strings, as Go's YAML-to-JSON step makes them.
+        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z))
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise errors.BadRequest(f"error converting YAML to JSON: {error}") from error
+
+
+def _one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"yaml: line {mark.line + 1}: {problem}" if mark else f"yaml: {problem}"
+
+
+def _too_large() -> errors.RequestEntityTooLarge:
+    return errors.RequestEntityTooLarge(f"Request entity too large: limit is {BODY_BYTES_MAX}")

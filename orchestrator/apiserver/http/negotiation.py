@@ -1,0 +1,76 @@
+"""Which media type and which representation a client wants (`Accept`).
+
+Kubernetes adds parameters to the usual negotiation: `as=Table` and `as=PartialObjectMetadata` ask
+for another shape of the same data (API conventions, "Receiving resources as Tables"; KEP-2334).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from orchestrator.api import errors
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+MEDIA_TYPES = (JSON, YAML, PROTOBUF)
+
+TABLE = "Table"
+PARTIAL = "PartialObjectMetadata"
+PARTIAL_LIST = "PartialObjectMetadataList"
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What to answer with."""
+
+    media_type: str = JSON
+    shape: str = ""
+    """Empty for the object itself, or TABLE, PARTIAL, PARTIAL_LIST."""
+    shape_version: str = "v1"
+    is_stream: bool = False
+    pretty: bool = False
+
+    @property
+    def content_type(self) -> str:
+        return self.media_type
+
+
+def not_acceptable(media_types: tuple[str, ...] = MEDIA_TYPES) -> errors.NotAcceptable:
+    """406, in kube-apiserver's words."""
+    return errors.NotAcceptable("only the following media types are accepted: " + ", ".join(media_types))
+
+
+@lru_cache(maxsize=512)
+def negotiate(accept: str, *, has_protobuf: bool = True, is_object: bool = True) -> Negotiated:
+    """The first clause of an Accept header that can be served; raises NotAcceptable.
+
+    `has_protobuf` is false for custom resources, `is_object` for what has no Table (a Scale, a Status).
+    """
+    if not accept:
+        return Negotiated()
+    clauses = []
+    for position, clause in enumerate(accept.split(",")):
+        media_type, *parameters = (part.strip() for part in clause.split(";"))
+        values = dict(parameter.partition("=")[::2] for parameter in parameters)
+        try:
+            quality = float(values.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        clauses.append((-quality, position, media_type.lower(), values))
+    for _, _, media_type, values in sorted(clauses, key=lambda clause: clause[:2]):
+        if media_type in ("*/*", "application/*"):
+            media_type = JSON
+        if media_type not in MEDIA_TYPES or (media_type == PROTOBUF and not has_protobuf):
+            continue
+        shape = values.get("as", "")
+        if shape:
+            if values.get("g", "meta.k8s.io") != "meta.k8s.io" or values.get("v", "v1") not in ("v1", "v1beta1"):
+                continue
+            if shape not in (TABLE, PARTIAL, PARTIAL_LIST) or not is_object:
+                continue
+        return Negotiated(
+            media_type, shape, values.get("v", "v1"), values.get("stream") == "watch", values.get("pretty") == "1"
+        )
+    raise not_acceptable(MEDIA_TYPES if has_protobuf else (JSON, YAML))

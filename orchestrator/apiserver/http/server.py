@@ -1,0 +1,328 @@
+"""The HTTPS listener: accepts connections, finds the handler, turns every failure into a Status.
+
+Owns what is HTTP: TLS, methods, media types, chunked watches. Resource requests go to the core
+(`ApiServer`), everything else to a handler that was registered for its path. Mirrors the handler
+chain of kube-apiserver: authentication, impersonation, authorization, then the request itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api import errors
+from orchestrator.api.objects import Object
+from orchestrator.apiserver import authorizer
+from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.http.bodies import decode_body, read_body
+from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
+from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, Negotiated, negotiate
+from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
+from orchestrator.apiserver.impersonation import impersonated
+from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
+from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.user import User
+from orchestrator.logs import get_logger
+
+WARNINGS_MAX = 50
+WARNING_BYTES_MAX = 4096
+
+PathHandler = Callable[["HttpRequest"], Awaitable[web.StreamResponse]]
+StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.StreamResponse]]
+
+
+class HttpRequest:
+    """One HTTP request, with who sent it."""
+
+    __slots__ = ("path", "query", "query_pairs", "raw", "user")
+
+    def __init__(self, raw: web.BaseRequest, user: User) -> None:
+        self.raw = raw
+        self.user = user
+        path, _, query = raw.raw_path.partition("?")
+        self.path = path
+        self.query_pairs = parse_qsl(query, keep_blank_values=True) if query else []
+        """Every parameter in order; `command` of exec stands several times."""
+        self.query: dict[str, str] = {}
+        for name, value in self.query_pairs:
+            self.query.setdefault(name, value)
+
+    @property
+    def method(self) -> str:
+        return self.raw.method
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty string."""
+        return self.raw.headers.get(name, "")
+
+
+class HttpServer:
+    """Serves one `ApiServer` over HTTPS."""
+
+    def __init__(self, api: ApiServer, *, authenticator: Authenticator, clock: Clock) -> None:
+        self.api = api
+        self.authenticator = authenticator
+        self.clock = clock
+        self.paths: dict[str, PathHandler] = {}
+        """Exact path → handler."""
+        self.path_prefixes: dict[str, PathHandler] = {}
+        """`/openapi/v3/` → handler of everything below."""
+        self.streams: dict[tuple[str, str], StreamHandler] = {}
+        """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
+        self._watches: set[asyncio.Task[object]] = set()
+        self._log = get_logger("apiserver/http")
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Listen; returns the port. Raises OSError when the address cannot be had."""
+        server = web.Server(self._serve, access_log=None, handler_cancellation=False)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024, reuse_address=True)
+        await site.start()
+        addresses = self._runner.addresses
+        return int(addresses[0][1])
+
+    async def close(self) -> None:
+        """Stop listening and end open watches."""
+        for task in list(self._watches):
+            task.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # One request.
+
+    async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
+        accept = raw.headers.get("Accept", "")
+        try:
+            return await self._dispatch(raw)
+        except errors.ApiError as error:
+            return status_response(error, accept)
+        except (ConnectionResetError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            self._log.exception("request.failed", method=raw.method, path=raw.path)
+            return status_response(errors.InternalError(f"Internal error occurred: {error}"), accept)
+
+    async def _dispatch(self, raw: web.BaseRequest) -> web.StreamResponse:
+        transport = raw.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        user = await self.authenticator.authenticate(certificate, raw.headers.get("Authorization", ""))
+        if "Impersonate-User" in raw.headers or "Impersonate-Group" in raw.headers:
+            user = impersonated(self.api.authorizer, user, raw.headers)
+        request = HttpRequest(raw, user)
+        route = parse_path(request.path)
+        if route is None or self._is_discovery(request.path):
+            return await self._serve_path(request)
+        return await self._serve_resource(request, route)
+
+    def _is_discovery(self, path: str) -> bool:
+        return path in self.paths
+
+    async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
+        verb = request.method.lower()
+        authorizer.check(self.api.authorizer, authorizer.Attributes(user=request.user, verb=verb, path=request.path))
+        handler = self.paths.get(request.path)
+        if handler is None:
+            for prefix, candidate in self.path_prefixes.items():
+                if request.path.startswith(prefix):
+                    handler = candidate
+                    break
+        if handler is None:
+            return await self._unknown_path(request)
+        if request.method not in ("GET", "HEAD"):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        return await handler(request)
+
+    async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
+        if request.path.startswith(("/apis/", "/api/")):
+            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+        paths = sorted({*self.paths, *self.path_prefixes})
+        return web.Response(status=404, body=encode_value({"paths": paths}, Negotiated()), content_type=JSON)
+
+    async def _serve_resource(self, request: HttpRequest, route: Route) -> web.StreamResponse:
+        kind = self.api.registry.by_path(route.group, route.version, route.plural)
+        verb = verb_of(request.method, route, request.query)
+        if kind is None:
+            self._authorize_unknown(request, route, verb)
+            if not self._is_group_served(route):
+                return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+            raise errors.NotFound("the server could not find the requested resource")
+        if not verb:
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        if kind.resource.namespaced != bool(route.namespace) and (
+            not kind.resource.namespaced or route.name or verb == "create"
+        ):
+            raise errors.NotFound("the server could not find the requested resource")
+        api_request = ApiRequest(
+            verb=verb,
+            kind=kind,
+            user=request.user,
+            namespace=route.namespace,
+            name=route.name,
+            subresource=route.subresource,
+            query=request.query,
+            user_agent=request.header("User-Agent"),
+        )
+        stream = self.streams.get((kind.resource.group_resource, route.subresource)) if route.subresource else None
+        if stream is not None:
+            self.api.authorize(api_request)
+            return await stream(request, api_request, route)
+        if route.rest:
+            raise errors.NotFound("the server could not find the requested resource")
+        negotiated = negotiate(
+            request.header("Accept"),
+            has_protobuf=kind.schema is None,
+            is_object=route.subresource in ("", "status"),
+        )
+        if verb == "watch":
+            return await self._serve_watch(request, api_request, negotiated)
+        if verb not in ("get", "list"):
+            await self._read_body(request, api_request)
+        result = await self.api.handle(api_request)
+        return self._respond(request, api_request, result, negotiated)
+
+    def _authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
+        """Who may not ask at all does not learn what exists."""
+        authorizer.check(
+            self.api.authorizer,
+            authorizer.Attributes(
+                user=request.user,
+                verb=verb or request.method.lower(),
+                group=route.group,
+                version=route.version,
+                resource=route.plural,
+                subresource=route.subresource,
+                namespace=route.namespace,
+                name=route.name,
+            ),
+        )
+
+    def _is_group_served(self, route: Route) -> bool:
+        return any(
+            kind.resource.group == route.group and kind.resource.version == route.version for kind in self.api.registry
+        )
+
+    async def _read_body(self, request: HttpRequest, api_request: ApiRequest) -> None:
+        body = await read_body(request.raw)
+        content_type = request.header("Content-Type")
+        media_type = content_type.partition(";")[0].strip().lower()
+        if api_request.verb == "patch":
+            api_request.content_type = media_type
+        if not body:
+            if api_request.verb in ("create", "update", "patch"):
+                raise errors.BadRequest("EOF" if api_request.verb != "patch" else "unexpected end of JSON input")
+            return
+        api_request.body = decode_body(body, content_type or JSON)
+        if media_type in ("", JSON) and api_request.verb in ("create", "update"):
+            api_request.raw_body = body
+
+    def _respond(
+        self, request: HttpRequest, api_request: ApiRequest, result: ObjectResult | ListResult, negotiated: Negotiated
+    ) -> web.Response:
+        now = self.clock.now()
+        include = request.query.get("includeObject") or "Metadata"
+        if isinstance(result, ListResult):
+            body, code = encode_list(result, negotiated, now=now, include=include), 200
+        else:
+            body = encode_object(result, api_request.kind, negotiated, now=now, include=include)
+            code = result.code
+        response = web.Response(status=code, body=body, headers={"Content-Type": negotiated.content_type})
+        if api_request.warnings:
+            add_warnings(response, api_request.warnings)
+        return self._compressed(request, response, body)
+
+    def _compressed(self, request: HttpRequest, response: web.Response, body: bytes) -> web.Response:
+        # kube-apiserver compresses answers of at least 128 KiB for clients that accept it.
+        if len(body) >= 128 * 1024 and "gzip" in request.header("Accept-Encoding"):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    # Watches.
+
+    async def _serve_watch(
+        self, request: HttpRequest, api_request: ApiRequest, negotiated: Negotiated
+    ) -> web.StreamResponse:
+        response = web.StreamResponse()
+        content_type = negotiated.content_type
+        if negotiated.media_type == PROTOBUF:
+            content_type += ";stream=watch"
+        response.headers["Content-Type"] = content_type
+        response.headers["Cache-Control"] = "no-cache, private"
+        try:
+            watch = await self.api.watch(api_request)
+        except errors.Expired as expired:
+            # A watch that cannot begin so far back begins, and ends with an error event.
+            await response.prepare(request.raw)
+            await response.write(_error_frame(negotiated, expired.to_status()))
+            return response
+        task = asyncio.current_task()
+        assert task is not None
+        self._watches.add(task)
+        try:
+            encoder = WatchEncoder(
+                watch,
+                negotiated,
+                now=self.clock.now,
+                include=request.query.get("includeObject") or "Metadata",
+            )
+            response.enable_chunked_encoding()
+            await response.prepare(request.raw)
+            while True:
+                try:
+                    changes = await watch.next_changes()
+                except errors.ApiError as error:
+                    await response.write(encoder.error(error.to_status()))
+                    break
+                if not changes:
+                    break
+                await response.write(b"".join([encoder.encode(change) for change in changes]))
+        except (ConnectionError, asyncio.CancelledError):
+            # The client went away, or the server is closing: either ends the watch, quietly.
+            if not self._is_disconnected(request.raw):
+                raise
+        finally:
+            self._watches.discard(task)
+            watch.close()
+        return response
+
+    def _is_disconnected(self, raw: web.BaseRequest) -> bool:
+        return raw.transport is None or raw.transport.is_closing()
+
+
+def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:
+    """RFC 7234 Warning headers with code 299, as kube-apiserver sends them."""
+    size = 0
+    for text in warnings[:WARNINGS_MAX]:
+        size += len(text)
+        if size > WARNING_BYTES_MAX:
+            return
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+        response.headers.add("Warning", f'299 - "{quoted}"')
+
+
+def status_response(error: errors.ApiError, accept: str = "") -> web.Response:
+    """The answer for an error: its Status, in the media type that the client asked for if possible."""
+    try:
+        negotiated = negotiate(accept, is_object=True)
+    except errors.ApiError:
+        negotiated = Negotiated()
+    plain = Negotiated(negotiated.media_type)
+    headers = {"Content-Type": plain.content_type}
+    if error.retry_after_seconds:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return web.Response(status=error.code, body=encode_value(error.to_status(), plain), headers=headers)
+
+
+def _error_frame(negotiated: Negotiated, status: Object) -> bytes:
+    if negotiated.media_type == PROTOBUF:
+        from orchestrator.api.protobuf import encode_watch_frame
+
+        return encode_watch_frame("ERROR", status)
+    return encode_value({"type": "ERROR", "object": status}, Negotiated())

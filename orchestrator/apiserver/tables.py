@@ -1,0 +1,59 @@
+"""Tables: what `kubectl get` prints, computed by the server (`meta.k8s.io/v1 Table`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from orchestrator.api.kinds.columns import AGE, NAME, describe, name_and_age
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.objects import Object
+from orchestrator.api.schema import definitions
+
+DEFAULT_COLUMNS = (NAME, AGE)
+
+
+def column_definitions(kind: Kind) -> list[Object]:
+    """`columnDefinitions` of a kind's Table."""
+    texts = definitions()
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "format": column.format,
+            "description": describe(column, texts),
+            "priority": column.priority,
+        }
+        for column in kind.columns or DEFAULT_COLUMNS
+    ]
+
+
+def table(
+    kind: Kind,
+    objects: Iterable[Object],
+    *,
+    now: datetime,
+    list_metadata: Object,
+    include: str = "Metadata",
+    version: str = "v1",
+    with_columns: bool = True,
+) -> Object:
+    """A Table of these objects; `include` is None, Metadata or Object (the `includeObject` parameter)."""
+    row_of = kind.row or name_and_age
+    return {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": list_metadata,
+        "columnDefinitions": column_definitions(kind) if with_columns else [],
+        "rows": [{"cells": list(row_of(obj, now)), **_row_object(obj, include, version)} for obj in objects],
+    }
+
+
+def partial_metadata(obj: Object, version: str = "v1") -> Object:
+    """An object reduced to its metadata (`PartialObjectMetadata`)."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj["metadata"]}
+
+
+def _row_object(obj: Object, include: str, version: str) -> Object:
+    if include == "None":
+        return {}
+    return {"object": obj if include == "Object" else partial_metadata(obj, version)}
