@@ -7,8 +7,6 @@ patch mostly a 500 without a reason.
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.api.errors import ApiError, Invalid
 
 
@@ -20,14 +18,9 @@ class PatchRejected(Invalid):
         self.why = why
         """The cause, for logs and tests."""
 
-    def to_status(self) -> dict[str, Any]:
-        """With the empty `details` that the real server sends here."""
-        status = super().to_status()
-        code = status.pop("code")
-        return {**status, "details": self.details(), "code": code}
-
 
 class PatchFailed(ApiError):
     """500 without a reason: the patch contradicts the structure of the kind, such as a missing merge key."""
 
     code, reason = 500, ""
+    has_details = False
