@@ -2,6 +2,8 @@
 
 Looks from outside (Engine, `ip`, `nft`, `iptables`, /proc) and shares no code with what makes and removes
 those things, so that a test can trust it.
+
+    python -m tests.leftovers [FOLDER | CLUSTER-ID ...]     lists them; exit code 1 if there are any
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -98,3 +101,15 @@ def find_engine() -> tuple[Engine | None, str]:
         return find()[0], ""
     except EngineError as error:
         return None, str(error)
+
+
+def main(arguments: list[str]) -> int:
+    folders = [Path(argument) for argument in arguments if "/" in argument]
+    found = find_leftovers(cluster_ids=(argument for argument in arguments if "/" not in argument), folders=folders)
+    for line in found:
+        print(f"left behind: {line}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ and never imports `orchestrator`.
 
     python -m tests.setup.engine              prints the address of a reachable Engine, or why there is none
     python -m tests.setup.engine kill ID      sends SIGKILL to a container
-    python -m tests.setup.engine containers   ids of all containers that carry a cluster label
+    python -m tests.setup.engine cluster ID   prints the id of the cluster that a container belongs to
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def main(arguments: list[str]) -> int:
                 print(f"{engine.address} {version['Version']}")
             case ["kill", container]:
                 engine.call("POST", f"/containers/{quote(container)}/kill")
-            case ["containers"]:
-                print("\n".join(sorted(each["Id"] for each in engine.containers(CLUSTER_LABEL))))
+            case ["cluster", container]:
+                print(engine.get(f"/containers/{quote(container)}/json")["Config"]["Labels"][CLUSTER_LABEL])
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
