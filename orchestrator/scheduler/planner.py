@@ -1,0 +1,159 @@
+"""One decision: which node for this pod, or why none, and whom to evict.
+
+Synchronous from begin to end, so that the cluster cannot change under a decision. Reads the cache,
+never writes it. Mirrors schedulePod and RunPostFilterPlugins of kube-scheduler.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.scheduler.algorithm import (
+    Evaluation,
+    Nominations,
+    evaluate,
+    run_filters_with,
+    run_pre_filters,
+    score_table,
+    total_scores,
+)
+from orchestrator.scheduler.cache import Cache
+from orchestrator.scheduler.diagnosis import NO_NODES, Diagnosis
+from orchestrator.scheduler.framework import Cycle, Listers, NoListers, Reads, Skip, Verdict
+from orchestrator.scheduler.heap import Placements
+from orchestrator.scheduler.node_info import NodeInfo
+from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.preemption import Candidate, plan_preemption
+from orchestrator.scheduler.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The pod goes to this node."""
+
+    node: NodeInfo
+    score: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No node takes the pod as things are."""
+
+    message: str
+    plugins: frozenset[str]
+    """Those that refused; empty when anything may help."""
+    preemption: Candidate | None = None
+
+
+class Planner:
+    """Decides for the pods of one profile."""
+
+    def __init__(
+        self, profile: Profile, cache: Cache, *, listers: Listers | None = None, nominations: Nominations | None = None
+    ) -> None:
+        self.profile = profile
+        self.nominations = nominations if nominations is not None else Nominations()
+        self._cache = cache
+        self._listers: Listers = listers or NoListers()
+        self._placements = Placements(profile)
+        self._turn = 0
+
+    def cycle(self, pod: PodInfo) -> Cycle:
+        """A fresh cycle for a pod."""
+        return Cycle(pod, self._cache, self._listers)
+
+    def plan(self, pod: PodInfo) -> Placed | Refused:
+        """Decide for one pod."""
+        cache = self._cache
+        if not cache.nodes:
+            return Refused(NO_NODES, frozenset())
+        cycle = self.cycle(pod)
+        promised = self.nominations.node_of(pod.uid)
+        if promised and (node := cache.nodes.get(promised)) is not None:
+            refusal, names, _ = run_pre_filters(self.profile, cycle)
+            others = self.nominations.on(promised, pod)
+            if (
+                refusal is None
+                and (names is None or promised in names)
+                and run_filters_with(self.profile, cycle, node, others) is None
+            ):
+                return Placed(node)
+            cycle = self.cycle(pod)
+        placement = None if self._is_restricted(cycle) else self._placements.find(self.cycle(pod))
+        if placement is None:
+            return self._plan_over_all(cycle)
+        taken: list[str] = []
+        if self.nominations:
+            refusal, _, _ = run_pre_filters(self.profile, cycle)
+            for name in self.nominations.nodes():
+                others = self.nominations.on(name, pod)
+                node = cache.nodes.get(name)
+                if others and node is not None and run_filters_with(self.profile, cycle, node, others) is not None:
+                    taken.append(name)
+        best = placement.choose(taken)
+        if best is not None:
+            return Placed(*best)
+        if taken:  # rare: say exactly why, the promised nodes included
+            return self._plan_over_all(self.cycle(pod))
+        diagnosis = Diagnosis(len(cache), placement.refusals())
+        return self._refuse(self.cycle(pod), diagnosis, placement.refused(), prepared=False)
+
+    def _is_restricted(self, cycle: Cycle) -> bool:
+        """Whether pre-filters name the only nodes to look at: a heap of all nodes would be no gain."""
+        if not cycle.pod.spec.get("affinity") and all(plugin.name in _UNRESTRICTING for plugin in self.profile.filters):
+            return False
+        for plugin in self.profile.filters:
+            if plugin.reads in (Reads.NODE, Reads.USAGE):
+                answer = plugin.pre_filter(cycle)
+                if answer is not None and not isinstance(answer, Skip):
+                    return True
+        return False
+
+    def _plan_over_all(self, cycle: Cycle) -> Placed | Refused:
+        result = evaluate(self.profile, cycle, self.nominations)
+        nodes = result.feasible
+        if not nodes:
+            return self._refuse(cycle, diagnosis_of(result, len(self._cache)), self._refused(result), prepared=True)
+        if len(nodes) == 1:
+            return Placed(nodes[0])
+        totals = total_scores(score_table(self.profile, cycle, nodes), len(nodes))
+        best = max(totals)
+        equal = [node for node, total in zip(nodes, totals, strict=True) if total == best]
+        self._turn += 1
+        return Placed(equal[self._turn % len(equal)], best)
+
+    def _refused(self, result: Evaluation) -> Iterable[tuple[NodeInfo, Verdict]]:
+        nodes = self._cache.nodes
+        return ((nodes[name], verdict) for name, verdict in result.refused.items())
+
+    def _refuse(
+        self, cycle: Cycle, diagnosis: Diagnosis, refused: Iterable[tuple[NodeInfo, Verdict]], *, prepared: bool
+    ) -> Refused:
+        plugins = frozenset(diagnosis.plugins)
+        if not prepared and cycle.pod.preempts and self._cache.has_lower_priority(cycle.pod.priority):
+            run_pre_filters(self.profile, cycle)
+        self._turn += 1
+        preemption = plan_preemption(self.profile, cycle, refused, self.nominations, start=self._turn)
+        return Refused(diagnosis.sentence(preemption.sentence), plugins, preemption.chosen)
+
+
+_UNRESTRICTING = frozenset(
+    {
+        "NodeUnschedulable",
+        "NodeName",
+        "TaintToleration",
+        "NodeAffinity",  # only with affinity
+        "NodePorts",
+        "NodeResourcesFit",
+        "PodTopologySpread",
+        "InterPodAffinity",
+    }
+)
+"""Built-in filters whose pre-filter never names nodes, unless the pod has an affinity."""
+
+
+def diagnosis_of(result: Evaluation, nodes_total: int) -> Diagnosis:
+    """The diagnosis of a pass over all nodes that found none."""
+    return Diagnosis(nodes_total, Counter(result.refused.values()), result.refused_everywhere, result.left_out)

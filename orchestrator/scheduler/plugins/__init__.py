@@ -1,0 +1,1 @@
+"""The built-in plugins, named as in kube-scheduler; each decides by one factor."""

@@ -1,0 +1,211 @@
+"""Preemption: which less important pods to evict, on which node, so that a pod fits.
+
+Pure: plans only. Mirrors the DefaultPreemption plugin: as few PodDisruptionBudgets broken as possible,
+then the least important victims, then the fewest
+(https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.api.objects import Object, name_of
+from orchestrator.api.selectors import from_label_selector
+from orchestrator.scheduler.algorithm import Nominations, run_filters_with
+from orchestrator.scheduler.diagnosis import NO_VICTIMS, not_eligible_sentence, preemption_sentence
+from orchestrator.scheduler.framework import Cycle, Verdict
+from orchestrator.scheduler.node_info import NodeInfo
+from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.profile import Profile
+
+CANDIDATES_MIN: Final = 100
+CANDIDATES_PERCENT: Final = 10
+"""Of the nodes: how many possible ones are enough to choose from (minCandidateNodes*)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that would do after these evictions."""
+
+    node: NodeInfo
+    victims: tuple[PodInfo, ...]
+    """The most important first."""
+    violations: int
+    """How many of them a PodDisruptionBudget protects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """What to do: evict the candidate's victims, or nothing, and why."""
+
+    chosen: Candidate | None
+    sentence: str = ""
+
+
+def plan_preemption(
+    profile: Profile,
+    cycle: Cycle,
+    refused: Iterable[tuple[NodeInfo, Verdict]],
+    nominations: Nominations,
+    *,
+    start: int = 0,
+) -> Preemption:
+    """Choose the node and the victims for a pod that no node takes.
+
+    `cycle` must have run all pre-filters. `start`: at which of the possible nodes to begin; a
+    different one each time spreads evictions in large clusters.
+    """
+    pod, cache = cycle.pod, cycle.cache
+    why_not = _why_not_eligible(cycle, nominations)
+    if why_not:
+        return Preemption(None, not_eligible_sentence(why_not))
+    possible = [node for node, verdict in refused if verdict.resolvable]
+    statuses: Counter[str] = Counter()
+    candidates: list[Candidate] = []
+    if possible and not cache.has_lower_priority(pod.priority):
+        statuses[NO_VICTIMS] = len(possible)
+    elif possible:
+        enough = max(CANDIDATES_MIN, len(cache) * CANDIDATES_PERCENT // 100)
+        begin = start % len(possible)
+        for node in (*possible[begin:], *possible[:begin]):
+            found = _plan_victims(profile, cycle, node, nominations)
+            if isinstance(found, Candidate):
+                candidates.append(found)
+                if len(candidates) >= enough and any(not candidate.violations for candidate in candidates):
+                    break
+            else:
+                statuses[", ".join(found)] += 1
+    if not candidates:
+        return Preemption(None, preemption_sentence(len(cache), statuses))
+    return Preemption(choose_candidate(candidates))
+
+
+def _why_not_eligible(cycle: Cycle, nominations: Nominations) -> str:
+    pod = cycle.pod
+    if not pod.preempts:
+        return "not eligible due to preemptionPolicy=Never."
+    promised = nominations.node_of(pod.uid) or pod.nominated_node_name
+    node = cycle.cache.nodes.get(promised) if promised else None
+    if node is not None and any(
+        other.is_terminating and other.priority < pod.priority and _is_preempted(other) for other in node.pods.values()
+    ):
+        return "not eligible due to a terminating pod on the nominated node."
+    return ""
+
+
+def _is_preempted(pod: PodInfo) -> bool:
+    return any(
+        condition.get("type") == "DisruptionTarget" and condition.get("reason") == "PreemptionByScheduler"
+        for condition in (pod.obj.get("status") or {}).get("conditions") or ()
+    )
+
+
+def _plan_victims(
+    profile: Profile, cycle: Cycle, node: NodeInfo, nominations: Nominations
+) -> Candidate | tuple[str, ...]:
+    """The fewest victims on one node, the least important ones; or the reasons why none will do."""
+    pod = cycle.pod
+    lower = [other for other in node.pods.values() if other.priority < pod.priority]
+    if not lower:
+        return (NO_VICTIMS,)
+    trial = node.copy()
+    promised = nominations.on(node.name, pod)
+    gone: list[PodInfo] = []
+
+    def remove(other: PodInfo) -> None:
+        trial.remove_pod(other.uid)
+        gone.append(other)
+        for plugin in profile.filters:
+            plugin.remove_pod(cycle, other, trial)
+
+    def put_back(other: PodInfo) -> None:
+        trial.add_pod(other)
+        gone.remove(other)
+        for plugin in profile.filters:
+            plugin.add_pod(cycle, other, trial)
+
+    try:
+        for other in lower:
+            remove(other)
+        verdict = run_filters_with(profile, cycle, trial, promised)
+        if verdict is not None:
+            return verdict.reasons
+        lower.sort(key=importance)
+        protected, free = _split_by_budget(cycle, lower)
+        victims: list[PodInfo] = []
+        violations = 0
+        for other in (*protected, *free):
+            put_back(other)
+            if run_filters_with(profile, cycle, trial, promised) is not None:
+                remove(other)
+                victims.append(other)
+                violations += other in protected
+    finally:
+        for other in [*gone]:
+            put_back(other)
+    victims.sort(key=importance)
+    return Candidate(node, tuple(victims), violations)
+
+
+def importance(pod: PodInfo) -> tuple[int, str]:
+    """Sort key, the most important first: by priority, then who runs longest."""
+    return -pod.priority, started(pod)
+
+
+def started(pod: PodInfo) -> str:
+    """When the pod started, as RFC 3339; one that did not yet counts as the latest."""
+    return (pod.obj.get("status") or {}).get("startTime") or "9999"
+
+
+def _split_by_budget(cycle: Cycle, pods: Sequence[PodInfo]) -> tuple[list[PodInfo], list[PodInfo]]:
+    """Those whose eviction breaks a PodDisruptionBudget, and the others; both keep their order."""
+    left: dict[int, int] = {}
+    protected: list[PodInfo] = []
+    free: list[PodInfo] = []
+    for pod in pods:
+        violates = False
+        for budget in cycle.listers.disruption_budgets(pod.namespace):
+            if not _is_budget_of(budget, pod):
+                continue
+            status = budget.get("status") or {}
+            if pod.name in (status.get("disruptedPods") or {}):
+                continue  # counted already
+            allowed = left.get(id(budget), int(status.get("disruptionsAllowed") or 0)) - 1
+            left[id(budget)] = allowed
+            violates = violates or allowed < 0
+        (protected if violates else free).append(pod)
+    return protected, free
+
+
+def _is_budget_of(budget: Object, pod: PodInfo) -> bool:
+    selector = from_label_selector((budget.get("spec") or {}).get("selector"))
+    return bool(name_of(budget)) and not selector.is_everything and selector.matches(pod.labels)
+
+
+def choose_candidate(candidates: Sequence[Candidate]) -> Candidate:
+    """The one that hurts least; among equals the first."""
+
+    def harm(candidate: Candidate) -> tuple[int, int, int, int]:
+        victims = candidate.victims
+        # Priorities may be negative: shifted, so that more victims always weigh more.
+        return (
+            candidate.violations,
+            victims[0].priority if victims else -(2**31),
+            sum(victim.priority + 2**31 + 1 for victim in victims),
+            len(victims),
+        )
+
+    least = min(map(harm, candidates))
+    equal = [candidate for candidate in candidates if harm(candidate) == least]
+    # Of these, where the most important victims started last.
+    return max(equal, key=_earliest_start_of_most_important)
+
+
+def _earliest_start_of_most_important(candidate: Candidate) -> str:
+    if not candidate.victims:
+        return "9999"
+    highest = candidate.victims[0].priority
+    return min(started(victim) for victim in candidate.victims if victim.priority == highest)
