@@ -529,7 +529,7 @@ async def test_exec_sync_bounds_output_and_time(machine: Machine) -> None:
     command = ["/bin/busybox", "sh", "-c", "busybox dd if=/dev/zero bs=1024 count=100 2>/dev/null"]
     code, output = await machine.runtime.exec_sync(container_id, command, 10)
     assert (code, len(output)) == (0, 16 * 1024)
-    with pytest.raises(TimeoutError, match="timed out after 0.3s"):
+    with pytest.raises(TimeoutError, match=r"timed out after 0\.3s"):
         await machine.runtime.exec_sync(container_id, ["/bin/busybox", "sleep", "987"], 0.3)
     listing = ["/bin/busybox", "sh", "-c", "for p in /proc/[0-9]*; do busybox cat $p/cmdline; echo; done"]
     _, output = await machine.runtime.exec_sync(container_id, listing, 10)

@@ -82,6 +82,7 @@ EVENTS_PENDING_MAX = 10_000
 INSPECTIONS_AT_ONCE_MAX = 16
 NAMESPACE_SECONDS_MAX = 5.0
 KILL_SECONDS_MAX = 30.0
+NAME_SECONDS_MAX = 20.0
 EXEC_OUTPUT_BYTES_MAX = 16 * 1024
 PULL_LINE_BYTES_MAX = 1024 * 1024
 RESIZE_ATTEMPTS_MAX = 20
@@ -439,7 +440,9 @@ class DockerRuntime:
 
     async def _create(self, name: str, config: Mapping[str, Any]) -> str:
         """The id of a new container, or of the one that has this name already."""
-        for _ in range(3):
+        pause_seconds = 0.005
+        deadline = self._clock.monotonic() + NAME_SECONDS_MAX
+        while self._clock.monotonic() < deadline:
             try:
                 answer = await self._engine.call(
                     "POST", "containers/create", params={"name": name}, body=json.dumps(config)
@@ -453,7 +456,11 @@ class DockerRuntime:
                     raise
             existing = await self._inspect(name)
             if existing is None:
-                continue  # removed since
+                # Removed since, or still being made for a request that was cancelled: the Engine takes the
+                # name before anybody can see the container.
+                await self._clock.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, 0.5)
+                continue
             is_dead_sandbox = existing.kind == SANDBOX_KIND and existing.phase is ContainerPhase.EXITED
             if not is_dead_sandbox and existing.is_settled:
                 return existing.id

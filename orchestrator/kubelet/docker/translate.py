@@ -219,7 +219,7 @@ def security_settings(security: SecurityOptions, limits: EngineLimits = EngineLi
         settings["Privileged"] = True
     elif security.privileged:
         settings |= {
-            "CapAdd": sorted(ALL_CAPABILITIES - missing_capabilities),
+            "CapAdd": sorted(OLD_CAPABILITIES - missing_capabilities),
             "MaskedPaths": [],
             "ReadonlyPaths": [],
             "DeviceCgroupRules": ["a *:* rwm"],
@@ -229,7 +229,7 @@ def security_settings(security: SecurityOptions, limits: EngineLimits = EngineLi
         if security.capabilities_add:
             wanted = tuple(_capability(name) for name in security.capabilities_add)
             settings["CapAdd"] = (
-                sorted(ALL_CAPABILITIES - missing_capabilities)
+                sorted(OLD_CAPABILITIES - missing_capabilities)
                 if "ALL" in wanted and missing_capabilities
                 else list(wanted)
             )
@@ -473,7 +473,8 @@ CAPABILITY_NAMES = (
     *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ"),
     *("PERFMON", "BPF", "CHECKPOINT_RESTORE"),
 )
-ALL_CAPABILITIES = frozenset(CAPABILITY_NAMES)
+OLD_CAPABILITIES = frozenset(CAPABILITY_NAMES[:38])
+"""Those that every Engine knows by name; CAP_SYS_ADMIN includes the rights of the three newer ones."""
 
 
 def missing_capabilities(process_status: str, last_capability: int) -> frozenset[str]:
