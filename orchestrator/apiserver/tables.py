@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+
 from orchestrator.api.kinds.columns import AGE, NAME, describe, name_and_age
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object

@@ -6,7 +6,7 @@ API server gets a `KubeletConnector` from the composition root and never imports
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class PortStream(Protocol):
 class KubeletApi(Protocol):
     """The streaming side of one kubelet; raises ApiError (NotFound, BadRequest, ...)."""
 
-    async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncIterator[bytes]:
+    async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncGenerator[bytes, None]:
         """The log as chunks; with `follow` until the container ends."""
         ...
 

@@ -27,7 +27,8 @@ def encode_value(value: Any, negotiated: Negotiated) -> bytes:
         import yaml
 
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        return yaml.dump(value, Dumper=dumper, sort_keys=True, allow_unicode=True).encode()
+        text: str = yaml.dump(value, Dumper=dumper, sort_keys=True, allow_unicode=True)
+        return text.encode()
     if negotiated.media_type == PROTOBUF:
         from orchestrator.api.protobuf import encode_protobuf
 

@@ -118,12 +118,9 @@ class HttpServer:
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user)
         route = parse_path(request.path)
-        if route is None or self._is_discovery(request.path):
+        if route is None:
             return await self._serve_path(request)
         return await self._serve_resource(request, route)
-
-    def _is_discovery(self, path: str) -> bool:
-        return path in self.paths
 
     async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
         verb = request.method.lower()

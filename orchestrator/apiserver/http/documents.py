@@ -1,0 +1,206 @@
+"""Documents that are no resources: discovery, version, health, metrics.
+
+Discovery is computed from the registry when it changed, and kept as bytes with an ETag otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from orchestrator.api import errors
+from orchestrator.api.objects import Object
+from orchestrator.apiserver import discovery
+from orchestrator.apiserver.http.encoding import encode_value
+from orchestrator.apiserver.http.negotiation import JSON, Negotiated, negotiate
+from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+
+KUBERNETES_VERSION = "v1.36.0"
+"""The API version that this server claims to serve."""
+
+HealthCheck = Callable[[], Awaitable[str]]
+"""Returns an empty string when healthy, else what is wrong."""
+
+
+def version_info(project_version: str) -> Object:
+    """The document at `/version`."""
+    major, minor = KUBERNETES_VERSION[1:].split(".")[:2]
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"{KUBERNETES_VERSION}+orchestrator.{project_version}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": f"{sys.implementation.name}-{platform.python_version()}",
+        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
+    }
+
+
+class Documents:
+    """Registers the documents with an HTTP server."""
+
+    def __init__(self, http: HttpServer, *, project_version: str) -> None:
+        self._http = http
+        self._registry = http.api.registry
+        self._version = encode_value(version_info(project_version), Negotiated(pretty=True))
+        self._cache: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self._generation = -1
+        self.checks: dict[str, HealthCheck] = {}
+        """What `/readyz` asks; name → check."""
+        self.live_checks: dict[str, HealthCheck] = {}
+        """What `/livez` and `/healthz` ask: a restart would help if one of them fails."""
+        http.paths["/version"] = http.paths["/version/"] = self.version
+        http.paths["/"] = self.root
+        for path in ("/api", "/api/"):
+            http.paths[path] = self.core
+        for path in ("/apis", "/apis/"):
+            http.paths[path] = self.groups
+        http.path_prefixes["/apis/"] = self.group
+        http.path_prefixes["/api/v1"] = self.group
+        for name in ("healthz", "livez", "readyz"):
+            http.paths[f"/{name}"] = self.health
+            http.path_prefixes[f"/{name}/"] = self.health
+        http.paths["/metrics"] = self.metrics
+
+    # Discovery.
+
+    async def core(self, request: HttpRequest) -> web.StreamResponse:
+        """`/api`, classic or aggregated."""
+        return self._discovery(request, is_core=True)
+
+    async def groups(self, request: HttpRequest) -> web.StreamResponse:
+        """`/apis`, classic or aggregated."""
+        return self._discovery(request, is_core=False)
+
+    def _discovery(self, request: HttpRequest, *, is_core: bool) -> web.StreamResponse:
+        for clause in request.header("Accept").split(","):
+            media_type, *parameters = (part.strip() for part in clause.split(";"))
+            values = dict(parameter.partition("=")[::2] for parameter in parameters)
+            if values.get("as") == "APIGroupDiscoveryList" and values.get("g") == "apidiscovery.k8s.io":
+                version = values.get("v", "v2")
+                if media_type == JSON and version in ("v2", "v2beta1"):
+                    content_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                    return self._document(
+                        request,
+                        content_type,
+                        lambda version=version: discovery.aggregated(
+                            self._registry, is_core=is_core, api_version=version
+                        ),
+                    )
+            elif media_type in (JSON, "*/*", "application/*"):
+                break
+        if is_core:
+            return self._document(request, JSON, lambda: discovery.api_versions(request.raw.host))
+        return self._document(request, JSON, lambda: discovery.api_group_list(self._registry))
+
+    async def group(self, request: HttpRequest) -> web.StreamResponse:
+        """`/api/v1`, `/apis/<group>` and `/apis/<group>/<version>`."""
+        parts = [part for part in request.path.split("/") if part][1:]
+        groups = discovery.groups_of(self._registry)
+        if request.path.startswith("/api/"):
+            group, version = "", parts[0]
+        elif len(parts) == 1 and parts[0] in groups:
+            group = parts[0]
+            return self._document(
+                request,
+                JSON,
+                lambda: {"kind": "APIGroup", "apiVersion": "v1", **discovery.api_group(group, groups[group])},
+            )
+        else:
+            group, version = parts[0], parts[1] if len(parts) > 1 else ""
+        if version not in groups.get(group, ()):
+            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+        return self._document(request, JSON, lambda: discovery.api_resource_list(self._registry, group, version))
+
+    def _document(self, request: HttpRequest, content_type: str, build: Callable[[], Object]) -> web.StreamResponse:
+        if self._generation != self._registry.generation:
+            self._cache.clear()
+            self._generation = self._registry.generation
+        negotiated = negotiate(request.header("Accept"), is_object=False) if content_type == JSON else Negotiated()
+        if negotiated.media_type != JSON:
+            body = encode_value(build(), negotiated)
+            return web.Response(body=body, headers={"Content-Type": negotiated.content_type})
+        cached = self._cache.get((request.path, content_type))
+        if cached is None:
+            body = orjson.dumps(build())
+            tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+            cached = self._cache[request.path, content_type] = (body, tag)
+        body, tag = cached
+        headers = {"Content-Type": content_type, "ETag": tag, "Cache-Control": "public", "Vary": "Accept"}
+        if request.header("If-None-Match") == tag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=body, headers=headers)
+
+    # The rest.
+
+    async def root(self, request: HttpRequest) -> web.StreamResponse:
+        """All paths, as kube-apiserver lists them at `/`."""
+        paths = {path for path in self._http.paths if path != "/"}
+        for group, versions in discovery.groups_of(self._registry).items():
+            base = f"/apis/{group}" if group else "/api"
+            paths |= {base, *(f"{base}/{version}" for version in versions)}
+        return self._json(request, {"paths": sorted(paths)})
+
+    async def version(self, request: HttpRequest) -> web.StreamResponse:
+        """Which Kubernetes this is."""
+        return web.Response(body=self._version, headers={"Content-Type": JSON})
+
+    async def metrics(self, request: HttpRequest) -> web.StreamResponse:
+        """Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        from orchestrator.component.metrics import REGISTRY
+
+        return web.Response(
+            body=generate_latest(REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def health(self, request: HttpRequest) -> web.StreamResponse:
+        """`/healthz`, `/livez`, `/readyz`, their `?verbose` form and single checks below them."""
+        _, endpoint, *rest = request.path.split("/")
+        checks = {"ping": _ping, **(self.checks if endpoint == "readyz" else self.live_checks)}
+        if rest and rest[0]:
+            name = "/".join(rest)
+            if name not in checks:
+                raise errors.NotFound("the server could not find the requested resource")
+            checks = {name: checks[name]}
+        excluded = {value for name, value in request.query_pairs if name == "exclude"}
+        lines, failed = [], []
+        for name, check in checks.items():
+            if name in excluded:
+                lines.append(f"[+]{name} excluded: ok")
+                continue
+            problem = await check()
+            if problem:
+                failed.append(name)
+                lines.append(
+                    f"[-]{name} failed: {problem if request.user.name != 'system:anonymous' else 'reason withheld'}"
+                )
+            else:
+                lines.append(f"[+]{name} ok")
+        if failed:
+            text = "\n".join([*lines, f"{endpoint} check failed"]) + "\n"
+            return web.Response(status=500, text=text, content_type="text/plain", charset="utf-8")
+        if "verbose" in request.query:
+            text = "\n".join([*lines, f"{endpoint} check passed"]) + "\n"
+        else:
+            text = "ok"
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+    def _json(self, request: HttpRequest, value: Object) -> web.Response:
+        return web.Response(body=encode_value(value, Negotiated(pretty=True)), headers={"Content-Type": JSON})
+
+
+async def _ping() -> str:
+    return ""
