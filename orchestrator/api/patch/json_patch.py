@@ -14,6 +14,7 @@ import orjson
 from orchestrator.api.errors import BadRequest, RequestEntityTooLarge
 from orchestrator.api.objects import Object
 
+from .equality import json_equal
 from .outcome import PatchRejected
 
 OPERATIONS_MAX: Final = 10_000
@@ -178,16 +179,5 @@ def _test(document: Any, path: str, value: Any) -> None:
     found = _child(container, key)
     if found is _MISSING:
         found = None
-    if not _equal(found, value):
+    if not json_equal(found, value):
         _reject(f"testing value {path} failed")
-
-
-def _equal(left: Any, right: Any) -> bool:
-    """Equality of JSON values; true is not 1."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(value, right[key]) for key, value in left.items())
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return bool(left == right)

@@ -11,6 +11,8 @@ from typing import Any
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.objects import Object
 
+from .equality import json_equal
+
 
 def apply_merge_patch(obj: Object, patch: Any) -> Object:
     """The object with the patch merged into it; null removes a field. BadRequest if the patch is no object."""
@@ -52,7 +54,7 @@ def create_merge_patch(original: Object, modified: Object) -> dict[str, Any]:
         if isinstance(before, dict) and isinstance(value, dict):
             if inner := create_merge_patch(before, value):
                 patch[name] = inner
-        elif type(before) is not type(value) or before != value:
+        elif not json_equal(before, value):
             patch[name] = value
     for name in original:
         if name not in modified:

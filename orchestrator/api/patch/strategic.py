@@ -18,6 +18,7 @@ from orchestrator.api.fields import format_float
 from orchestrator.api.objects import Object
 from orchestrator.api.schema import Schema
 
+from .equality import json_equal
 from .outcome import PatchFailed, PatchRejected
 
 Map: TypeAlias = dict[str, Any]
@@ -140,7 +141,7 @@ def _is_directive(name: str) -> bool:
 def _retain_keys(merged: Map, patch: Map, *, resolving: bool) -> None:
     keys = patch.pop(_RETAIN_KEYS)
     if not resolving:
-        if merged.setdefault(_RETAIN_KEYS, keys) != keys:
+        if not json_equal(merged.setdefault(_RETAIN_KEYS, keys), keys):
             raise PatchFailed(
                 f"{go_format(merged[_RETAIN_KEYS])} and {go_format(keys)} are not deep equal: "
                 "this may happen when calculating the 3-way diff patch"
@@ -167,7 +168,7 @@ def _target_of(name: str, prefix: str, complaint: str) -> str:
 def _merge_ordered_list(merged: Map, patch: Map, directive: str, schema: Schema | None, *, resolving: bool) -> None:
     """Take one `$setElementOrder/<field>` and the list it is about out of the patch and into `merged`."""
     order = patch.pop(directive)
-    if not resolving and merged.setdefault(directive, order) != order:
+    if not resolving and not json_equal(merged.setdefault(directive, order), order):
         raise BadRequest(_BAD_ELEMENT_ORDER)
     name = _target_of(directive, _ORDER_PREFIX, _BAD_ELEMENT_ORDER)
     if not isinstance(order, list):
@@ -382,7 +383,7 @@ def _diff_maps(original: Map, modified: Map, schema: Schema | None, diff: _Diff,
                 patch[name] = inner
         elif isinstance(before, list) and isinstance(value, list) and field.strategy == "merge":
             _diff_lists(name, before, value, field, diff, patch)
-        elif diff.changes and (_go_type(before) != _go_type(value) or before != value):
+        elif diff.changes and not json_equal(before, value):
             patch[name] = value
     if diff.deletions:
         for name in original:
@@ -417,7 +418,7 @@ def _diff_lists(name: str, original: list[Any], modified: list[Any], field: _Fie
         after = {_token(item) for item in modified}
         changes = [item for item in modified if _token(item) not in before] if diff.changes else []
         removed = [item for item in original if _token(item) not in after] if diff.deletions else []
-        if (diff.deletions and removed) or (diff.changes and original != modified):
+        if (diff.deletions and removed) or (diff.changes and not json_equal(original, modified)):
             order = modified
         if removed:
             patch[f"{_DELETION_PREFIX}/{name}"] = removed

@@ -77,3 +77,8 @@ def test_three_ways() -> None:
 def test_three_ways_without_others_is_two_ways(original: dict[str, Any], modified: dict[str, Any]) -> None:
     patch = three_way_json_merge_patch(original, modified, original)
     assert apply_merge_patch(original, patch) == modified
+
+
+def test_true_is_not_one() -> None:
+    assert create_merge_patch({"a": [[0], 0]}, {"a": [[0], False]}) == {"a": [[0], False]}
+    assert create_merge_patch({"a": 1}, {"a": True})["a"] is True
