@@ -16,11 +16,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import structlog
-
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.kubelet.runtime import RuntimeFailure, RuntimeUnavailable
+from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
     import aiohttp
@@ -71,7 +70,7 @@ class DockerEngine:
         self._handlers: dict[str, EventHandler] = {}
         self._exec_waiters: dict[str, asyncio.Future[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._log = structlog.get_logger(__name__).bind(engine=self.url)
+        self._log = get_logger("kubelet/engine", engine=self.url)
 
     # ------------------------------------------------------------ life
 

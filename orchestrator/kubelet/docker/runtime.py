@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from orchestrator.aiokit.clock import Clock
 from orchestrator.kubelet.docker import stats, streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
@@ -75,6 +73,7 @@ from orchestrator.kubelet.runtime import (
     Sandbox,
     SandboxSpec,
 )
+from orchestrator.logs import get_logger
 
 T = TypeVar("T")
 
@@ -139,7 +138,7 @@ class DockerRuntime:
         self._queues: list[EventQueue] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
-        self._log = structlog.get_logger(__name__).bind(node=node_name)
+        self._log = get_logger("kubelet/runtime", node=node_name)
 
     # ------------------------------------------------------------ life
 

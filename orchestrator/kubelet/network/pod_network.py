@@ -26,8 +26,6 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
@@ -48,6 +46,7 @@ from orchestrator.kubelet.network.plan import (
     veth_prefix,
 )
 from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+from orchestrator.logs import get_logger
 
 MAIN_TABLE = 254
 RTNH_F_ONLINK = 4
@@ -137,7 +136,7 @@ class PodNetwork:
         self._lock = asyncio.Lock()
         self._loaded = False
         self._ipr: Any = None
-        self._log = structlog.get_logger(__name__).bind(bridge=self.bridge)
+        self._log = get_logger("kubelet/network", bridge=self.bridge)
 
     async def start(self) -> None:
         """Make or repair everything that is not a pod's own; may be called again at any time."""
