@@ -45,10 +45,9 @@ bench: setup ## benchmarks; results as JSON in build/bench/ (ARGS='name ...' pic
 	@$(WITH_ENGINE) .venv/bin/python -m tests.benchmarks $(ARGS)
 
 check: python ## formatting, lint, types and import contracts, as CI checks them
-	@.venv/bin/ruff format --check .
-	@.venv/bin/ruff check .
-	@.venv/bin/mypy
-	@.venv/bin/lint-imports
+	@failed=(); step() { printf '%s\n' "check: $$*"; ".venv/bin/$$@" || failed+=("$$1 $${2:-}"); }; \
+		step ruff format --check --quiet .; step ruff check --quiet .; step mypy; step lint-imports; \
+		for each in "$${failed[@]}"; do echo "check: failed: $$each" >&2; done; [ $${#failed[@]} = 0 ]
 
 format: python ## format the code and apply safe lint fixes
 	@.venv/bin/ruff format .
