@@ -1,0 +1,266 @@
+"""The composition root: builds a whole cluster from its configuration and owns its lifetime.
+
+Order of a start: store, API server, what a fresh cluster contains, HTTPS, then the components, each
+under the supervisor. The end is the reverse; containers keep running unless the cluster is
+ephemeral. Nothing here decides anything about objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator import __version__
+from orchestrator.aiokit.clock import Clock, SystemClock
+from orchestrator.api.resources import Resource
+from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
+from orchestrator.apiserver.build import build_api_server
+from orchestrator.apiserver.inprocess import InProcessTransport, component_user
+from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.user import MASTERS_GROUP
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.component.events import EventRecorder
+from orchestrator.component.kubelet_api import KubeletApi
+from orchestrator.component.supervisor import Supervisor
+from orchestrator.config import Config
+from orchestrator.logs import get_logger
+from orchestrator.store import Store, open_store
+
+if TYPE_CHECKING:
+    from orchestrator.apiserver.http.server import HttpServer
+    from orchestrator.cluster.nodes import Nodes
+
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+SCHEDULER = "system:kube-scheduler"
+APISERVER = "system:apiserver"
+KUBELETS = "system:kubelets"
+SYSTEM_USERS = (CONTROLLER_MANAGER, SCHEDULER, APISERVER, KUBELETS)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of a cluster run; a test leaves out what it does not need."""
+
+    https: bool = True
+    controllers: bool = True
+    scheduler: bool = True
+    nodes: bool = True
+    network: bool = True
+    """Service proxy and DNS; only with real containers."""
+
+
+@dataclass
+class Cluster:
+    """A cluster in this process; use it as `async with Cluster(config) as cluster`."""
+
+    config: Config
+    clock: Clock = field(default_factory=SystemClock)
+    parts: Parts = field(default_factory=Parts)
+    detect_mutations: bool = False
+    """Check that nobody modifies what informers hold; costs time, for tests."""
+
+    def __post_init__(self) -> None:
+        self.supervisor = Supervisor(clock=self.clock)
+        self.nodes: Nodes | None = None
+        self.https: HttpServer | None = None
+        self.port = 0
+        self._log = get_logger("cluster")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._cleanup: list[Any] = []
+        self._api: ApiServer | None = None
+        self._store: Store | None = None
+
+    @property
+    def api(self) -> ApiServer:
+        """The API server's core."""
+        assert self._api is not None, "the cluster is not started"
+        return self._api
+
+    @property
+    def store(self) -> Store:
+        """The store; for tests and measurements, components never see it."""
+        assert self._store is not None, "the cluster is not started"
+        return self._store
+
+    @property
+    def url(self) -> str:
+        """Where the API is served."""
+        host, _ = self.config.listen_address
+        shown = "127.0.0.1" if host in ("0.0.0.0", "") else host
+        return f"https://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+
+    def client(self, user: str = "kubernetes-admin", groups: Sequence[str] = (MASTERS_GROUP,)) -> Client:
+        """An in-process client under this identity."""
+        manager = user.rpartition(":")[2]
+        return Client(InProcessTransport(self.api, component_user(user, groups), user_agent=manager))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop everything, in reverse order; safe to call twice."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            except Exception:
+                self._log.exception("stop.failed", task=task.get_name())
+        self._tasks.clear()
+        while self._cleanup:
+            await self._cleanup.pop()()
+
+    # Starting.
+
+    async def _start(self) -> None:
+        config = self.config
+        path = None if config.ephemeral else config.data_dir / "store.db"
+        from orchestrator.apiserver.indexes import INDEXED_FIELDS
+
+        self._store = await open_store(path, clock=self.clock, indexed_fields=INDEXED_FIELDS)
+        self._cleanup.append(self._store.close)
+        node_names = [f"node-{number + 1}" for number in range(config.nodes)] if self.parts.nodes else []
+        self._api = await build_api_server(
+            store=self._store,
+            clock=self.clock,
+            service_cidr=config.service_cidr,
+            component_users=self._component_users(node_names),
+        )
+        assert self._api.service_allocator is not None
+        service_ip = self._api.service_allocator.api_service_ip
+        await bootstrap(self.client(APISERVER), system_objects(service_ip=service_ip))
+        if self.parts.https:
+            await self._start_https(service_ip)
+        if self.parts.nodes:
+            await self._build_nodes(node_names)
+        if self.parts.controllers:
+            self._build_controllers()
+        if self.parts.scheduler:
+            self._build_scheduler()
+        self._run("supervisor", self.supervisor.run())
+        # What a start leaves behind lives as long as the cluster: the collector need not look at it again.
+        gc.freeze()
+
+    def _component_users(self, node_names: Sequence[str]) -> list[str]:
+        from orchestrator.controllers.registry import CONTROLLERS
+
+        return [
+            *SYSTEM_USERS,
+            *(controller_user(name) for name in CONTROLLERS),
+            *(f"system:node:{name}" for name in node_names),
+        ]
+
+    def _run(self, name: str, coroutine: Any) -> None:
+        self._tasks.append(asyncio.create_task(coroutine, name=name))
+
+    async def _start_https(self, service_ip: str) -> None:
+        from orchestrator.apiserver import pki
+        from orchestrator.apiserver.http.documents import Documents
+        from orchestrator.apiserver.http.pod_streams import PodStreams
+        from orchestrator.apiserver.http.server import HttpServer
+
+        config = self.config
+        host, port = config.listen_address
+        directory = config.data_dir / "pki"
+        certificates = pki.prepare(
+            directory,
+            hosts=pki.serving_hosts(host, service_ip=service_ip, cluster_domain=config.cluster_domain),
+            clock=self.clock,
+        )
+        http = HttpServer(self.api, authenticator=Authenticator(), clock=self.clock)
+        documents = Documents(http, project_version=__version__)
+        documents.checks["components"] = self._check_components
+        documents.checks["store"] = documents.live_checks["store"] = self._check_store
+        PodStreams(http, self)
+        self.port = await http.start(host, port, pki.server_context(certificates, directory))
+        self._cleanup.append(http.close)
+        self.https = http
+        pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
+        await publish_endpoints(self.client(APISERVER), host, self.port)
+
+    def kubelet(self, node_name: str) -> KubeletApi | None:
+        """Find a kubelet, for the API server's streams (`KubeletConnector`)."""
+        return self.nodes.kubelet(node_name) if self.nodes is not None else None
+
+    def resources(self) -> list[Resource]:
+        """Everything that is stored and can be listed and deleted; for the garbage collector and namespaces."""
+        return [
+            kind.resource
+            for kind in self.api.registry
+            if "list" in kind.verbs and "delete" in kind.verbs and kind.conversion is None
+        ]
+
+    async def _check_components(self) -> str:
+        failing = self.supervisor.failing()
+        return "; ".join(f"{name}: {why}" for name, why in failing.items())
+
+    async def _check_store(self) -> str:
+        self.store.stats()
+        return ""
+
+    def _informers(self, name: str, user: str) -> Informers:
+        informers = Informers(self.client(user, ()), clock=self.clock, detect_mutations=self.detect_mutations)
+        self.supervisor.add(f"{name}/informers", informers.run)
+        return informers
+
+    def _recorder(self, name: str, user: str) -> EventRecorder:
+        recorder = EventRecorder(self.client(user, ()), component=name, clock=self.clock)
+        self.supervisor.add(f"{name}/events", recorder.run)
+        return recorder
+
+    def _build_controllers(self) -> None:
+        from orchestrator.controllers.registry import build_controllers, select_controllers
+
+        controllers = build_controllers(
+            select_controllers(self.config.controllers),
+            client_for=lambda name: self.client(controller_user(name), ()),
+            informers=self._informers("kube-controller-manager", CONTROLLER_MANAGER),
+            recorder_for=lambda name: self._recorder(name, controller_user(name)),
+            clock=self.clock,
+            resources=self.resources,
+            ca_pem=self._ca_pem(),
+        )
+        for controller in controllers:
+            self.supervisor.add(f"controller/{controller.name}", controller.run)
+
+    def _ca_pem(self) -> str:
+        path = self.config.data_dir / "pki" / "ca.crt"
+        return path.read_text() if self.parts.https else ""
+
+    def _build_scheduler(self) -> None:
+        from orchestrator.scheduler.scheduler import Scheduler
+
+        scheduler = Scheduler(
+            client=self.client(SCHEDULER, ()),
+            informers=self._informers("kube-scheduler", SCHEDULER),
+            recorder=self._recorder("default-scheduler", SCHEDULER),
+            clock=self.clock,
+        )
+        self.supervisor.add("kube-scheduler", scheduler.run)
+
+    async def _build_nodes(self, names: Sequence[str]) -> None:
+        from orchestrator.cluster.nodes import Nodes
+
+        self.nodes = Nodes(self, names)
+        self._cleanup.append(self.nodes.close)
+        await self.nodes.start()
+
+
+def controller_user(name: str) -> str:
+    """The identity of a controller."""
+    return f"system:serviceaccount:kube-system:{name}-controller"

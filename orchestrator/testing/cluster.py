@@ -1,0 +1,51 @@
+"""`running_cluster`: a cluster for the length of a `with` block."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from orchestrator.aiokit.clock import Clock, SystemClock
+from orchestrator.cluster.cluster import Cluster, Parts
+from orchestrator.config import Config
+
+
+@asynccontextmanager
+async def running_cluster(
+    *,
+    nodes: int = 1,
+    https: bool = False,
+    controllers: Sequence[str] = ("*",),
+    scheduler: bool = True,
+    clock: Clock | None = None,
+    data_dir: Path | None = None,
+    detect_mutations: bool = True,
+) -> AsyncIterator[Cluster]:
+    """A cluster with hollow nodes in this process, gone at the end of the block.
+
+    `controllers` are names as in `--controllers` (empty: none). With `data_dir` the store is durable
+    and a later cluster on the same folder finds everything again; without it all is in memory.
+    """
+    async with AsyncExitStack() as stack:
+        folder = data_dir
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-")))
+        config = Config(
+            data_dir=folder,
+            listen="127.0.0.1:0",
+            nodes=nodes,
+            runtime="hollow",
+            ephemeral=data_dir is None,
+            controllers=tuple(controllers),
+        )
+        cluster = Cluster(
+            config,
+            clock=clock or SystemClock(),
+            parts=Parts(
+                https=https, controllers=bool(controllers), scheduler=scheduler, nodes=nodes > 0, network=False
+            ),
+            detect_mutations=detect_mutations,
+        )
+        yield await stack.enter_async_context(cluster)
