@@ -6,7 +6,6 @@ pkg/controller/controller_utils.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,15 @@ from orchestrator.api.objects import Object, condition_of, copy_object, is_termi
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAME_PREFIX_MAX = 58
 """So many characters of a `generateName` survive; the API server cuts the rest."""
+
+
+NODE_INDEX = "node"
+
+
+def index_by_node(pod: Object) -> list[str]:
+    """Index function: the node that a pod is bound to."""
+    node = node_of(pod)
+    return [node] if node else []
 
 
 def phase_of(pod: Object) -> str:
@@ -96,8 +104,3 @@ def pod_from_template(template: Object, owner: Object, *, prefix: str = "") -> O
         if metadata.get(field):
             meta[field] = metadata[field]
     return copy_object({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template.get("spec") or {}})
-
-
-def count(pods: Iterable[Object], predicate: Any) -> int:
-    """How many of the pods fulfil the predicate."""
-    return sum(1 for pod in pods if predicate(pod))

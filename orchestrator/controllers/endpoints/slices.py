@@ -1,0 +1,305 @@
+"""EndpointSlices of Services with a selector. Mirrors endpointslice-controller.
+
+`plan_slices` changes as few slices as possible: consumers follow slices, and an unchanged slice
+costs them nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from orchestrator.api import errors
+from orchestrator.api.objects import (
+    Object,
+    copy_object,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_reference,
+    uid_of,
+)
+from orchestrator.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from orchestrator.client.informer import Informer
+from orchestrator.component.controller import Controller
+from orchestrator.controllers.endpoints.addresses import (
+    HEADLESS_LABEL,
+    ZONE_LABEL,
+    address_of,
+    endpoint_of,
+    families_of,
+    is_candidate,
+    is_headless,
+    ports_for,
+)
+from orchestrator.controllers.endpoints.membership import ServicePods, selector_of
+from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
+from orchestrator.controllers.pods import NODE_INDEX, index_by_node
+from orchestrator.controllers.replicas import is_namespace_terminating
+
+SERVICE_NAME = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "endpointslice-controller.k8s.io"
+MAX_ENDPOINTS = 100
+
+_NAME_PREFIX_MAX = 58
+
+
+@dataclass(slots=True)
+class SlicePlan:
+    """Slices to write."""
+
+    create: list[Object] = field(default_factory=list)
+    update: list[Object] = field(default_factory=list)
+    delete: list[Object] = field(default_factory=list)
+
+
+def slice_labels(service: Object, manager: str = MANAGER) -> dict[str, str]:
+    """The labels of a Service's slices: its own and those that say whose they are."""
+    labels = {key: value for key, value in labels_of(service).items() if key not in (SERVICE_NAME, MANAGED_BY)}
+    labels.pop(HEADLESS_LABEL, None)
+    if is_headless(service):
+        labels[HEADLESS_LABEL] = ""
+    labels[SERVICE_NAME] = name_of(service)
+    labels[MANAGED_BY] = manager
+    return labels
+
+
+@dataclass(slots=True)
+class EndpointGroup:
+    """Endpoints that share address type and ports, by their identity."""
+
+    address_type: str
+    ports: list[dict[str, Any]]
+    endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[str, bytes]:
+        return (self.address_type, _ports_identity(self.ports))
+
+
+def _ports_identity(ports: Sequence[Mapping[str, Any]] | None) -> bytes:
+    return orjson.dumps(sorted((p.get("name") or "", p.get("port"), p.get("protocol") or "TCP",
+                                p.get("appProtocol") or "") for p in ports or ()))  # fmt: skip
+
+
+def _endpoint_identity(endpoint: Mapping[str, Any]) -> str:
+    target = endpoint.get("targetRef") or {}
+    return str(target.get("uid") or endpoint["addresses"][0])
+
+
+def wanted_groups(
+    service: Object, pods: Iterable[Object], nodes: Informer | Mapping[str, Object]
+) -> list[EndpointGroup]:
+    """The endpoints that a Service should have, grouped as slices group them."""
+    groups: dict[tuple[str, bytes], EndpointGroup] = {}
+    candidates = [pod for pod in pods if is_candidate(pod, include_terminating=True)]
+    for family in families_of(service):
+        for pod in candidates:
+            if not address_of(pod, family):
+                continue
+            group = EndpointGroup(family, ports_for(service, pod))
+            group = groups.setdefault(group.identity, group)
+            endpoint = endpoint_of(pod, service, nodes.get((pod.get("spec") or {}).get("nodeName") or ""), family)
+            group.endpoints[_endpoint_identity(endpoint)] = endpoint
+    return list(groups.values())
+
+
+def plan_slices(
+    service: Object,
+    groups: Sequence[EndpointGroup],
+    existing: Sequence[Object],
+    *,
+    manager: str = MANAGER,
+    limit: int = MAX_ENDPOINTS,
+    owner: Object | None = None,
+) -> SlicePlan:
+    """Bring slices to the wanted endpoints: keep what fits, fill gaps, reuse names, then create or delete.
+
+    Every address type of the Service keeps at least one slice, an empty one if need be.
+    """
+    labels = slice_labels(service, manager)
+    owners = [owner_reference(owner or service)]
+    present: dict[tuple[str, bytes], list[Object]] = {}
+    for one in existing:
+        present.setdefault((one["addressType"], _ports_identity(one.get("ports"))), []).append(one)
+    drafts: list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]] = []
+    spare: list[Object] = []
+    for group in groups:
+        drafts += _fill(group, present.pop(group.identity, []), limit, spare)
+    spare += [one for rest in present.values() for one in rest]
+    served = {group.address_type for _, group, _ in drafts}
+    for family in families_of(service):
+        if family not in served:
+            drafts.append((None, EndpointGroup(family, []), []))
+    plan = SlicePlan()
+    for known, group, endpoints in drafts:
+        if known is None:
+            # A slice that would be deleted becomes the one that would be created; one write instead of two.
+            known = next((one for one in spare if one["addressType"] == group.address_type), None)
+            if known is not None:
+                spare.remove(known)
+        body = {"addressType": group.address_type, "endpoints": endpoints, "ports": group.ports}
+        if known is None:
+            metadata = {
+                "generateName": f"{name_of(service)[: _NAME_PREFIX_MAX - 1]}-",
+                "namespace": namespace_of(service),
+                "labels": labels,
+                "ownerReferences": owners,
+            }
+            fresh = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **body}
+            plan.create.append(fresh)
+            continue
+        is_same = (
+            (known.get("endpoints") or []) == endpoints
+            and _ports_identity(known.get("ports")) == _ports_identity(group.ports)
+            and labels_of(known) == labels
+            and known["metadata"].get("ownerReferences") == owners
+        )
+        if not is_same:
+            changed = copy_object({**known, **body})
+            changed["metadata"]["labels"] = labels
+            changed["metadata"]["ownerReferences"] = owners
+            plan.update.append(changed)
+    plan.delete = spare
+    return plan
+
+
+def _fill(
+    group: EndpointGroup, existing: Sequence[Object], limit: int, spare: list[Object]
+) -> list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]]:
+    missing = dict(group.endpoints)
+    kept: list[tuple[Object, list[dict[str, Any]], bool]] = []
+    for one in sorted(existing, key=name_of):
+        endpoints: list[dict[str, Any]] = []
+        is_changed = False
+        for endpoint in one.get("endpoints") or ():
+            wanted = missing.pop(_endpoint_identity(endpoint), None)
+            if wanted is not None and len(endpoints) < limit:
+                endpoints.append(wanted)
+                is_changed = is_changed or wanted != endpoint
+            else:
+                is_changed = True
+                if wanted is not None:
+                    missing[_endpoint_identity(wanted)] = wanted
+        kept.append((one, endpoints, is_changed))
+    waiting = list(missing.values())
+    # First into slices that are written anyway, then into the fullest one that has room for all, then new ones.
+    for _, endpoints, is_changed in kept:
+        if is_changed and endpoints:
+            while waiting and len(endpoints) < limit:
+                endpoints.append(waiting.pop(0))
+    if waiting and len(waiting) < limit:
+        roomy = [entry for entry in kept if entry[1] and len(entry[1]) + len(waiting) <= limit]
+        if roomy:
+            best = max(roomy, key=lambda entry: len(entry[1]))
+            best[1].extend(waiting)
+            waiting = []
+    result: list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]] = []
+    for one, endpoints, _ in kept:
+        if not endpoints and waiting:
+            endpoints, waiting = waiting[:limit], waiting[limit:]
+        if endpoints:
+            result.append((one, group, endpoints))
+        else:
+            spare.append(one)
+    while waiting:
+        result.append((None, group, waiting[:limit]))
+        waiting = waiting[limit:]
+    return result
+
+
+class SliceWriter:
+    """Applies a plan and remembers what the cache does not show yet."""
+
+    def __init__(self, controller: Controller, slices: Informer, expectations: Expectations) -> None:
+        self._controller = controller
+        self._slices = slices
+        self._expectations = expectations
+
+    async def apply(self, key: str, owner: Object, plan: SlicePlan) -> None:
+        """Write what the plan says; ApiError, with an event, when the API refuses."""
+        client = self._controller.client
+        try:
+            for one in plan.create:
+                self._expectations.wrote(key, self._slices, await client.create(ENDPOINT_SLICES, one))
+            for one in plan.update:
+                self._expectations.wrote(key, self._slices, await client.update(ENDPOINT_SLICES, one))
+            for one in plan.delete:
+                try:
+                    await client.delete(ENDPOINT_SLICES, name_of(one), namespace_of(one), uid=uid_of(one))
+                except errors.NotFound:
+                    continue
+                self._expectations.deleted(key, self._slices, one)
+        except errors.Conflict:
+            raise
+        except errors.ApiError as error:
+            if is_namespace_terminating(error):
+                return
+            message = f"Error updating Endpoint Slices for {owner['kind']} {key}: {error.message}"
+            self._controller.recorder.event(owner, "Warning", "FailedToUpdateEndpointSlices", message)
+            raise
+
+
+class EndpointSliceController(Controller):
+    """Keeps the slices of each Service that has a selector."""
+
+    name: ClassVar[str] = "endpointslice-controller"
+
+    def setup(self) -> None:
+        """Services by key; pods through the membership index; slices and nodes lead to their Services."""
+        self._services = self.informer(SERVICES)
+        self._pods = self.informer(PODS)
+        self._nodes = self.informer(NODES)
+        self._slices = self.informer(ENDPOINT_SLICES)
+        self._slices.add_index(f"service/{MANAGER}", _index_slices)
+        self._pods.add_index(NODE_INDEX, index_by_node)
+        self._expectations = Expectations()
+        self._writer = SliceWriter(self, self._slices, self._expectations)
+        self._members = ServicePods(self._services, self._pods, self.queue.add)
+        self._slices.add_handler(self._on_slice)
+        self._nodes.add_handler(self._on_node)
+
+    def _on_slice(self, old: Object | None, new: Object | None) -> None:
+        for one in (old, new):
+            if one is not None:
+                for key in _index_slices(one):
+                    self.queue.add(key)
+
+    def _on_node(self, old: Object | None, new: Object | None) -> None:
+        before = labels_of(old).get(ZONE_LABEL) if old is not None else None
+        after = labels_of(new).get(ZONE_LABEL) if new is not None else None
+        if before == after:
+            return
+        node = new if new is not None else old
+        assert node is not None
+        for pod in self._pods.by_index(NODE_INDEX, name_of(node)):
+            for key in self._members.services_of(pod):
+                self.queue.add(key)
+
+    async def reconcile(self, key: str) -> float | None:
+        """Compare slices with pods; a Service that is gone takes its slices with it by owner reference."""
+        service = self._services.get(key)
+        if service is None:
+            self._expectations.forget(key)
+            return None
+        if not selector_of(service) or is_terminating(service):
+            return None
+        if not self._expectations.is_fulfilled(key):
+            return RECHECK_SECONDS
+        existing = [s for s in self._slices.by_index(f"service/{MANAGER}", key) if not is_terminating(s)]
+        groups = wanted_groups(service, self._members.pods_of(service), self._nodes)
+        await self._writer.apply(key, service, plan_slices(service, groups, existing))
+        return None
+
+
+def _index_slices(one: Object) -> list[str]:
+    labels = labels_of(one)
+    name = labels.get(SERVICE_NAME)
+    if not name or labels.get(MANAGED_BY) != MANAGER:
+        return []
+    return [f"{namespace_of(one)}/{name}"]
