@@ -167,7 +167,7 @@ class Cache:
         placed = self._pods.get(pod.uid)
         if placed is not None:
             known, node = placed
-            if node.name == pod.node_name and not _counts_differently(known, pod):
+            if node.name == pod.node_name and not counts_differently(known, pod):
                 node.pods[pod.uid] = pod
                 self._pods[pod.uid] = (pod, node)
                 if pod.uid in node.pods_with_affinity:
@@ -229,7 +229,8 @@ def _is_other_place(old: Object, new: Object) -> bool:
     )
 
 
-def _counts_differently(old: PodInfo, new: PodInfo) -> bool:
+def counts_differently(old: PodInfo, new: PodInfo) -> bool:
+    """Whether a changed pod changes what its node has left, or who matches it."""
     return (
         old.requests != new.requests
         or old.labels != new.labels

@@ -1,0 +1,100 @@
+"""What plugins read besides nodes and pods: who selects a pod, and which budgets protect it.
+
+Answers from informers, through a bounded cache. Mirrors the listers that kube-scheduler hands to plugins.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from orchestrator.api.objects import Object, controller_of
+from orchestrator.api.resources import (
+    POD_DISRUPTION_BUDGETS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    SERVICES,
+    STATEFUL_SETS,
+    Resource,
+)
+from orchestrator.api.selectors import EQUALS, LabelSelector, Requirement, from_label_selector
+from orchestrator.client.informer import Informer
+from orchestrator.scheduler.pod_info import PodInfo
+
+SELECTORS_MAX: Final = 4_096
+OWNERS: Final = {
+    ("apps", "ReplicaSet"): REPLICA_SETS,
+    ("apps", "StatefulSet"): STATEFUL_SETS,
+    ("", "ReplicationController"): REPLICATION_CONTROLLERS,
+}
+
+
+class InformerListers:
+    """Listers over the shared informers; a resource that is not followed counts as having no objects."""
+
+    def __init__(self) -> None:
+        self._informers: dict[Resource, Informer] = {}
+        self._selectors: OrderedDict[tuple[str, bytes, str], LabelSelector | None] = OrderedDict()
+
+    def follow(self, informer: Informer) -> None:
+        """Read this resource from now on; following it again changes nothing."""
+        if informer.resource not in self._informers:
+            self._informers[informer.resource] = informer
+            if informer.resource is not POD_DISRUPTION_BUDGETS:
+                informer.add_handler(self._forget_selectors)
+
+    def _forget_selectors(self, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None or _selector_of(old) != _selector_of(new):
+            self._selectors.clear()
+
+    @property
+    def informers(self) -> tuple[Informer, ...]:
+        """All informers that are read."""
+        return tuple(self._informers.values())
+
+    def disruption_budgets(self, namespace: str) -> Sequence[Object]:
+        informer = self._informers.get(POD_DISRUPTION_BUDGETS)
+        return informer.list(namespace) if informer is not None else ()
+
+    def default_selector(self, pod: PodInfo) -> LabelSelector | None:
+        owner = controller_of(pod.obj)
+        identity = (pod.namespace, orjson.dumps(pod.labels), owner["uid"] if owner else "")
+        try:
+            return self._selectors[identity]
+        except KeyError:
+            pass
+        selector = self._make_selector(pod, owner)
+        self._selectors[identity] = selector
+        if len(self._selectors) > SELECTORS_MAX:
+            self._selectors.popitem(last=False)
+        return selector
+
+    def _make_selector(self, pod: PodInfo, owner: Object | None) -> LabelSelector | None:
+        wanted: dict[str, str] = {}
+        services = self._informers.get(SERVICES)
+        for service in services.list(pod.namespace) if services is not None else ():
+            selector = (service.get("spec") or {}).get("selector")
+            if selector and selector.items() <= pod.labels.items():
+                wanted.update(selector)
+        requirements: list[Requirement] = []
+        if owner is not None:
+            group = owner["apiVersion"].rpartition("/")[0]
+            resource = OWNERS.get((group, owner["kind"]))
+            informer = self._informers.get(resource) if resource is not None else None
+            found = informer.get(f"{pod.namespace}/{owner['name']}") if informer is not None else None
+            if found is not None:
+                selector = _selector_of(found)
+                if resource is REPLICATION_CONTROLLERS:
+                    wanted.update(selector or {})
+                else:
+                    requirements += from_label_selector(selector).requirements
+        requirements += [Requirement(key, EQUALS, (value,)) for key, value in sorted(wanted.items())]
+        return LabelSelector(tuple(requirements)) if requirements else None
+
+
+def _selector_of(obj: Object) -> Object | None:
+    selector: Object | None = (obj.get("spec") or {}).get("selector")
+    return selector

@@ -1,0 +1,393 @@
+"""The scheduler component: informers in, bindings out.
+
+Owns the cache, the queue and the tasks. Every decision is the planner's; this module feeds it, applies
+what it says and reports it. The decision loop never waits for the API: an assumed pod counts on its
+node at once, bindings and reports are made by a bounded number of workers. Mirrors kube-scheduler.
+
+Starting again needs nothing but the informers: bound pods are placed, the others wait in the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, condition_of, labels_of, name_of, uid_of
+from orchestrator.api.resources import (
+    NAMESPACES,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    SERVICES,
+    STATEFUL_SETS,
+    Resource,
+)
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informer, Informers
+from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
+from orchestrator.component.events import EventRecorder
+from orchestrator.scheduler import metrics
+from orchestrator.scheduler.algorithm import Nominations
+from orchestrator.scheduler.cache import Cache, counts_differently, matters
+from orchestrator.scheduler.framework import Action, ClusterEvent, Plugin
+from orchestrator.scheduler.listers import InformerListers
+from orchestrator.scheduler.planner import Placed, Planner, Refused
+from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.preemption import Candidate
+from orchestrator.scheduler.profile import SchedulerConfig, default_config
+from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
+
+Job = Callable[[], Awaitable[None]]
+
+LISTED: Final[tuple[Resource, ...]] = (
+    SERVICES,
+    REPLICA_SETS,
+    STATEFUL_SETS,
+    REPLICATION_CONTROLLERS,
+    POD_DISRUPTION_BUDGETS,
+)
+"""What plugins read besides nodes and pods."""
+
+
+class Scheduler:
+    """Gives every pending pod of its profiles a node."""
+
+    name = "scheduler"
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        informers: Informers,
+        recorder: EventRecorder,
+        clock: Clock,
+        config: SchedulerConfig | None = None,
+    ) -> None:
+        self._informers = informers
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+        self._config = config or default_config()
+        self._log = structlog.get_logger("orchestrator.scheduler")
+        self._pods: Informer = informers.informer(PODS)
+        self._nodes: Informer = informers.informer(NODES)
+        self._namespaces: Informer = informers.informer(NAMESPACES)
+        self._listers = InformerListers()
+        self._plugins: dict[str, dict[str, Plugin]] = {
+            profile.scheduler_name: {plugin.name: plugin for plugin in profile.plugins}
+            for profile in self._config.profiles
+        }
+        self._is_following = False
+        self._reset()
+        self._pods.add_handler(self._on_pod)
+        self._nodes.add_handler(self._on_node)
+        self._namespaces.add_handler(self._on_namespace)
+
+    def _reset(self) -> None:
+        self.cache = Cache()
+        self._nominations = Nominations()
+        self.queue = SchedulingQueue(
+            clock=self._clock,
+            plugin_of=lambda profile, plugin: self._plugins.get(profile, {}).get(plugin),
+            backoff_initial_seconds=self._config.backoff_initial_seconds,
+            backoff_seconds_max=self._config.backoff_seconds_max,
+            unschedulable_seconds_max=self._config.unschedulable_seconds_max,
+            has_one_profile=len(self._config.profiles) == 1,
+        )
+        self._planners = {
+            profile.scheduler_name: Planner(profile, self.cache, listers=self._listers, nominations=self._nominations)
+            for profile in self._config.profiles
+        }
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(self._config.binds_in_flight_max)
+
+    def planner(self, scheduler_name: str) -> Planner | None:
+        """The planner of a profile, for explanations; None when the name is not ours."""
+        return self._planners.get(scheduler_name)
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        for resource in LISTED:
+            if await self._is_served(resource):
+                self._listers.follow(self._informers.informer(resource))
+        for informer in (self._pods, self._nodes, self._namespaces, *self._listers.informers):
+            await informer.wait_synced()
+        self._start_from_informers()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._config.binds_in_flight_max):
+                    group.create_task(self._work(), name=f"scheduler/bind/{number}")
+                group.create_task(self._schedule(), name="scheduler/cycle")
+        finally:
+            self._is_following = False
+            self.queue.close()
+
+    async def _is_served(self, resource: Resource) -> bool:
+        """Whether the API has this resource for us; an older or smaller one may not."""
+        try:
+            await self._client.list(resource, limit=1)
+        except (errors.NotFound, errors.Forbidden) as error:
+            self._log.info("resource.not_followed", resource=resource.group_resource, error=error.message)
+            return False
+        return True
+
+    def _start_from_informers(self) -> None:
+        self.queue.close()
+        self._reset()
+        for namespace in self._namespaces.list():
+            self.cache.set_namespace(name_of(namespace), labels_of(namespace))
+        for node in self._nodes.list():
+            self.cache.set_node(node)
+        self._is_following = True
+        for pod in self._pods.list():
+            self._on_pod(None, pod)
+        for place in Place:
+            # Read when asked for: pending pods cost nothing per change.
+            metrics.PENDING.labels(place.value).set_function(partial(self._count_pending, place))
+
+    def _count_pending(self, place: Place) -> float:
+        return self.queue.count(place)
+
+    # What the informers say.
+
+    def _on_namespace(self, old: Object | None, new: Object | None) -> None:
+        if not self._is_following:
+            return
+        name = name_of(new if new is not None else old or {})
+        self.cache.set_namespace(name, labels_of(new) if new is not None else None)
+
+    def _on_node(self, old: Object | None, new: Object | None) -> None:
+        if not self._is_following:
+            return
+        if new is None:
+            assert old is not None
+            self.cache.remove_node(name_of(old))
+            self.queue.on_event(ClusterEvent(NODES, Action.DELETE, old=old))
+            return
+        self.cache.set_node(new)
+        if old is None:
+            self.queue.on_event(ClusterEvent(NODES, Action.ADD, new=new))
+        elif matters(old, new):
+            self.queue.on_event(ClusterEvent(NODES, Action.UPDATE, old=old, new=new))
+
+    def _on_pod(self, old: Object | None, new: Object | None) -> None:
+        if not self._is_following:
+            return
+        if new is None:
+            assert old is not None
+            self._on_pod_gone(uid_of(old))
+            return
+        if old is not None and uid_of(old) != uid_of(new):
+            self._on_pod_gone(uid_of(old))  # deleted and made again while nobody looked
+        pod = PodInfo(new)
+        if pod.is_finished:
+            self._on_pod_gone(pod.uid)
+        elif pod.node_name:
+            self._on_pod_bound(pod)
+        elif pod.is_terminating or pod.scheduler_name not in self._planners:
+            self.queue.delete(pod.uid)
+            self._nominations.remove(pod.uid)
+        else:
+            self.queue.add(pod)
+            if not self.cache.node_of(pod.uid):
+                self._nominations.set(pod, pod.nominated_node_name)
+
+    def _on_pod_gone(self, uid: str) -> None:
+        self.queue.delete(uid)
+        was_promised = bool(self._nominations.node_of(uid))
+        self._nominations.remove(uid)
+        node = self.cache.node_of(uid)
+        pod = self.cache.remove_pod(uid)
+        if pod is not None:
+            self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
+        elif was_promised:
+            # Room that was kept free is free again.
+            self.queue.on_event(ClusterEvent(PODS, Action.DELETE))
+
+    def _on_pod_bound(self, pod: PodInfo) -> None:
+        self.queue.delete(pod.uid)
+        self._nominations.remove(pod.uid)
+        is_new = self.cache.is_assumed(pod.uid) or not self.cache.node_of(pod.uid)
+        known = self.cache.pod(pod.uid)
+        self.cache.set_pod(pod)
+        if is_new:
+            self.queue.on_event(ClusterEvent(PODS, Action.ADD, new_pod=pod))
+        elif known is not None and counts_differently(known, pod):
+            self.queue.on_event(ClusterEvent(PODS, Action.UPDATE, old_pod=known, new_pod=pod))
+
+    # The cycle.
+
+    async def _schedule(self) -> None:
+        while True:
+            queued = await self.queue.pop()
+            job = self.schedule_one(queued)
+            if job is not None:
+                await self._jobs.put(job)
+
+    def schedule_one(self, queued: QueuedPod) -> Job | None:
+        """Decide for one pod and count it on its node; returns what is left to do with the API."""
+        pod = queued.pod
+        started = self._clock.monotonic()
+        decision = self._planners[pod.scheduler_name].plan(pod)
+        metrics.ATTEMPT_SECONDS.observe(self._clock.monotonic() - started)
+        if isinstance(decision, Placed):
+            metrics.ATTEMPTS.labels("scheduled", pod.scheduler_name).inc()
+            node = decision.node.name
+            self.cache.assume(pod, decision.node)
+            self._nominations.remove(pod.uid)
+            return lambda: self._bind(queued, pod, node)
+        metrics.ATTEMPTS.labels("unschedulable", pod.scheduler_name).inc()
+        self._log.debug("pod.unschedulable", pod=pod.key, message=decision.message)
+        self.queue.return_unschedulable(queued, decision.plugins)
+        self._recorder.event(pod.obj, "Warning", "FailedScheduling", decision.message)
+        if decision.preemption is not None:
+            return self._plan_eviction(pod, decision, decision.preemption)
+        self._nominations.remove(pod.uid)
+        patch = plan_refusal(pod.obj, decision.message, now=format_time(self._clock.now()))
+        return (lambda: self._patch_status(pod, patch)) if patch else None
+
+    def _plan_eviction(self, pod: PodInfo, refused: Refused, candidate: Candidate) -> Job:
+        node = candidate.node.name
+        displaced = self._nominations.below(node, pod.priority)
+        for other in displaced:
+            self._nominations.remove(other.uid)
+        self._nominations.set(pod, node)
+        patch = plan_refusal(pod.obj, refused.message, now=format_time(self._clock.now()), nominated_node_name=node)
+        return lambda: self._preempt(pod, candidate, displaced, patch)
+
+    # The API's side.
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            await job()
+
+    async def _bind(self, queued: QueuedPod, pod: PodInfo, node: str) -> None:
+        metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+        binding: Object = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": metadata,
+            "target": {"kind": "Node", "name": node},
+        }
+        try:
+            await self._client.create(PODS, binding, pod.namespace, name=pod.name, subresource="binding")
+        except (errors.ApiError, OSError) as error:
+            self._on_bind_failed(queued, pod, node, error)
+            return
+        self._log.info("pod.scheduled", pod=pod.key, node=node)
+        self.queue.delete(pod.uid)
+        self._recorder.event(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    def _on_bind_failed(self, queued: QueuedPod, pod: PodInfo, node: str, error: Exception) -> None:
+        metrics.ATTEMPTS.labels("error", pod.scheduler_name).inc()
+        self._log.info("pod.bind_failed", pod=pod.key, node=node, error=str(error))
+        if self.cache.forget(pod.uid):
+            self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
+        if isinstance(error, errors.NotFound) and self._is_gone(pod):
+            self.queue.delete(pod.uid)
+            return
+        if self.cache.node_of(pod.uid):
+            return  # somebody else bound it, and the informer told us already
+        message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
+        self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+        self.queue.return_failed(queued)
+
+    def _is_gone(self, pod: PodInfo) -> bool:
+        known = self._pods.get(pod.key)
+        return known is None or uid_of(known) != pod.uid
+
+    async def _patch_status(self, pod: PodInfo, status: Object) -> None:
+        try:
+            await self._client.patch(
+                PODS,
+                pod.name,
+                # With the uid as precondition: a namesake that came later is not meant.
+                {"metadata": {"uid": pod.uid}, "status": status},
+                pod.namespace,
+                subresource="status",
+                content_type=STRATEGIC_MERGE_PATCH,
+            )
+        except (errors.NotFound, errors.Conflict) as error:
+            self._log.debug("pod.status_obsolete", pod=pod.key, error=error.message)
+        except (errors.ApiError, OSError) as error:
+            # The next attempt reports again; the pod itself is queued already.
+            self._log.info("pod.status_refused", pod=pod.key, error=str(error))
+
+    async def _preempt(
+        self, pod: PodInfo, candidate: Candidate, displaced: Sequence[PodInfo], status: Object | None
+    ) -> None:
+        node = candidate.node.name
+        if status:
+            await self._patch_status(pod, status)
+        for other in displaced:
+            await self._patch_status(other, {"nominatedNodeName": None})
+        for victim in candidate.victims:
+            try:
+                await self._evict(pod, victim, node)
+            except (errors.ApiError, OSError) as error:
+                self._log.info("pod.preemption_failed", pod=pod.key, victim=victim.key, error=str(error))
+                self._nominations.remove(pod.uid)
+                self.queue.activate(pod.uid)
+                return
+
+    async def _evict(self, pod: PodInfo, victim: PodInfo, node: str) -> None:
+        condition: dict[str, Any] = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": format_time(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(
+                PODS,
+                victim.name,
+                patch,
+                victim.namespace,
+                subresource="status",
+                content_type=STRATEGIC_MERGE_PATCH,
+            )
+            await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
+        except errors.NotFound:
+            return
+        except errors.Conflict:
+            return  # a namesake: the victim itself is gone
+        metrics.PREEMPTION_VICTIMS.inc()
+        self._log.info("pod.preempted", pod=victim.key, by=pod.key, node=node)
+        self._recorder.event(victim.obj, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+
+
+def plan_refusal(pod: Object, message: str, *, now: str, nominated_node_name: str = "") -> Object | None:
+    """The change of `status` that tells why a pod is pending; None when it says so already."""
+    status: Object = {}
+    condition = condition_of(pod, "PodScheduled") or {}
+    wanted: dict[str, Any] = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    generation = pod["metadata"].get("generation")
+    if generation:
+        wanted["observedGeneration"] = generation
+    if any(condition.get(field) != value for field, value in wanted.items()):
+        is_same_status = condition.get("status") == "False"
+        wanted["lastTransitionTime"] = (condition.get("lastTransitionTime") if is_same_status else None) or now
+        wanted["lastProbeTime"] = None
+        status["conditions"] = [wanted]
+    nominated = (pod.get("status") or {}).get("nominatedNodeName") or ""
+    if nominated != nominated_node_name:
+        status["nominatedNodeName"] = nominated_node_name or None
+    return status or None
+
+
+def _as_on(pod: PodInfo, node: str) -> PodInfo:
+    """An assumed pod's object does not name its node; hints want to know that it had one."""
+    if pod.node_name != node:
+        pod = PodInfo(pod.obj)
+        pod.node_name = node
+    return pod
