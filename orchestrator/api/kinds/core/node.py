@@ -1,0 +1,159 @@
+"""Node: defaults, validation, printed columns. Mirrors registry/core/node and its printer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from orchestrator.api import fields, names
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, age, dig, ref
+from orchestrator.api.kinds.core.resource_names import validate_resource_amount
+from orchestrator.api.kinds.core.taints import validate_taints
+from orchestrator.api.kinds.defaulting import canonical_quantities, fill, struct
+from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
+from orchestrator.api.objects import Object, labels_of, name_of
+from orchestrator.api.resources import NODES
+
+_ROLE_PREFIX = "node-role.kubernetes.io/"
+_ROLE_LABEL = "kubernetes.io/role"
+_INFO = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion",
+    "kubeletVersion", "kubeProxyVersion", "operatingSystem", "architecture",
+)  # fmt: skip
+
+
+def default_node(obj: Object) -> None:
+    """Capacity is allocatable unless said otherwise; node info always has all its fields."""
+    spec, status = struct(obj, "spec"), struct(obj, "status")
+    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
+    elif spec.get("podCIDRs") and not spec.get("podCIDR"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
+    canonical_quantities(status.get("capacity"))
+    canonical_quantities(status.get("allocatable"))
+    if status.get("capacity"):
+        allocatable = struct(status, "allocatable")
+        for name, amount in status["capacity"].items():
+            allocatable.setdefault(name, amount)
+    fill(struct(status, "daemonEndpoints", "kubeletEndpoint"), Port=0)
+    fill(struct(status, "nodeInfo"), **dict.fromkeys(_INFO, ""))
+
+
+def validate_node(obj: Object) -> list[Cause]:
+    """Taints, pod CIDRs, provider."""
+    causes = []
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    causes += validate_taints(spec.get("taints") or (), "spec.taints")
+    causes += _validate_resources(status)
+    cidrs = spec.get("podCIDRs") or ()
+    for position, cidr in enumerate(cidrs):
+        for text in names.is_cidr(cidr):
+            causes.append(fields.invalid(fields.index("spec.podCIDRs", position), cidr, text))
+    if len(cidrs) > 1:
+        families = [getattr(names.parse_cidr(cidr), "version", 0) for cidr in cidrs]
+        if len(cidrs) > 2 or len(set(families)) != len(families):
+            causes.append(
+                fields.invalid("spec.podCIDRs", cidrs, "may specify no more than one CIDR for each IP family")
+            )
+    return causes
+
+
+def _validate_resources(status: dict[str, Any]) -> list[Cause]:
+    causes = []
+    for key in ("capacity", "allocatable"):
+        for name, amount in (status.get(key) or {}).items():
+            path = fields.key(f"status.{key}", name)
+            causes += [fields.invalid(path, name, text) for text in names.is_qualified_name(name)]
+            causes += validate_resource_amount(name, amount, path)
+    return causes
+
+
+def validate_node_update(new: Object, old: Object) -> list[Cause]:
+    """A node's CIDRs and provider are set once; the spec is otherwise open for taints and cordoning."""
+    causes = validate_taints(dig(new, "spec", "taints") or (), "spec.taints")
+    causes += _validate_resources(new.get("status") or {})
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
+        causes.append(fields.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
+    if before.get("providerID") and spec.get("providerID") != before["providerID"]:
+        causes.append(
+            fields.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
+        )
+    addresses: set[tuple[str, str]] = set()
+    for position, address in enumerate(dig(new, "status", "addresses") or ()):
+        key = (address.get("type", ""), address.get("address", ""))
+        if key in addresses:
+            causes.append(fields.duplicate(fields.index("status.addresses", position), address))
+        addresses.add(key)
+    return causes
+
+
+def roles(obj: Object) -> str:
+    """`control-plane,worker`, from the labels of the node, or `<none>`."""
+    found = set()
+    for key, value in labels_of(obj).items():
+        if key.startswith(_ROLE_PREFIX) and len(key) > len(_ROLE_PREFIX):
+            found.add(key.removeprefix(_ROLE_PREFIX))
+        elif key == _ROLE_LABEL and value:
+            found.add(value)
+    return ",".join(sorted(found)) or NONE
+
+
+def row(obj: Object, now: datetime) -> list[Any]:
+    """The cells of a node."""
+    status = obj.get("status") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    states = []
+    if "Ready" in conditions:
+        states.append("Ready" if conditions["Ready"].get("status") == "True" else "NotReady")
+    if not states:
+        states.append("Unknown")
+    if dig(obj, "spec", "unschedulable"):
+        states.append("SchedulingDisabled")
+    addresses = status.get("addresses") or ()
+
+    def address(kind: str) -> str:
+        return next((a.get("address") or "" for a in addresses if a.get("type") == kind), NONE)
+
+    info = status.get("nodeInfo") or {}
+    return [
+        name_of(obj),
+        ",".join(states),
+        roles(obj),
+        age(obj, now),
+        info.get("kubeletVersion") or "",
+        address("InternalIP"),
+        address("ExternalIP"),
+        info.get("osImage") or UNKNOWN,
+        info.get("kernelVersion") or UNKNOWN,
+        info.get("containerRuntimeVersion") or UNKNOWN,
+    ]
+
+
+NODE = Kind(
+    NODES,
+    "io.k8s.api.core.v1.Node",
+    "node",
+    short_names=("no",),
+    has_status=True,
+    subresources=(Subresource("proxy", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),),
+    default=default_node,
+    validate=validate_node,
+    validate_update=validate_node_update,
+    validate_status_update=validate_node_update,
+    columns=(
+        NAME,
+        Column("Status", description="The status of the node"),
+        Column("Roles", description="The roles of the node"),
+        AGE,
+        Column("Version", description=ref("core.v1.NodeSystemInfo", "kubeletVersion")),
+        Column("Internal-IP", description=ref("core.v1.NodeStatus", "addresses"), priority=1),
+        Column("External-IP", description=ref("core.v1.NodeStatus", "addresses"), priority=1),
+        Column("OS-Image", description=ref("core.v1.NodeSystemInfo", "osImage"), priority=1),
+        Column("Kernel-Version", description=ref("core.v1.NodeSystemInfo", "kernelVersion"), priority=1),
+        Column("Container-Runtime", description=ref("core.v1.NodeSystemInfo", "containerRuntimeVersion"), priority=1),
+    ),
+    row=row,
+    selectable_fields={"spec.unschedulable": lambda obj: "true" if dig(obj, "spec", "unschedulable") else "false"},
+)

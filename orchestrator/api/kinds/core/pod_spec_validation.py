@@ -1,0 +1,247 @@
+"""Which pod specs are valid, in pods and in templates.
+
+Mirrors ValidatePodSpec of k8s.io/kubernetes/pkg/apis/core/validation; causes come in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.api import fields, names
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.core.container_validation import (
+    validate_containers,
+    validate_ephemeral_containers,
+    validate_init_containers,
+)
+from orchestrator.api.kinds.core.resource_names import (
+    parsed,
+    validate_resource_amount,
+    validate_resource_name,
+)
+from orchestrator.api.kinds.core.scheduling_validation import validate_affinity, validate_topology_spread
+from orchestrator.api.kinds.core.security_validation import validate_pod_security
+from orchestrator.api.kinds.core.taints import validate_tolerations
+from orchestrator.api.kinds.core.volume_validation import validate_volumes
+from orchestrator.api.kinds.label_selectors import validate_labels
+
+_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_RESTART_POLICIES = ("Always", "OnFailure", "Never")
+_NAME_SERVERS_MAX = 3
+_SEARCH_PATHS_MAX = 32
+_SEARCH_BYTES_MAX = 2048
+_POD_RESOURCES = ("cpu", "memory")
+
+
+def _subdomain(value: str | None, path: str) -> list[Cause]:
+    return [fields.invalid(path, value, text) for text in names.is_dns1123_subdomain(value)] if value else []
+
+
+def _label(value: str | None, path: str) -> list[Cause]:
+    return [fields.invalid(path, value, text) for text in names.is_dns1123_label(value)] if value else []
+
+
+def validate_pod_spec(spec: dict[str, Any], path: str) -> list[Cause]:
+    """Everything wrong with a pod's spec."""
+    volumes = {volume.get("name") or "": volume for volume in spec.get("volumes") or ()}
+    claims = {claim.get("name") or "" for claim in spec.get("resourceClaims") or ()}
+    causes = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
+    causes += _validate_claims(spec, f"{path}.resourceClaims")
+    causes += validate_containers(spec, path, volumes=volumes, claims=claims)
+    causes += validate_init_containers(spec, path, volumes=volumes, claims=claims)
+    causes += validate_ephemeral_containers(spec, path, volumes=volumes, claims=claims)
+    causes += _validate_pod_resources(spec, f"{path}.resources")
+    policy, dns = spec.get("restartPolicy") or "", spec.get("dnsPolicy") or ""
+    if not policy:
+        causes.append(fields.required(f"{path}.restartPolicy"))
+    elif policy not in _RESTART_POLICIES:
+        causes.append(fields.not_supported(f"{path}.restartPolicy", policy, _RESTART_POLICIES))
+    if not dns:
+        causes.append(fields.required(f"{path}.dnsPolicy"))
+    elif dns not in _DNS_POLICIES:
+        causes.append(fields.not_supported(f"{path}.dnsPolicy", dns, _DNS_POLICIES))
+    causes += validate_labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
+    causes += validate_pod_security(spec, path)
+    causes += validate_affinity(spec.get("affinity"), f"{path}.affinity")
+    causes += _validate_dns_config(spec, f"{path}.dnsConfig")
+    for position, gate in enumerate(spec.get("readinessGates") or ()):
+        where = fields.index(f"{path}.readinessGates", position) + ".conditionType"
+        kind = gate.get("conditionType") or ""
+        causes += [fields.invalid(where, kind, text) for text in names.is_qualified_name(kind)]
+    causes += _validate_scheduling_gates(spec, f"{path}.schedulingGates")
+    causes += validate_topology_spread(spec.get("topologySpreadConstraints") or (), f"{path}.topologySpreadConstraints")
+    causes += _subdomain(spec.get("serviceAccountName"), f"{path}.serviceAccountName")
+    causes += _subdomain(spec.get("nodeName"), f"{path}.nodeName")
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= 2**31 - 1:
+        causes.append(fields.invalid(f"{path}.activeDeadlineSeconds", deadline, names.range_message(1, 2**31 - 1)))
+    causes += _label(spec.get("hostname"), f"{path}.hostname")
+    causes += _label(spec.get("subdomain"), f"{path}.subdomain")
+    if spec.get("tolerations"):
+        causes += validate_tolerations(spec["tolerations"], f"{path}.tolerations")
+    for position, alias in enumerate(spec.get("hostAliases") or ()):
+        where = fields.index(f"{path}.hostAliases", position)
+        ip = alias.get("ip") or ""
+        causes += [fields.invalid(f"{where}.ip", ip, text) for text in names.is_ip(ip)]
+        for host in alias.get("hostnames") or ():
+            causes += [fields.invalid(f"{where}.hostnames", host, t) for t in names.is_dns1123_subdomain(host)]
+    causes += _subdomain(spec.get("priorityClassName"), f"{path}.priorityClassName")
+    causes += _subdomain(spec.get("runtimeClassName"), f"{path}.runtimeClassName")
+    preemption = spec.get("preemptionPolicy")
+    if preemption is not None and preemption not in ("Never", "PreemptLowerPriority"):
+        causes.append(fields.not_supported(f"{path}.preemptionPolicy", preemption, ("Never", "PreemptLowerPriority")))
+    for name, amount in sorted((spec.get("overhead") or {}).items()):
+        where = fields.key(f"{path}.overhead", name)
+        causes += validate_resource_name(name, where) + validate_resource_amount(name, amount, where)
+    return causes + _validate_os(spec, path)
+
+
+def _validate_claims(spec: dict[str, Any], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for position, claim in enumerate(spec.get("resourceClaims") or ()):
+        where = fields.index(path, position)
+        name = claim.get("name") or ""
+        if not name:
+            causes.append(fields.required(f"{where}.name"))
+        elif name in seen:
+            causes.append(fields.duplicate(f"{where}.name", name))
+        else:
+            causes += _label(name, f"{where}.name")
+        seen.add(name)
+        direct, template = claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName")
+        if direct is None and template is None:
+            causes.append(
+                fields.invalid(
+                    where,
+                    claim,
+                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+                )
+            )
+        elif direct is not None and template is not None:
+            causes.append(
+                fields.invalid(
+                    where,
+                    claim,
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+                )
+            )
+        causes += _subdomain(direct, f"{where}.resourceClaimName")
+        causes += _subdomain(template, f"{where}.resourceClaimTemplateName")
+    return causes
+
+
+def _validate_pod_resources(spec: dict[str, Any], path: str) -> list[Cause]:
+    resources = spec.get("resources")
+    if not resources:
+        return []
+    causes: list[Cause] = []
+    limits = resources.get("limits") or {}
+    if resources.get("claims"):
+        causes.append(fields.forbidden(f"{path}.claims", "claims cannot be set for Resources at pod-level"))
+    for key in ("limits", "requests"):
+        amounts = resources.get(key) or {}
+        for name in sorted(amounts):
+            where = fields.key(f"{path}.{key}", name)
+            if name not in _POD_RESOURCES and not name.startswith("hugepages-"):
+                causes.append(fields.not_supported(f"{path}.{key}", name, (*_POD_RESOURCES, "hugepages-")))
+            causes += validate_resource_amount(name, amounts[name], where)
+            if key == "requests" and name in limits and parsed(amounts[name]) > parsed(limits[name]):
+                causes.append(
+                    fields.invalid(
+                        where,
+                        str(parsed(amounts[name])),
+                        f"must be less than or equal to {name} limit of {parsed(limits[name])}",
+                    )
+                )
+    return causes
+
+
+def _validate_dns_config(spec: dict[str, Any], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    config = spec.get("dnsConfig")
+    if spec.get("dnsPolicy") == "None":
+        if config is None:
+            return [fields.required(path, "must provide `dnsConfig` when `dnsPolicy` is None")]
+        if not config.get("nameservers"):
+            return [
+                fields.required(
+                    f"{path}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"
+                )
+            ]
+    if config is None:
+        return causes
+    servers, searches = config.get("nameservers") or (), config.get("searches") or ()
+    if len(servers) > _NAME_SERVERS_MAX:
+        causes.append(
+            fields.invalid(f"{path}.nameservers", servers, f"must not have more than {_NAME_SERVERS_MAX} nameservers")
+        )
+    for position, server in enumerate(servers):
+        where = fields.index(f"{path}.nameservers", position)
+        causes += [fields.invalid(where, server, text) for text in names.is_ip(server)]
+    if len(searches) > _SEARCH_PATHS_MAX:
+        causes.append(
+            fields.invalid(f"{path}.searches", searches, f"must not have more than {_SEARCH_PATHS_MAX} search paths")
+        )
+    if len(" ".join(searches)) > _SEARCH_BYTES_MAX:
+        causes.append(
+            fields.invalid(
+                f"{path}.searches",
+                searches,
+                f"must not have more than {_SEARCH_BYTES_MAX} characters (including spaces) in the search list",
+            )
+        )
+    for position, search in enumerate(searches):
+        where = fields.index(f"{path}.searches", position)
+        if search == ".":
+            continue
+        name = search.removesuffix(".")
+        causes += [fields.invalid(where, search, text) for text in names.is_dns1123_subdomain_with_underscore(name)]
+    for position, option in enumerate(config.get("options") or ()):
+        if not option.get("name"):
+            causes.append(fields.required(fields.index(f"{path}.options", position), "must not be empty"))
+    return causes
+
+
+def _validate_scheduling_gates(spec: dict[str, Any], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    gates = spec.get("schedulingGates") or ()
+    for position, gate in enumerate(gates):
+        where, name = fields.index(path, position), gate.get("name") or ""
+        causes += [fields.invalid(where, name, text) for text in names.is_qualified_name(name)]
+        if name in seen:
+            causes.append(fields.duplicate(where, name))
+        seen.add(name)
+    return causes
+
+
+def _validate_os(spec: dict[str, Any], path: str) -> list[Cause]:
+    os = spec.get("os")
+    if os is None:
+        return []
+    name = os.get("name") or ""
+    if not name:
+        return [fields.required(f"{path}.os.name", "cannot be empty")]
+    if name not in ("linux", "windows"):
+        return [fields.not_supported(f"{path}.os.name", name, ("linux", "windows"))]
+    causes: list[Cause] = []
+    context = spec.get("securityContext") or {}
+    if name == "linux":
+        if context.get("windowsOptions") is not None:
+            causes.append(
+                fields.forbidden(
+                    f"{path}.securityContext.windowsOptions", "windows options cannot be set for a linux pod"
+                )
+            )
+        return causes
+    for key in ("hostPID", "hostIPC", "shareProcessNamespace"):
+        if spec.get(key):
+            causes.append(fields.forbidden(f"{path}.{key}", "cannot be set for a windows pod"))
+    for key in (
+        "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup",
+        "supplementalGroups",
+    ):  # fmt: skip
+        if context.get(key):
+            causes.append(fields.forbidden(f"{path}.securityContext.{key}", "cannot be set for a windows pod"))
+    return causes

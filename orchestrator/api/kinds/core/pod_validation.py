@@ -1,0 +1,322 @@
+"""Which pods are valid, and which updates of them.
+
+Mirrors ValidatePodCreate, ValidatePodUpdate, ValidatePodStatusUpdate, ValidatePodResize and
+ValidatePodEphemeralContainersUpdate of k8s.io/kubernetes/pkg/apis/core/validation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.api import fields, names
+from orchestrator.api.errors import Cause
+from orchestrator.api.fields import format_value
+from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
+from orchestrator.api.objects import Object, copy_object
+
+_UPDATABLE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+_CHANGES_SHOWN_MAX = 20
+
+
+def validate_pod(obj: Object) -> list[Cause]:
+    """Everything wrong with a new pod."""
+    spec = obj.get("spec") or {}
+    causes = validate_pod_spec(spec, "spec")
+    if spec.get("ephemeralContainers"):
+        causes.append(fields.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("schedulingGates") and spec.get("nodeName"):
+        causes.append(fields.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    return causes
+
+
+# --- what changed -----------------------------------------------------------------------------
+
+
+def describe_changes(new: Any, old: Any) -> str:
+    """The fields that differ, one `- old` and one `+ new` line each; at most 20 of them."""
+    lines: list[str] = []
+    _collect_changes(new, old, "", lines)
+    shown = lines[: 2 * _CHANGES_SHOWN_MAX]
+    if len(lines) > len(shown):
+        shown.append("...")
+    return "\n" + "\n".join(shown) + "\n" if shown else ""
+
+
+def _collect_changes(new: Any, old: Any, path: str, lines: list[str]) -> None:
+    if new == old:
+        return
+    if isinstance(new, dict) and isinstance(old, dict):
+        for key in sorted(new.keys() | old.keys()):
+            _collect_changes(new.get(key), old.get(key), fields.child(path, key), lines)
+    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        for position, (a, b) in enumerate(zip(new, old, strict=True)):
+            _collect_changes(a, b, fields.index(path, position), lines)
+    else:
+        if old is not None:
+            lines.append(f"- {path}: {format_value(old)}")
+        if new is not None:
+            lines.append(f"+ {path}: {format_value(new)}")
+
+
+# --- updates ----------------------------------------------------------------------------------
+
+
+def _validate_container_updates(new: dict[str, Any], old: dict[str, Any]) -> tuple[list[Cause], bool]:
+    """The causes, and whether comparing further makes no sense."""
+    for key in ("containers", "initContainers"):
+        after, before = new.get(key) or [], old.get(key) or []
+        if len(after) != len(before):
+            return [fields.forbidden(f"spec.{key}", "pod updates may not add or remove containers")], True
+    return [], False
+
+
+def _validate_deadline(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    path = "spec.activeDeadlineSeconds"
+    after, before = new.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds")
+    if after is not None:
+        if not 0 <= after <= 2**31 - 1:
+            return [fields.invalid(path, after, names.range_message(0, 2**31 - 1))]
+        if before is not None and before < after:
+            return [fields.invalid(path, after, "must be less than or equal to previous value")]
+    elif before is not None:
+        return [fields.invalid(path, None, "must not update from a positive integer to nil value")]
+    return []
+
+
+def _validate_tolerations(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    def without_seconds(toleration: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+
+    kept = [without_seconds(toleration) for toleration in new.get("tolerations") or ()]
+    for toleration in old.get("tolerations") or ():
+        if without_seconds(toleration) not in kept:
+            return [
+                fields.forbidden(
+                    "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+                )
+            ]
+    return []
+
+
+def _validate_gates(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    before = {gate.get("name") for gate in old.get("schedulingGates") or ()}
+    added = sorted({gate.get("name") or "" for gate in new.get("schedulingGates") or ()} - before)
+    if added:
+        return [
+            fields.forbidden(
+                "spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{added[0]}'"
+            )
+        ]
+    return []
+
+
+def _is_gated_selector_tightened(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    after, before = new.get("nodeSelector") or {}, old.get("nodeSelector") or {}
+    return before.items() <= after.items()
+
+
+def _gated_affinity_causes(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    key = "requiredDuringSchedulingIgnoredDuringExecution"
+    path = f"spec.affinity.nodeAffinity.{key}"
+    after = ((new.get("affinity") or {}).get("nodeAffinity") or {}).get(key)
+    before = ((old.get("affinity") or {}).get("nodeAffinity") or {}).get(key)
+    if before is None or after == before:
+        return []
+    terms, old_terms = (after or {}).get("nodeSelectorTerms") or [], before.get("nodeSelectorTerms") or []
+    if not terms and old_terms:
+        return (
+            [fields.invalid(path, after, "may not be removed")]
+            if after is not None
+            else [fields.invalid(path, None, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")]
+        )
+    if old_terms and len(terms) != len(old_terms):
+        return [
+            fields.invalid(
+                f"{path}.nodeSelectorTerms",
+                terms,
+                "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
+            )
+        ]
+    for position, (one, other) in enumerate(zip(terms, old_terms, strict=False)):
+        if one == other:
+            continue
+        where = fields.index(f"{path}.nodeSelectorTerms", position)
+        for name in ("matchExpressions", "matchFields"):
+            items, old_items = one.get(name) or [], other.get(name) or []
+            if items[: len(old_items)] != old_items:
+                return [fields.invalid(where, one, "only additions are allowed (no mutations or deletions)")]
+    return []
+
+
+def _munge(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """The new spec with everything that may change put back, to compare the rest."""
+    munged = copy_object(new)
+    for key in ("containers", "initContainers"):
+        for container, before in zip(munged.get(key) or (), old.get(key) or (), strict=True):
+            container["image"] = before.get("image")
+    for key in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
+        _restore(munged, old, key)
+    if (old.get("terminationGracePeriodSeconds") or 0) < 0 and munged.get("terminationGracePeriodSeconds") == 1:
+        _restore(munged, old, "terminationGracePeriodSeconds")
+    if old.get("schedulingGates"):
+        if _is_gated_selector_tightened(new, old):
+            _restore(munged, old, "nodeSelector")
+        if (munged.get("affinity") or {}) != (old.get("affinity") or {}):
+            node = (munged.get("affinity") or {}).get("nodeAffinity")
+            before_affinity = old.get("affinity") or {}
+            if node is not None or before_affinity.get("nodeAffinity") is not None:
+                affinity = munged.setdefault("affinity", {})
+                _restore(affinity, before_affinity, "nodeAffinity")
+                if not affinity and "affinity" not in old:
+                    del munged["affinity"]
+    return munged
+
+
+def _restore(munged: dict[str, Any], old: dict[str, Any], key: str) -> None:
+    if key in old:
+        munged[key] = old[key]
+    else:
+        munged.pop(key, None)
+
+
+def validate_pod_update(new: Object, old: Object) -> list[Cause]:
+    """A pod's spec is fixed, but for images, deadline, added tolerations, removed gates."""
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    causes = validate_pod_spec(spec, "spec")
+    updates, stop = _validate_container_updates(spec, before)
+    causes += updates
+    if stop:
+        return causes
+    causes += _validate_deadline(spec, before) + _validate_gates(spec, before) + _validate_tolerations(spec, before)
+    if before.get("schedulingGates"):
+        if not _is_gated_selector_tightened(spec, before):
+            causes.append(
+                fields.invalid(
+                    "spec.nodeSelector",
+                    spec.get("nodeSelector"),
+                    "only additions are allowed (no mutations or deletions)",
+                )
+            )
+        causes += _gated_affinity_causes(spec, before)
+    munged = _munge(spec, before)
+    if munged != before:
+        causes.append(fields.forbidden("spec", _UPDATABLE + describe_changes(munged, before)))
+    return causes
+
+
+def validate_pod_status_update(new: Object, old: Object) -> list[Cause]:
+    """Addresses are addresses; containers that ended for good stay ended."""
+    causes: list[Cause] = []
+    status, before = new.get("status") or {}, old.get("status") or {}
+    nominated = status.get("nominatedNodeName")
+    if nominated:
+        causes += [
+            fields.invalid("status.nominatedNodeName", nominated, t) for t in names.is_dns1123_subdomain(nominated)
+        ]
+    spec = old.get("spec") or {}
+    if spec.get("restartPolicy") != "Always":
+        for key in ("containerStatuses", "initContainerStatuses"):
+            causes += _validate_transitions(status.get(key) or (), before.get(key) or (), spec, f"status.{key}")
+    for key in ("podIPs", "hostIPs"):
+        for position, entry in enumerate(status.get(key) or ()):
+            where = fields.index(f"status.{key}", position)
+            causes += [fields.invalid(where, entry.get("ip") or "", t) for t in names.is_ip(entry.get("ip") or "")]
+    if before.get("qosClass") and status.get("qosClass") not in (None, before["qosClass"]):
+        causes.append(fields.immutable("status.qosClass", status.get("qosClass")))
+    return causes
+
+
+def _validate_transitions(new: Any, old: Any, spec: dict[str, Any], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    current = {entry.get("name"): entry for entry in new}
+    ruled = {
+        c.get("name")
+        for key in ("containers", "initContainers")
+        for c in spec.get(key) or ()
+        if c.get("restartPolicyRules") or c.get("restartPolicy") in ("Always", "OnFailure")
+    }
+    for position, entry in enumerate(old):
+        name = entry.get("name")
+        terminated = (entry.get("state") or {}).get("terminated")
+        if terminated is None or name in sidecars or name in ruled:
+            continue
+        if terminated.get("exitCode") and spec.get("restartPolicy") == "OnFailure":
+            continue
+        later = current.get(name)
+        if later is not None and (later.get("state") or {}).get("terminated") is None:
+            causes.append(
+                fields.forbidden(
+                    fields.index(path, position) + ".state", "may not be transitioned to non-terminated state"
+                )
+            )
+    return causes
+
+
+def validate_ephemeral_containers_update(new: Object, old: Object) -> list[Cause]:
+    """Debug containers are only added."""
+    causes = validate_pod_spec(new.get("spec") or {}, "spec")
+    after = {c.get("name"): c for c in (new.get("spec") or {}).get("ephemeralContainers") or ()}
+    for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
+        name = container.get("name")
+        if name not in after:
+            causes.append(
+                fields.forbidden(
+                    "spec.ephemeralContainers",
+                    f"existing ephemeral containers {format_value(name)} may not be removed\n",
+                )
+            )
+        elif after[name] != container:
+            causes.append(
+                fields.forbidden(
+                    "spec.ephemeralContainers",
+                    f"existing ephemeral containers {format_value(name)} may not be changed\n"
+                    + describe_changes(after[name], container),
+                )
+            )
+    return causes
+
+
+def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
+    """Only CPU and memory of containers change, and the pod keeps its quality of service."""
+    from orchestrator.api.kinds.core.pod import qos_class
+
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    causes = validate_pod_spec(spec, "spec")
+    updates, stop = _validate_container_updates(spec, before)
+    if stop:
+        return causes + updates
+    if (old.get("metadata", {}).get("annotations") or {}).get("kubernetes.io/config.mirror") is not None:
+        causes.append(fields.forbidden("", "static pods cannot be resized"))
+    if qos_class(spec) != qos_class(before):
+        causes.append(fields.invalid("spec", qos_class(spec), "Pod QOS Class may not change as a result of resizing"))
+    munged = copy_object(spec)
+    for key in ("containers", "initContainers"):
+        for container, original in zip(munged.get(key) or (), before.get(key) or (), strict=True):
+            resources, kept = container.setdefault("resources", {}), original.get("resources") or {}
+            for kind in ("limits", "requests"):
+                for name in ("cpu", "memory"):
+                    was = (kept.get(kind) or {}).get(name)
+                    if was is not None:
+                        resources.setdefault(kind, {})[name] = was
+                    else:
+                        (resources.get(kind) or {}).pop(name, None)
+                if not resources.get(kind):
+                    resources.pop(kind, None)
+            if key == "containers" or original.get("restartPolicy") == "Always":
+                continue
+            if container.get("resources") != original.get("resources"):
+                causes.append(
+                    fields.forbidden(f"spec.{key}", "resources for non-sidecar init containers are immutable")
+                )
+    if "resources" in munged and (munged.get("resources") or {}) != (before.get("resources") or {}):
+        _restore(munged, before, "resources")
+    if munged != before:
+        causes.append(
+            fields.forbidden("spec", "only cpu and memory resources are mutable" + describe_changes(munged, before))
+        )
+    return causes
