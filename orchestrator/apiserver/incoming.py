@@ -66,17 +66,11 @@ def decode_object(request: ApiRequest, kind: Kind, body: Any) -> Object:
     validation = cast(FieldValidation, request.query.get("fieldValidation") or "Warn")
     duplicates: list[str] = []
     if validation != "Ignore" and request.raw_body is not None:
-        duplicates = find_duplicate_fields(request.raw_body)
-    decoded, warnings = decode(obj, schema_of(kind), field_validation="Warn")
-    problems = [*warnings, *duplicates]
-    if problems and validation == "Strict":
-        resource = kind.resource
-        raise errors.BadRequest(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}:'
-            f" strict decoding error: {', '.join(problems)}"
-        )
-    if validation == "Warn":
-        request.warnings.extend(problems)
+        duplicates = find_duplicate_fields(request.raw_body, obj)
+    decoded, warnings = decode(
+        obj, schema_of(kind), field_validation=validation, duplicates=duplicates, kind=kind.resource.kind
+    )
+    request.warnings.extend(warning for warning in warnings if warning not in request.warnings)
     return normalized(decoded, kind)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.api import errors
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.resources import Resource
 from orchestrator.apiserver.request import ApiRequest, ListResult
 from orchestrator.apiserver.server import ApiServer
@@ -53,7 +53,7 @@ class InProcessTransport:
             name=request.name,
             subresource=request.subresource,
             query=request.query,
-            body=request.body,
+            body=_own(request),
             content_type=request.content_type,
             user_agent=self._user_agent,
         )
@@ -97,6 +97,13 @@ def list_object(result: ListResult) -> Object:
 def component_user(name: str, groups: Sequence[str] = (), extra: Mapping[str, tuple[str, ...]] | None = None) -> User:
     """The identity of a component of the cluster."""
     return User(name, groups=(*groups, AUTHENTICATED_GROUP), extra=extra or {})
+
+
+def _own(request: Request) -> Any:
+    """A body that the server may change: callers often build theirs from cached objects. Patches are only read."""
+    if request.verb in ("create", "update") and request.body is not None:
+        return copy_object(request.body)
+    return request.body
 
 
 def _path_of(resource: Resource) -> tuple[str, str, str]:

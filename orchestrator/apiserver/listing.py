@@ -63,9 +63,10 @@ def parse_selection(request: ApiRequest, indexed_fields: Mapping[str, Mapping[st
     }
     name, index = request.name, None
     indexable = indexed_fields.get(stored_resource(kind), {})
+    if not kind.resource.namespaced:
+        del readers["metadata.namespace"]
+    fields.check_supported(readers, default_message=not kind.selectable_fields and kind.schema is None)
     for field, operator, value in fields.requirements:
-        if field not in readers or (field == "metadata.namespace" and not kind.resource.namespaced):
-            raise errors.BadRequest(f"field label not supported: {field}")
         if operator != "!=" and value:
             if field == "metadata.name":
                 name = value

@@ -12,9 +12,13 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
+from orchestrator.api.decode import NotDecodable
 from orchestrator.api.errors import Cause
+from orchestrator.api.fields import quote
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
 from orchestrator.api.kinds.registry import Registry
@@ -396,7 +400,10 @@ class ApiServer:
 
         async def patch(current: Object) -> Object:
             patched = apply_patch(request, current)
-            new = incoming.decode_object(request, kind, patched)
+            try:
+                new = incoming.decode_object(request, kind, patched)
+            except NotDecodable as error:
+                raise unusable_patch(patched, error) from error
             incoming.check_name(request, new)
             incoming.check_namespace(request, new)
             return copy_object(new)
@@ -758,6 +765,13 @@ class ApiServer:
 def method_not_allowed() -> errors.MethodNotAllowed:
     """405, in kube-apiserver's words."""
     return errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def unusable_patch(patched: Object, error: NotDecodable) -> errors.Invalid:
+    """The 422 for a patch whose result is no object of the kind."""
+    shown = quote(orjson.dumps(patched).decode())
+    cause = Cause("FieldValueInvalid", f"Invalid value: {shown}: {error.detail}", "patch")
+    return errors.invalid("", "", "", [cause])
 
 
 def _carry(new: Object, old: Object, field: str) -> None:
