@@ -105,7 +105,7 @@ def _verdicts(content: Content) -> list[tuple[str, str, str, str, str]]:
 class NamespaceController(Controller):
     """Deletes every object of every namespaced resource that `resources()` names."""
 
-    name: ClassVar[str] = "namespace-controller"
+    name: ClassVar[str] = "namespace"
     workers: ClassVar[int] = 10
 
     def __init__(

@@ -184,7 +184,7 @@ def zone_of(node: Object) -> str:
 class NodeLifecycleController(Controller):
     """Follows heart-beats, writes Unknown, taints, and marks pods of lost nodes not ready."""
 
-    name: ClassVar[str] = "node-lifecycle-controller"
+    name: ClassVar[str] = "nodelifecycle"
     workers: ClassVar[int] = 8
 
     def __init__(

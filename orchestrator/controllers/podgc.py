@@ -44,7 +44,7 @@ def is_out_of_service(node: Object) -> bool:
 class PodGarbageCollector(Controller):
     """Deletes such pods without grace: no kubelet is there to confirm."""
 
-    name: ClassVar[str] = "pod-garbage-collector-controller"
+    name: ClassVar[str] = "podgc"
     workers: ClassVar[int] = 2
 
     def __init__(

@@ -13,7 +13,7 @@ from orchestrator.controllers.replicas import ReplicaController
 class ReplicaSetController(ReplicaController):
     """See `orchestrator.controllers.replicas`."""
 
-    name: ClassVar[str] = "replicaset-controller"
+    name: ClassVar[str] = "replicaset"
     resource = REPLICA_SETS
     reports_terminating = True
 

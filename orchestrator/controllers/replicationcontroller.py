@@ -13,7 +13,7 @@ from orchestrator.controllers.replicas import ReplicaController
 class ReplicationControllerController(ReplicaController):
     """See `orchestrator.controllers.replicas`; the selector is a plain map of labels."""
 
-    name: ClassVar[str] = "replicationcontroller-controller"
+    name: ClassVar[str] = "replicationcontroller"
     resource = REPLICATION_CONTROLLERS
 
     def selector_of(self, obj: Object) -> LabelSelector:

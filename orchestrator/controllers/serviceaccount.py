@@ -30,7 +30,7 @@ _ROOT_CA_DESCRIPTION = (
 class ServiceAccountController(Controller):
     """Creates `default` in each active namespace, again when somebody deletes it."""
 
-    name: ClassVar[str] = "serviceaccount-controller"
+    name: ClassVar[str] = "serviceaccount"
     workers: ClassVar[int] = 1
 
     def setup(self) -> None:
@@ -87,7 +87,7 @@ def plan_root_ca(present: Object | None, namespace: str, ca_pem: str) -> Object 
 class RootCAPublisher(Controller):
     """Keeps the ConfigMap `kube-root-ca.crt` in each active namespace as it should be."""
 
-    name: ClassVar[str] = "root-ca-certificate-publisher-controller"
+    name: ClassVar[str] = "root-ca-cert-publisher"
     workers: ClassVar[int] = 1
 
     def __init__(

@@ -64,7 +64,7 @@ def plan_eviction(pod: Object, taints: Sequence[tuple[Taint, datetime]]) -> date
 class TaintEvictionController(Controller):
     """Keys are pods; a pod that may stay for a while comes back when its time is over."""
 
-    name: ClassVar[str] = "taint-eviction-controller"
+    name: ClassVar[str] = "taint-eviction"
 
     def setup(self) -> None:
         """Nodes lead to their pods when NoExecute taints change; pods come when they are bound."""

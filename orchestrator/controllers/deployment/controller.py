@@ -40,7 +40,7 @@ from orchestrator.controllers.replicas import is_namespace_terminating
 class DeploymentController(Controller):
     """Brings the ReplicaSets of a Deployment to the sizes that its strategy allows."""
 
-    name: ClassVar[str] = "deployment-controller"
+    name: ClassVar[str] = "deployment"
 
     def setup(self) -> None:
         """Deployments by key; ReplicaSets by controller; deleted pods, for which Recreate waits."""

@@ -103,7 +103,7 @@ def plan_endpoints(service: Object, pods: Iterable[Object], present: Object | No
 class EndpointsController(Controller):
     """Keeps the Endpoints object of each Service that has a selector."""
 
-    name: ClassVar[str] = "endpoints-controller"
+    name: ClassVar[str] = "endpoint"
 
     def setup(self) -> None:
         """Services by key, pods through the membership index, Endpoints by their own key."""

@@ -58,7 +58,7 @@ def mirrored_groups(endpoints: Object) -> list[EndpointGroup]:
 class EndpointSliceMirroringController(Controller):
     """Keeps slices for hand-written Endpoints, and removes them when they are no longer wanted."""
 
-    name: ClassVar[str] = "endpointslice-mirroring-controller"
+    name: ClassVar[str] = "endpointslicemirroring"
 
     def setup(self) -> None:
         """Endpoints, Services and mirrored slices, all by the key that they share."""

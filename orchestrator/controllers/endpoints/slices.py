@@ -248,7 +248,7 @@ class SliceWriter:
 class EndpointSliceController(Controller):
     """Keeps the slices of each Service that has a selector."""
 
-    name: ClassVar[str] = "endpointslice-controller"
+    name: ClassVar[str] = "endpointslice"
 
     def setup(self) -> None:
         """Services by key; pods through the membership index; slices and nodes lead to their Services."""

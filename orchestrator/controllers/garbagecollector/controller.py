@@ -44,7 +44,7 @@ class GarbageCollector(Controller):
     their changes. Keys are `check/<uid>` and `orphan/<uid>`.
     """
 
-    name: ClassVar[str] = "garbage-collector-controller"
+    name: ClassVar[str] = "garbagecollector"
     workers: ClassVar[int] = 20
 
     def __init__(

@@ -1,0 +1,128 @@
+"""Every controller by name: which exist, which a configuration selects, and how they are built.
+
+Controllers are imported only when they are built, so that a cluster without them starts faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.resources import Resource
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.component.controller import Controller
+from orchestrator.component.events import EventRecorder
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One controller: its names, where its class is, and what it needs beyond the usual."""
+
+    canonical: str
+    """Its name since Kubernetes 1.28; the short one, older, is the key of `CONTROLLERS`."""
+    module: str
+    class_name: str
+    component: str
+    """`source.component` of its events, which `kubectl describe` shows under From."""
+    needs: tuple[str, ...] = ()
+
+
+def _entry(canonical: str, module: str, class_name: str, component: str = "", needs: tuple[str, ...] = ()) -> Entry:
+    return Entry(canonical, f"orchestrator.controllers.{module}", class_name, component or canonical, needs)
+
+
+CONTROLLERS: dict[str, Entry] = {
+    "deployment": _entry("deployment-controller", "deployment", "DeploymentController"),
+    "replicaset": _entry("replicaset-controller", "replicaset", "ReplicaSetController"),
+    "replicationcontroller": _entry(
+        "replicationcontroller-controller",
+        "replicationcontroller",
+        "ReplicationControllerController",
+        "replication-controller",
+    ),
+    "namespace": _entry("namespace-controller", "namespace", "NamespaceController", needs=("resources",)),
+    "garbagecollector": _entry(
+        "garbage-collector-controller", "garbagecollector", "GarbageCollector", needs=("resources",)
+    ),
+    "endpoint": _entry("endpoints-controller", "endpoints", "EndpointsController", "endpoint-controller"),
+    "endpointslice": _entry(
+        "endpointslice-controller", "endpoints", "EndpointSliceController", "endpoint-slice-controller"
+    ),
+    "endpointslicemirroring": _entry(
+        "endpointslice-mirroring-controller",
+        "endpoints",
+        "EndpointSliceMirroringController",
+        "endpoint-slice-mirroring-controller",
+    ),
+    "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
+    "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
+    "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),
+    "serviceaccount": _entry("serviceaccount-controller", "serviceaccount", "ServiceAccountController"),
+    "root-ca-cert-publisher": _entry(
+        "root-ca-certificate-publisher-controller", "serviceaccount", "RootCAPublisher", needs=("ca_pem",)
+    ),
+}
+
+_BY_CANONICAL = {entry.canonical: name for name, entry in CONTROLLERS.items()}
+
+
+def select_controllers(selection: Iterable[str]) -> list[str]:
+    """The names that a selection such as `["*", "-cronjob"]` means, in the order of `CONTROLLERS`.
+
+    As kube-controller-manager's `--controllers`: `*` is all, `name` one, `-name` none of it; short
+    and long names are both known. ValueError for a name that is not.
+    """
+    wanted = list(selection)
+    for one in wanted:
+        if one != "*" and one.removeprefix("-") not in CONTROLLERS and one.removeprefix("-") not in _BY_CANONICAL:
+            known = ", ".join(CONTROLLERS)
+            raise ValueError(f'"{one.removeprefix("-")}" is not in the list of known controllers ({known})')
+    enabled = {_short(one) for one in wanted if one != "*" and not one.startswith("-")}
+    disabled = {_short(one[1:]) for one in wanted if one.startswith("-")}
+    return [name for name in CONTROLLERS if name in enabled or ("*" in wanted and name not in disabled)]
+
+
+def _short(name: str) -> str:
+    return _BY_CANONICAL.get(name, name)
+
+
+def event_component(name: str) -> str:
+    """The `source.component` of a controller's events."""
+    return CONTROLLERS[name].component
+
+
+def build_controllers(
+    names: Iterable[str],
+    *,
+    client_for: Callable[[str], Client],
+    informers: Informers,
+    recorder_for: Callable[[str], EventRecorder],
+    clock: Clock,
+    resources: Callable[[], Sequence[Resource]],
+    ca_pem: str,
+) -> list[Controller]:
+    """The controllers with these (short) names, each with a client and an event recorder of its own.
+
+    `resources` names everything that can be listed and deleted, now; `ca_pem` is published to pods
+    (without one nothing is published).
+    """
+    extras: dict[str, Any] = {"resources": resources, "ca_pem": ca_pem}
+    built: list[Controller] = []
+    for name in names:
+        entry = CONTROLLERS[name]
+        if any(need == "ca_pem" and not ca_pem for need in entry.needs):
+            continue
+        controller_class: Any = getattr(import_module(entry.module), entry.class_name)
+        controller: Controller = controller_class(
+            client=client_for(name),
+            informers=informers,
+            recorder=recorder_for(name),
+            clock=clock,
+            **{need: extras[need] for need in entry.needs},
+        )
+        built.append(controller)
+    return built
