@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -93,6 +94,18 @@ class Cluster:
         host, _ = self.config.listen_address
         shown = "127.0.0.1" if host in ("0.0.0.0", "") else host
         return f"https://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+
+    @property
+    def advertised_host(self) -> str:
+        """The address behind the Service `kubernetes`.
+
+        Endpoints may not be loopback addresses. A cluster that listens on the loopback is reached from
+        its pods at the gateway of the node network.
+        """
+        host, _ = self.config.listen_address
+        if host in ("", "0.0.0.0", "localhost") or ipaddress.ip_address(host).is_loopback:
+            return str(ipaddress.IPv4Network(self.config.node_cidr)[1])
+        return host
 
     def client(self, user: str = "kubernetes-admin", groups: Sequence[str] = (MASTERS_GROUP,)) -> Client:
         """An in-process client under this identity."""
@@ -191,7 +204,7 @@ class Cluster:
         self._cleanup.append(http.close)
         self.https = http
         pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
-        await publish_endpoints(self.client(APISERVER), host, self.port)
+        await publish_endpoints(self.client(APISERVER), self.advertised_host, self.port)
 
     def kubelet(self, node_name: str) -> KubeletApi | None:
         """Find a kubelet, for the API server's streams (`KubeletConnector`)."""
