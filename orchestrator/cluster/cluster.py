@@ -237,13 +237,13 @@ class Cluster:
         return recorder
 
     def _build_controllers(self) -> None:
-        from orchestrator.controllers.registry import build_controllers, select_controllers
+        from orchestrator.controllers.registry import build_controllers, event_component, select_controllers
 
         controllers = build_controllers(
             select_controllers(self.config.controllers),
             client_for=lambda name: self.client(controller_user(name), ()),
             informers=self._informers("kube-controller-manager", CONTROLLER_MANAGER),
-            recorder_for=lambda name: self._recorder(name, controller_user(name)),
+            recorder_for=lambda name: self._recorder(event_component(name), controller_user(name)),
             clock=self.clock,
             resources=self.resources,
             ca_pem=self._ca_pem(),
