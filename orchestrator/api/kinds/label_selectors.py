@@ -62,6 +62,11 @@ def is_empty_selector(selector: Mapping[str, Any] | None) -> bool:
     return not selector or not (selector.get("matchLabels") or selector.get("matchExpressions"))
 
 
+def is_selector(selector: Mapping[str, Any] | None) -> bool:
+    """Whether a LabelSelector can be turned into one that matches."""
+    return selects(selector, None) is not None
+
+
 def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str] | None) -> bool | None:
     """Whether a LabelSelector matches; None when the selector is not valid."""
     try:

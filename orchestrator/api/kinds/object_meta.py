@@ -68,11 +68,11 @@ def _validate_owner_references(references: Any, path: str) -> list[Cause]:
         if not version:
             causes.append(fields.invalid(f"{path}.apiVersion", api_version, "version must not be empty"))
         if not kind:
-            causes.append(fields.invalid(f"{path}.kind", kind, "must not be empty"))
+            causes.append(fields.invalid(f"{path}.kind", kind, "kind must not be empty"))
         if not reference.get("name"):
-            causes.append(fields.invalid(f"{path}.name", "", "must not be empty"))
+            causes.append(fields.invalid(f"{path}.name", "", "name must not be empty"))
         if not reference.get("uid"):
-            causes.append(fields.invalid(f"{path}.uid", "", "must not be empty"))
+            causes.append(fields.invalid(f"{path}.uid", "", "uid must not be empty"))
         if (group, version, kind) in _NOT_OWNERS:
             causes.append(
                 fields.invalid(
@@ -182,7 +182,7 @@ def validate_object_meta_update(new: Object, old: Object, kind: Kind | None = No
                 )
             )
     if not meta.get("resourceVersion"):
-        causes.append(fields.invalid("metadata.resourceVersion", "", "must be specified for an update"))
+        causes.append(fields.invalid("metadata.resourceVersion", 0, "must be specified for an update"))
     generation = meta.get("generation") or 0
     if generation < (before.get("generation") or 0):
         causes.append(fields.invalid("metadata.generation", generation, "must not be decremented"))

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.intstr import int_value, is_percentage
-from orchestrator.api.kinds.label_selectors import is_empty_selector, validate_label_selector
+from orchestrator.api.kinds.label_selectors import is_empty_selector, is_selector, validate_label_selector
 
 
 def non_negative(holder: dict[str, Any], key: str, path: str) -> list[Cause]:
@@ -28,6 +28,8 @@ def validate_workload_selector(selector: dict[str, Any] | None, path: str, kind:
     causes = validate_label_selector(selector, path)
     if is_empty_selector(selector):
         causes.append(fields.invalid(path, selector, f"empty selector is invalid for {kind}"))
+    if not is_selector(selector):
+        causes.append(fields.invalid(path, selector, "invalid label selector"))
     return causes
 
 

@@ -58,7 +58,7 @@ def validate_config_map(obj: Object) -> list[Cause]:
         causes += [fields.invalid(fields.key("binaryData", key), key, text) for text in names.is_config_map_key(key)]
         total += len(decoded_bytes(binary[key]))
     if total > DATA_BYTES_MAX:
-        causes.append(fields.too_long("", DATA_BYTES_MAX))
+        causes.append(fields.too_long("[]", DATA_BYTES_MAX))
     return causes
 
 
@@ -118,8 +118,8 @@ def validate_secret(obj: Object) -> list[Cause]:
                 causes.append(fields.invalid(path, "<secret contents redacted>", complaint))
     elif kind == "kubernetes.io/basic-auth":
         if "username" not in data and "password" not in data:
-            causes.append(fields.required(fields.key("data", "username")))
-            causes.append(fields.required(fields.key("data", "password")))
+            causes.append(fields.required("data[%s][username]"))
+            causes.append(fields.required("data[%s][password]"))
     elif kind == "kubernetes.io/ssh-auth":
         if not data.get("ssh-privatekey"):
             causes.append(fields.required(fields.key("data", "ssh-privatekey")))

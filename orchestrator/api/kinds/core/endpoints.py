@@ -60,9 +60,7 @@ def _validate_address(address: dict[str, Any], path: str) -> list[Cause]:
             fields.invalid(f"{path}.nodeName", address["nodeName"], text)
             for text in names.is_dns1123_subdomain(address["nodeName"])
         ]
-    if not causes:
-        causes += validate_non_special_ip(ip, f"{path}.ip")
-    return causes
+    return causes + validate_non_special_ip(ip, f"{path}.ip")
 
 
 def _validate_port(port: dict[str, Any], path: str, *, name_required: bool) -> list[Cause]:

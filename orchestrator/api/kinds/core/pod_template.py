@@ -15,7 +15,7 @@ from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
 from orchestrator.api.kinds.defaulting import struct
 from orchestrator.api.kinds.descriptor import Column, Kind
-from orchestrator.api.kinds.label_selectors import selects, validate_labels
+from orchestrator.api.kinds.label_selectors import is_empty_selector, selects, validate_labels
 from orchestrator.api.kinds.object_meta import validate_annotations
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import POD_TEMPLATES
@@ -44,8 +44,10 @@ def validate_selected_template(
         return [fields.required(path)]
     causes: list[Cause] = []
     labels = (template.get("metadata") or {}).get("labels")
-    has_terms = bool(selector and (selector.get("matchLabels") or selector.get("matchExpressions")))
-    if has_terms and selects(selector, labels) is False:
+    matches = selects(selector, labels) if not is_empty_selector(selector) else True
+    if matches is None:
+        return causes  # a selector that is none has been complained about already
+    if not matches:
         causes.append(fields.invalid(f"{path}.metadata.labels", labels, NO_MATCH))
     causes += validate_pod_template(template, path)
     spec = template.get("spec") or {}

@@ -84,7 +84,7 @@ def validate_resource_amount(name: str, text: Any, path: str) -> list[Cause]:
 
 def validate_container_resource_name(name: str, path: str) -> list[Cause]:
     """A name under requests or limits of a container: standard, huge pages, or fully qualified."""
-    causes = _qualified(name, path)
+    causes = validate_resource_name(name, path)
     if "/" not in name:
         if name not in STANDARD_CONTAINER and not is_huge_page(name):
             causes.append(fields.invalid(path, name, "must be a standard resource for containers"))
@@ -129,7 +129,7 @@ def validate_resource_requirements(resources: dict[str, Any], path: str, *, clai
     for key, amounts in (("limits", limits), ("requests", requests)):
         for name in sorted(amounts):
             where = fields.key(f"{path}.{key}", name)
-            causes += validate_container_resource_name(name, where if "/" not in name else f"{path}.{key}")
+            causes += validate_container_resource_name(name, where)
             causes += validate_resource_amount(name, amounts[name], where)
             if is_huge_page(name):
                 uses_huge_pages = True

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.go_values import go_struct
 from orchestrator.api.kinds.label_selectors import validate_label_name, validate_labels
 from orchestrator.api.kinds.network_values import validate_non_special_ip
 from orchestrator.api.objects import Object
@@ -127,7 +128,10 @@ def _validate_ports(spec: dict[str, Any], *, headless: bool) -> list[Cause]:
     for position, port in enumerate(ports):
         key = (port.get("protocol"), port.get("port"))
         if key in seen:
-            reported: dict[str, Any] = {"protocol": key[0] or "", "port": key[1] or 0, "targetPort": 0}
+            reported = go_struct(
+                {"protocol": key[0] or "", "port": key[1] or 0},
+                Name="", Protocol="", AppProtocol=None, Port=0, TargetPort=0, NodePort=0,
+            )  # fmt: skip
             causes.append(fields.duplicate(fields.index("spec.ports", position), reported))
         seen.add(key)
     return causes
