@@ -32,7 +32,7 @@ CALL_SECONDS_MAX = 120.0
 WATCHDOG_PERIOD_SECONDS = 10.0
 WATCHDOG_SECONDS_MAX = 10.0
 EVENT_LINE_BYTES_MAX = 4 * 1024 * 1024
-EVENT_KINDS = ("create", "start", "die", "oom", "destroy", "exec_die")
+EVENT_KINDS = ("start", "die", "oom", "destroy", "exec_die")
 MINIMUM_API_VERSION = (1, 40)
 
 ErrorStatus = int
@@ -114,7 +114,15 @@ class DockerEngine:
             asyncio.create_task(self._follow_events(), name="docker-events"),
             asyncio.create_task(self._watch_engine(), name="docker-watchdog"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._task_ended)
         return self
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """A background task never ends by itself: an error in it is ours, and must not look like a quiet Engine."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a background task of the Engine's connection failed", task=task.get_name(), exc_info=error)
+            self._mark_unavailable(f"{task.get_name()} failed: {error!r}")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

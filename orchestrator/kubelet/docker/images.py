@@ -66,7 +66,7 @@ def parse_reference(reference: str) -> ImageReference:
     first, slash, rest = name.partition("/")
     if not slash or ("." not in first and ":" not in first and first != "localhost" and first == first.lower()):
         name = f"{DEFAULT_DOMAIN}/{name if slash else f'library/{name}'}"
-    elif first == "index.docker.io":
+    elif first in (DEFAULT_DOMAIN, "index.docker.io"):
         name = f"{DEFAULT_DOMAIN}/{rest if '/' in rest else f'library/{rest}'}"
     if len(name) > NAME_LENGTH_MAX:
         raise ImageNameInvalid(

@@ -232,7 +232,7 @@ class DockerRuntime:
             actor = event.get("Actor") or {}
             container_id = str(actor.get("ID", ""))
             self._forget(container_id)
-            kind = {"die": "died", "start": "started", "destroy": "removed", "create": "created"}
+            kind = {"die": "died", "start": "started", "destroy": "removed"}
             action = str(event.get("Action", ""))
             runtime_event = RuntimeEvent(
                 pod_uid=str((actor.get("Attributes") or {}).get(POD_UID_LABEL, "")),

@@ -1,0 +1,149 @@
+"""Address ranges, addresses and firewall text of the pod network."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.kubelet.network.plan import (
+    ClusterCidrs,
+    HostPort,
+    Reservation,
+    bridge_mac,
+    bridge_name,
+    forward_comment,
+    gateway,
+    plan_address,
+    plan_cidrs,
+    plan_forward_removal,
+    plan_forward_rules,
+    plan_host_ports,
+    plan_ruleset,
+    veth_name,
+    veth_prefix,
+)
+
+CIDR = IPv4Network("10.244.0.0/24")
+DEFAULT = ClusterCidrs(IPv4Network("10.244.0.0/16"), IPv4Network("10.96.0.0/16"), IPv4Network("10.192.0.0/24"))
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([], DEFAULT),
+        (["0.0.0.0/0", "192.0.2.0/24", "172.17.0.0/16"], DEFAULT),
+        (["10.244.7.0/24"], ClusterCidrs(IPv4Network("10.245.0.0/16"), DEFAULT.services, DEFAULT.nodes)),
+        (
+            ["10.244.0.0/15", "10.96.0.0/12", "10.192.0.5/32"],
+            None,
+        ),
+        (
+            ["10.244.0.0/15", "10.96.0.0/15", "10.192.0.5/32"],
+            ClusterCidrs(IPv4Network("10.246.0.0/16"), IPv4Network("10.98.0.0/16"), IPv4Network("10.192.1.0/24")),
+        ),
+    ],
+)
+def test_ranges_avoid_what_is_routed_already(routes: list[str], expected: ClusterCidrs | None) -> None:
+    networks = [IPv4Network(route) for route in routes]
+    assert plan_cidrs(networks) == (
+        expected
+        or ClusterCidrs(IPv4Network("10.246.0.0/16"), IPv4Network("10.112.0.0/16"), IPv4Network("10.192.1.0/24"))
+    )
+
+
+def test_earlier_ranges_are_kept_while_they_are_free() -> None:
+    earlier = ClusterCidrs(IPv4Network("10.250.0.0/16"), IPv4Network("10.100.0.0/16"), IPv4Network("10.192.9.0/24"))
+    assert plan_cidrs([IPv4Network("10.244.0.0/16")], preferred=earlier) == earlier
+    assert plan_cidrs([IPv4Network("10.250.1.0/24")], preferred=earlier) == DEFAULT
+
+
+def test_no_room_is_a_clear_error() -> None:
+    with pytest.raises(ValueError, match="no free address range for pods"):
+        plan_cidrs([IPv4Network("10.0.0.0/8")])
+
+
+def test_ranges_survive_json() -> None:
+    assert ClusterCidrs.from_json(DEFAULT.to_json()) == DEFAULT
+
+
+@given(st.text(min_size=1, max_size=80), st.text("0123456789abcdef", min_size=64, max_size=64))
+def test_interface_names_fit_the_kernel(cluster_id: str, sandbox_id: str) -> None:
+    assert len(bridge_name(cluster_id)) <= 15
+    assert len(veth_name(cluster_id, sandbox_id)) == 15
+    assert veth_name(cluster_id, sandbox_id).startswith(veth_prefix(cluster_id))
+    first = int(bridge_mac(cluster_id)[:2], 16)
+    assert (first & 1, first & 2) == (0, 2), "unicast and locally administered"
+
+
+@given(st.sets(st.integers(2, 254)), st.one_of(st.none(), st.integers(0, 255)))
+def test_addresses_are_free_and_usable(taken_numbers: set[int], last: int | None) -> None:
+    taken = {CIDR.network_address + number for number in taken_numbers}
+    address = plan_address(CIDR, taken, None if last is None else CIDR.network_address + last)
+    if len(taken) == 253:
+        assert address is None
+    else:
+        assert address is not None
+        assert address not in taken
+        assert CIDR.network_address + 2 <= address <= CIDR.network_address + 254
+        assert address != gateway(CIDR)
+
+
+def test_addresses_go_round() -> None:
+    assert plan_address(CIDR, set(), None) == IPv4Address("10.244.0.2")
+    assert plan_address(CIDR, set(), IPv4Address("10.244.0.2")) == IPv4Address("10.244.0.3")
+    assert plan_address(CIDR, set(), IPv4Address("10.244.0.254")) == IPv4Address("10.244.0.2")
+
+
+def test_the_ruleset_replaces_the_table_in_one_transaction() -> None:
+    text = plan_ruleset("c", DEFAULT)
+    table = text.split()[2]
+    assert text.startswith(f"table ip {table} {{}}\ndelete table ip {table}\ntable ip {table} {{")
+    assert f'oifname != "{bridge_name("c")}" ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 masquerade' in text
+
+
+def test_host_ports_are_on_the_node_and_on_the_machine_once() -> None:
+    ports = [HostPort("tcp", 8080, 80), HostPort("udp", 53, 5353, "1.2.3.4"), HostPort("tcp", 1, 2, "fd00::1")]
+    added = plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", ports)
+    assert "host_ports { 10.192.0.2 . tcp . 8080 : 10.244.0.2 . 80 }" in added
+    assert "machine_ports { tcp . 8080 : 10.244.0.2 . 80 }" in added
+    assert "host_ports { 1.2.3.4 . udp . 53 : 10.244.0.2 . 5353 }" in added
+    assert "fd00" not in added
+    assert "machine_ports" not in plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", ports, {("tcp", 8080)})
+    deleted = plan_host_ports("delete", "c", "10.244.0.2", "10.192.0.2", ports)
+    assert "host_ports { 10.192.0.2 . tcp . 8080 }" in deleted
+    assert len(deleted.splitlines()) == len(added.splitlines()) == 4
+    assert plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", []) == ""
+
+
+def test_forward_rules_are_added_once_and_removed_wherever_they_are() -> None:
+    listing = "-P FORWARD DROP\n-N DOCKER-USER\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN\n"
+    rules = plan_forward_rules("c", listing)
+    assert rules is not None
+    bridge, comment = bridge_name("c"), forward_comment("c")
+    assert rules.splitlines()[1] == f'-I DOCKER-USER 1 -i {bridge} -m comment --comment "{comment}" -j ACCEPT'
+    assert len(rules.splitlines()) == 4
+    present = listing + "".join(
+        f'-A DOCKER-USER {flag} {bridge} -m comment --comment "{comment}" -j ACCEPT\n' for flag in ("-i", "-o")
+    )
+    assert plan_forward_rules("c", present) is None
+    assert plan_forward_rules("other", present) is not None
+    removal = plan_forward_removal("c", present)
+    assert removal is not None
+    assert removal.count("-D DOCKER-USER") == 2
+    assert plan_forward_removal("other", present) is None
+
+
+def test_without_docker_user_the_rules_go_into_forward() -> None:
+    rules = plan_forward_rules("c", "-P FORWARD ACCEPT\n")
+    assert rules is not None
+    assert "-I FORWARD 1 -o" in rules
+
+
+def test_reservations_survive_json() -> None:
+    reservation = Reservation(
+        IPv4Address("10.244.0.9"), "s", "n", "10.192.0.2", (HostPort("tcp", 1, 2, "h"),), (("tcp", 1),)
+    )
+    assert Reservation.from_json("10.244.0.9", reservation.to_json()) == reservation

@@ -1,0 +1,64 @@
+"""Addresses that survive a crash and are never given twice."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from orchestrator.kubelet.network.plan import HostPort
+from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+
+CIDR = IPv4Network("10.244.0.0/29")  # .2 to .6
+
+
+def opened(directory: Path) -> Reservations:
+    reservations = Reservations(directory)
+    reservations.load()
+    return reservations
+
+
+def test_a_second_life_knows_what_was_given(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    given = first.reserve("s1", node_name="n", pod_cidr=CIDR, node_ip="10.192.0.2", host_ports=(HostPort("tcp", 1, 2),))
+    second = opened(tmp_path)
+    assert second.all() == [given]
+    assert second.machine_ports_taken() == {("tcp", 1)}
+    assert second.reserve("s1", node_name="n", pod_cidr=CIDR) == given
+    assert second.reserve("s2", node_name="n", pod_cidr=CIDR).address != given.address
+
+
+def test_released_addresses_are_gone_from_the_directory(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    reservations.reserve("s1", node_name="n", pod_cidr=CIDR)
+    assert reservations.release("s1") is not None
+    assert reservations.release("s1") is None
+    assert list(tmp_path.iterdir()) == []
+    assert opened(tmp_path).all() == []
+
+
+def test_a_full_range_is_an_error_until_one_is_released(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    given = [reservations.reserve(f"s{number}", node_name="n", pod_cidr=CIDR) for number in range(5)]
+    assert len({reservation.address for reservation in given}) == 5
+    with pytest.raises(AddressesExhausted, match=r"no IP addresses available in range 10\.244\.0\.0/29"):
+        reservations.reserve("one-more", node_name="n", pod_cidr=CIDR)
+    reservations.release("s3")
+    assert reservations.reserve("one-more", node_name="n", pod_cidr=CIDR).address == given[3].address
+
+
+def test_torn_writes_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "10.244.0.2.tmp").write_text('{"sand')
+    (tmp_path / "10.244.0.3").write_text("{}")
+    assert opened(tmp_path).all() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_machines_port_belongs_to_the_first_pod(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    port = (HostPort("tcp", 80, 8080),)
+    assert reservations.reserve("s1", node_name="n1", pod_cidr=CIDR, host_ports=port).machine_ports == (("tcp", 80),)
+    assert reservations.reserve("s2", node_name="n2", pod_cidr=CIDR, host_ports=port).machine_ports == ()
+    reservations.release("s1")
+    assert reservations.machine_ports_taken() == frozenset()
