@@ -121,6 +121,14 @@ def validate_deployment_status_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _keep_labels(new: Object, old: Object) -> None:
+    """A status update may change annotations, never labels."""
+    if "labels" in old["metadata"]:
+        new["metadata"]["labels"] = old["metadata"]["labels"]
+    else:
+        new["metadata"].pop("labels", None)
+
+
 def _row(obj: Object, now: datetime) -> list[Any]:
     status = obj.get("status") or {}
     return [
@@ -141,6 +149,9 @@ DEPLOYMENT = Kind(
     short_names=("deploy",),
     categories=("all",),
     has_status=True,
+    # The Deployment controller writes the revision annotation together with the status.
+    status_writes_metadata=True,
+    prepare_status_update=_keep_labels,
     scale=ScalePaths(),
     has_generation=True,
     default=default_deployment,
