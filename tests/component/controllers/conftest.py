@@ -1,0 +1,135 @@
+"""A cluster with controllers and a stand-in for nodes: pods run as soon as they exist.
+
+The stand-in plays scheduler and kubelet for every pod, so that these tests are about controllers
+alone, and can hold pods back (`hold`) or make them fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from orchestrator.aiokit.clock import SystemClock, format_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, is_terminating, name_of, namespace_of, uid_of
+from orchestrator.api.resources import PODS, Resource
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informer
+from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
+from orchestrator.testing import eventually, running_cluster
+
+
+class Stage:
+    """A client with shorthands, and the pods' fate."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
+        self.client: Client = cluster.client()
+        self.is_held: Callable[[Object], bool] = lambda pod: False
+        self._queue: asyncio.Queue[Object] = asyncio.Queue()
+        self._ip = 0
+
+    async def until(
+        self, resource: Resource, predicate: Callable[[list[Object]], bool], namespace: str = "default", **kwargs: Any
+    ) -> list[Object]:
+        """Wait for a state of a collection."""
+        return await eventually(self.client, resource, predicate, namespace=namespace, **kwargs)
+
+    async def until_one(
+        self, resource: Resource, name: str, predicate: Callable[[Object], bool], namespace: str = "default"
+    ) -> Object:
+        """Wait for a state of one object."""
+
+        def found(objects: list[Object]) -> bool:
+            return any(name_of(one) == name and predicate(one) for one in objects)
+
+        objects = await self.until(resource, found, namespace if resource.namespaced else "")
+        return next(one for one in objects if name_of(one) == name)
+
+    async def release(self) -> None:
+        """No pod is held back any more."""
+        self.is_held = lambda pod: False
+        for pod in (await self.client.list(PODS))["items"]:
+            self._queue.put_nowait(pod)
+
+    def on_pod(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self._queue.put_nowait(new)
+
+    async def run_pods(self) -> None:
+        while True:
+            pod = await self._queue.get()
+            try:
+                await self._advance(pod)
+            except (errors.NotFound, errors.Conflict):
+                continue
+
+    async def _advance(self, pod: Object) -> None:
+        name, namespace = name_of(pod), namespace_of(pod)
+        if is_terminating(pod):
+            await self.client.delete(PODS, name, namespace, uid=uid_of(pod), grace_period_seconds=0)
+        elif (pod.get("status") or {}).get("phase", "Pending") == "Pending" and not self.is_held(pod):
+            self._ip += 1
+            ip = f"10.244.{self._ip // 250}.{self._ip % 250 + 1}"
+            stamp = format_time(SystemClock().now())
+            condition = {"type": "Ready", "status": "True", "lastTransitionTime": stamp}
+            status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [condition]}
+            patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
+            await self.client.patch(
+                PODS, name, patch, namespace, subresource="status", content_type=STRATEGIC_MERGE_PATCH
+            )
+
+
+@asynccontextmanager
+async def stage_with(*controllers: str) -> AsyncIterator[Stage]:
+    """A cluster with these controllers (all: `*`), no nodes and no scheduler."""
+    async with running_cluster(controllers=controllers, scheduler=False, nodes=0) as cluster:
+        stage = Stage(cluster)
+        informer = Informer(stage.client, PODS, clock=SystemClock())
+        informer.add_handler(stage.on_pod)
+        tasks = [asyncio.create_task(informer.run(), name="stage/informer"),
+                 asyncio.create_task(stage.run_pods(), name="stage/pods")]  # fmt: skip
+        try:
+            await informer.wait_synced()
+            yield stage
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert not cluster.supervisor.failing()
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A cluster with every controller but those that watch nodes: there are none here."""
+    async with stage_with("*", "-podgc", "-nodelifecycle") as one:
+        yield one
+
+
+def template(app: str = "web", image: str = "web:1") -> dict[str, Any]:
+    """A pod template."""
+    return {"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "c", "image": image}]}}
+
+
+def deployment(name: str = "web", replicas: int = 3, image: str = "web:1", **spec: Any) -> Object:
+    """A Deployment in `default`."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template(name, image),
+            **spec,
+        },
+    }
+
+
+def replica_set(name: str = "web", replicas: int = 3, **spec: Any) -> Object:
+    """A ReplicaSet in `default`."""
+    return {**deployment(name, replicas, **spec), "kind": "ReplicaSet"}
