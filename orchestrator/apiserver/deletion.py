@@ -79,7 +79,7 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         causes.append(
             Cause(
                 "FieldValueNotSupported",
-                f'Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan", "nil"',
+                f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", "nil"',
                 "propagationPolicy",
             )
         )
@@ -135,7 +135,8 @@ def plan_deletion(kind: Kind, obj: Object, options: DeleteOptions, now: datetime
         return DeletionPlan(remove=True)
     marked_metadata = dict(metadata)
     marked_metadata["deletionTimestamp"] = format_time(now + timedelta(seconds=grace))
-    marked_metadata["deletionGracePeriodSeconds"] = grace
+    if kind.resource.group_resource != "namespaces":
+        marked_metadata["deletionGracePeriodSeconds"] = grace
     _set_finalizers(marked_metadata, finalizers)
     if metadata.get("generation"):
         marked_metadata["generation"] = metadata["generation"] + 1

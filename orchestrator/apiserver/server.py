@@ -461,20 +461,12 @@ class ApiServer:
                     return ObjectResult(prepared)
                 try:
                     with translated(kind, request.name):
-                        gone = await self._remove(kind, record)
+                        await self._remove(kind, record)
                 except errors.Conflict:
                     if conditional:
                         raise
                     continue
-                return ObjectResult(
-                    {
-                        **prepared,
-                        "metadata": {
-                            **prepared["metadata"],
-                            "resourceVersion": gone.obj["metadata"]["resourceVersion"],
-                        },
-                    }
-                )
+                return ObjectResult(prepared)
             if stored == record.obj:
                 return self._result(kind, record)
             undo = await self._run_write_hooks(request, stored, record.obj)

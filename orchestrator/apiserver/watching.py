@@ -140,7 +140,7 @@ def at_revision(record: Record, revision: int) -> Record:
 
 def bookmark_object(kind: Kind, change: Change) -> Object:
     """The object of a BOOKMARK event: only kind, version and how far the watch has come."""
-    metadata: Object = {"resourceVersion": str(change.revision), "creationTimestamp": None}
+    metadata: Object = {"resourceVersion": str(change.revision)}
     if change.is_initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
     return {"kind": kind.resource.kind, "apiVersion": kind.resource.api_version, "metadata": metadata}
