@@ -89,7 +89,7 @@ class WorkQueue(Generic[K]):
             except asyncio.CancelledError:
                 if waiter.done() and not waiter.cancelled():
                     self._wake_one()  # the wake-up was ours and must not be lost
-                else:
+                elif waiter in self._getters:  # a wake-up may have passed over it since it was cancelled
                     self._getters.remove(waiter)
                 raise
         key = self._queue.popleft()
