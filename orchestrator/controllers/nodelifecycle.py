@@ -289,6 +289,8 @@ class NodeLifecycleController(Controller):
             status = plan_unknown(node, self.clock.now())
             if status is not None:
                 node = await self.client.update_status(NODES, with_status(node, status))
+                # Counted at once: whether anybody may be evicted depends on how many are lost.
+                self._count(node)
         wait = await self._taint(node)
         await self._mark_pods(node)
         waits = [seconds for seconds in (wait, left) if seconds is not None and seconds > 0]
