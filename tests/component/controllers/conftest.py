@@ -16,7 +16,7 @@ import pytest
 from orchestrator.aiokit.clock import SystemClock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, name_of, namespace_of, uid_of
-from orchestrator.api.resources import PODS, Resource
+from orchestrator.api.resources import PODS, SERVICE_ACCOUNTS, Resource
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
@@ -95,6 +95,8 @@ async def stage_with(*controllers: str) -> AsyncIterator[Stage]:
                  asyncio.create_task(stage.run_pods(), name="stage/pods")]  # fmt: skip
         try:
             await informer.wait_synced()
+            # Pods are refused before their namespace has its ServiceAccount.
+            await stage.until_one(SERVICE_ACCOUNTS, "default", lambda account: True)
             yield stage
         finally:
             for task in tasks:
