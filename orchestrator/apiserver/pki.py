@@ -47,8 +47,6 @@ class Pki:
     ca: KeyPair
     serving: KeyPair
     admin: KeyPair
-    service_account_key: bytes
-    """PEM; signs the tokens of service accounts."""
 
 
 def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock) -> Pki:
@@ -70,10 +68,16 @@ def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock) -> Pki:
         admin = issue(ca, name=ADMIN_USER, groups=(ADMIN_GROUP,), now=now)
         _write_pair(directory, "admin", admin)
         _note(directory, facts, "admin", now, ())
-    token_key_file = directory / "sa.key"
-    if not token_key_file.exists():
-        _write(token_key_file, _pem_key(_new_key()))
-    return Pki(ca, serving, admin, token_key_file.read_bytes())
+    return Pki(ca, serving, admin)
+
+
+def service_account_key(directory: Path) -> bytes:
+    """The key that signs tokens of service accounts, as PEM; made when it is first needed."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = directory / "sa.key"
+    if not file.exists():
+        _write(file, _pem_key(_new_key()))
+    return file.read_bytes()
 
 
 def serving_hosts(listen_host: str, *, service_ip: str, cluster_domain: str, extra: Sequence[str] = ()) -> list[str]:

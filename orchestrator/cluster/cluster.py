@@ -12,16 +12,19 @@ import gc
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api.resources import Resource
+from orchestrator.apiserver import pki
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
 from orchestrator.apiserver.build import build_api_server
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
 from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -73,6 +76,7 @@ class Cluster:
         self._log = get_logger("cluster")
         self._tasks: list[asyncio.Task[None]] = []
         self._cleanup: list[Any] = []
+        self._informer_sets: list[Informers] = []
         self._api: ApiServer | None = None
         self._store: Store | None = None
 
@@ -123,6 +127,12 @@ class Cluster:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
+    async def wait_ready(self) -> None:
+        """Return once every informer has its first list and no component is down: `/readyz` says ok."""
+        for informers in self._informer_sets:
+            await informers.wait_synced()
+        await self.supervisor.wait_healthy()
+
     async def close(self) -> None:
         """Stop everything, in reverse order; safe to call twice."""
         for task in self._tasks:
@@ -154,11 +164,18 @@ class Cluster:
             service_cidr=config.service_cidr,
             component_users=self._component_users(node_names),
         )
+        tokens = ServiceAccountTokens(
+            self._api,
+            load_key=partial(pki.service_account_key, config.data_dir / "pki"),
+            issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
+            clock=self.clock,
+        )
+        tokens.register()
         assert self._api.service_allocator is not None
         service_ip = self._api.service_allocator.api_service_ip
         await bootstrap(self.client(APISERVER), system_objects(service_ip=service_ip))
         if self.parts.https:
-            await self._start_https(service_ip)
+            await self._start_https(service_ip, tokens)
         if self.parts.nodes:
             await self._build_nodes(node_names)
         if self.parts.controllers:
@@ -181,9 +198,9 @@ class Cluster:
     def _run(self, name: str, coroutine: Any) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
-    async def _start_https(self, service_ip: str) -> None:
-        from orchestrator.apiserver import pki
+    async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
         from orchestrator.apiserver.http.documents import Documents
+        from orchestrator.apiserver.http.openid import OpenIdDocuments
         from orchestrator.apiserver.http.pod_streams import PodStreams
         from orchestrator.apiserver.http.server import HttpServer
 
@@ -195,10 +212,11 @@ class Cluster:
             hosts=pki.serving_hosts(host, service_ip=service_ip, cluster_domain=config.cluster_domain),
             clock=self.clock,
         )
-        http = HttpServer(self.api, authenticator=Authenticator(), clock=self.clock)
+        http = HttpServer(self.api, authenticator=Authenticator((tokens,)), clock=self.clock)
         documents = Documents(http, project_version=__version__)
         documents.checks["components"] = self._check_components
         documents.checks["store"] = documents.live_checks["store"] = self._check_store
+        OpenIdDocuments(http, tokens)
         PodStreams(http, self)
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
@@ -228,6 +246,7 @@ class Cluster:
 
     def _informers(self, name: str, user: str) -> Informers:
         informers = Informers(self.client(user, ()), clock=self.clock, detect_mutations=self.detect_mutations)
+        self._informer_sets.append(informers)
         self.supervisor.add(f"{name}/informers", informers.run)
         return informers
 

@@ -9,6 +9,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -91,13 +92,8 @@ class Documents:
                 version = values.get("v", "v2")
                 if media_type == JSON and version in ("v2", "v2beta1"):
                     content_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-                    return self._document(
-                        request,
-                        content_type,
-                        lambda version=version: discovery.aggregated(
-                            self._registry, is_core=is_core, api_version=version
-                        ),
-                    )
+                    build = partial(discovery.aggregated, self._registry, is_core=is_core, api_version=version)
+                    return self._document(request, content_type, build)
             elif media_type in (JSON, "*/*", "application/*"):
                 break
         if is_core:

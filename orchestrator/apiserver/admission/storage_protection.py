@@ -1,0 +1,96 @@
+"""StorageObjectInUseProtection and DefaultStorageClass: what claims and volumes get when they are made."""
+
+from __future__ import annotations
+
+from orchestrator.api.objects import annotations_of
+from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
+
+PROTECTION_FINALIZERS = {
+    "persistentvolumeclaims": "kubernetes.io/pvc-protection",
+    "persistentvolumes": "kubernetes.io/pv-protection",
+}
+DEFAULT_CLASS_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
+OLD_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+
+
+class StorageObjectInUseProtection(AdmissionPlugin):
+    """A finalizer keeps a claim or volume until nobody uses it."""
+
+    name = "StorageObjectInUseProtection"
+
+    def handles(self, attributes: Attributes) -> bool:
+        return (
+            attributes.operation == "CREATE"
+            and not attributes.subresource
+            and attributes.group_resource in PROTECTION_FINALIZERS
+        )
+
+    async def admit(self, attributes: Attributes) -> None:
+        finalizer = PROTECTION_FINALIZERS[attributes.group_resource]
+        metadata = attributes.obj["metadata"]
+        if finalizer not in (metadata.get("finalizers") or ()):
+            metadata["finalizers"] = [*(metadata.get("finalizers") or ()), finalizer]
+
+
+class DefaultStorageClass(AdmissionPlugin):
+    """A claim that names no class gets the default one; of several the newest."""
+
+    name = "DefaultStorageClass"
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def handles(self, attributes: Attributes) -> bool:
+        return (
+            attributes.operation == "CREATE"
+            and not attributes.subresource
+            and attributes.group_resource == "persistentvolumeclaims"
+        )
+
+    async def admit(self, attributes: Attributes) -> None:
+        claim = attributes.obj
+        if claim["spec"].get("storageClassName") is not None or OLD_CLASS_ANNOTATION in annotations_of(claim):
+            return
+        defaults = [
+            found
+            for found in await self._reader.read_all("storageclasses.storage.k8s.io")
+            if annotations_of(found).get(DEFAULT_CLASS_ANNOTATION) == "true"
+        ]
+        if defaults:
+            # Newest first, then by name, so that the choice is stable.
+            by_name = sorted(defaults, key=lambda found: str(found["metadata"]["name"]))
+            newest = max(by_name, key=lambda found: str(found["metadata"]["creationTimestamp"]))
+            claim["spec"]["storageClassName"] = newest["metadata"]["name"]
+
+
+class DefaultIngressClass(AdmissionPlugin):
+    """An Ingress that names no class gets the default one."""
+
+    name = "DefaultIngressClass"
+    ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def handles(self, attributes: Attributes) -> bool:
+        return (
+            attributes.operation == "CREATE"
+            and not attributes.subresource
+            and attributes.group_resource == "ingresses.networking.k8s.io"
+        )
+
+    async def admit(self, attributes: Attributes) -> None:
+        ingress = attributes.obj
+        if ingress["spec"].get("ingressClassName") is not None:
+            return
+        if "kubernetes.io/ingress.class" in annotations_of(ingress):
+            return
+        defaults = [
+            found
+            for found in await self._reader.read_all("ingressclasses.networking.k8s.io")
+            if annotations_of(found).get(self.ANNOTATION) == "true"
+        ]
+        if defaults:
+            by_name = sorted(defaults, key=lambda found: str(found["metadata"]["name"]))
+            newest = max(by_name, key=lambda found: str(found["metadata"]["creationTimestamp"]))
+            ingress["spec"]["ingressClassName"] = newest["metadata"]["name"]

@@ -1,0 +1,178 @@
+"""`/openapi/v3`, `/openapi/v3/<group version>` and `/openapi/v2` over HTTP.
+
+Documents are built when they are first asked for, in a thread, and kept as bytes until a kind they
+describe changes. Mirrors k8s.io/kube-openapi's `handler` and `handler3`: content hashes in the
+index, answers to `?hash=` that may be cached for ever, ETags.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
+
+import orjson
+from aiohttp import web
+
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.apiserver import openapi
+from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
+from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_PROTOBUF_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""The name that kube-openapi answers with: an @ is not allowed in a media type."""
+COMPRESSED_BYTES_MIN = 128 * 1024
+
+
+@dataclass(slots=True)
+class _Document:
+    """The bytes of one document."""
+
+    body: bytes
+    content_type: str
+    kinds: tuple[Kind, ...]
+    """What it was made from."""
+    hash: str = ""
+    compressed: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        self.hash = hashlib.sha512(self.body).hexdigest().upper()
+
+    def is_of(self, kinds: Sequence[Kind]) -> bool:
+        """Whether it still describes just these kinds: descriptors are immutable, so identity tells."""
+        return len(kinds) == len(self.kinds) and all(a is b for a, b in zip(kinds, self.kinds, strict=True))
+
+
+class OpenApiDocuments:
+    """Registers the OpenAPI documents with an HTTP server."""
+
+    def __init__(self, http: HttpServer, *, product_version: str) -> None:
+        self._http = http
+        self._registry = http.api.registry
+        self._version = product_version
+        self._v3: dict[str, _Document] = {}
+        self._v2: dict[str, _Document] = {}
+        self._index: _Document | None = None
+        self._generation = -1
+        self._lock = asyncio.Lock()
+        for path in ("/openapi/v3", "/openapi/v3/"):
+            http.paths[path] = self.index
+        http.path_prefixes["/openapi/v3/"] = self.group_version
+        http.paths["/openapi/v2"] = self.v2
+
+    async def index(self, request: HttpRequest) -> web.StreamResponse:
+        """`/openapi/v3`: where each group version's document is, with its hash."""
+        await self._update_v3()
+        assert self._index is not None
+        return await self._answer(request, self._index)
+
+    async def group_version(self, request: HttpRequest) -> web.StreamResponse:
+        """`/openapi/v3/<key>`: one group version."""
+        self._check_accept(request, (JSON,))
+        await self._update_v3()
+        key = request.path.removeprefix("/openapi/v3/").rstrip("/")
+        document = self._v3.get(key)
+        if document is None:
+            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+        headers: dict[str, str] = {}
+        asked = request.query.get("hash")
+        if asked:
+            if asked != document.hash:
+                return web.Response(status=301, headers={"Location": _url(key, document)})
+            expires = self._http.clock.now() + timedelta(days=365)
+            headers = {"Cache-Control": "public, immutable", "Expires": format_datetime(expires, usegmt=True)}
+        return await self._answer(request, document, headers)
+
+    async def v2(self, request: HttpRequest) -> web.StreamResponse:
+        """`/openapi/v2`, as JSON or protobuf."""
+        content_type = self._check_accept(request, (JSON, V2_PROTOBUF, V2_PROTOBUF_ANSWER))
+        kinds = tuple(self._registry)
+        build = self._build_v2_json if content_type == JSON else self._build_v2_protobuf
+        async with self._lock:
+            document = self._v2.get(build.__name__)
+            if document is None or not document.is_of(kinds):
+                document = self._v2[build.__name__] = await asyncio.to_thread(build, kinds)
+        return await self._answer(request, document)
+
+    def _check_accept(self, request: HttpRequest, offered: tuple[str, ...]) -> str:
+        accept = request.header("Accept")
+        if not accept:
+            return JSON
+        for clause in accept.split(","):
+            media_type = clause.partition(";")[0].strip().lower()
+            if media_type in ("*/*", "application/*"):
+                return JSON
+            if media_type in offered:
+                return media_type
+        raise not_acceptable(offered)
+
+    async def _answer(
+        self, request: HttpRequest, document: _Document, headers: dict[str, str] | None = None
+    ) -> web.StreamResponse:
+        tag = f'"{document.hash}"'
+        headers = {"Content-Type": document.content_type, "ETag": tag, "Vary": "Accept", **(headers or {})}
+        if tag in [candidate.strip() for candidate in request.header("If-None-Match").split(",")]:
+            return web.Response(status=304, headers=headers)
+        if len(document.body) >= COMPRESSED_BYTES_MIN and "gzip" in request.header("Accept-Encoding"):
+            if not document.compressed:
+                document.compressed = await asyncio.to_thread(gzip.compress, document.body, 4, mtime=0)
+            return web.Response(body=document.compressed, headers={**headers, "Content-Encoding": "gzip"})
+        return web.Response(body=document.body, headers=headers)
+
+    async def _update_v3(self) -> None:
+        async with self._lock:
+            generation = self._registry.generation
+            if generation == self._generation:
+                return
+            # The thread gets a snapshot: kinds come and go in the event loop only.
+            kinds = tuple(self._registry)
+            self._v3 = await asyncio.to_thread(self._build_v3, kinds, dict(self._v3))
+            paths = {key: {"serverRelativeURL": _url(key, document)} for key, document in sorted(self._v3.items())}
+            self._index = _Document(orjson.dumps({"paths": paths}), JSON, kinds)
+            self._generation = generation
+
+    # Built in a thread.
+
+    def _build_v3(self, kinds: tuple[Kind, ...], known: dict[str, _Document]) -> dict[str, _Document]:
+        documents: dict[str, _Document] = {}
+
+        def add(key: str, members: Sequence[Kind], paths: Callable[[], list[openapi.Path]]) -> None:
+            document = known.get(key)
+            if document is None or not document.is_of(members):
+                document = _Document(openapi.v3_document(paths(), members, self._version), JSON, tuple(members))
+            documents[key] = document
+
+        add("api", (), lambda: [openapi.discovery_path("api")])
+        add("apis", (), lambda: [openapi.discovery_path("apis")])
+        for key, members in openapi.group_version_kinds(kinds).items():
+            group = key.rpartition("/")[0]
+            if group not in documents:
+                add(group, (), lambda group=group: [openapi.discovery_path(group)])  # type: ignore[misc]
+            add(
+                key,
+                members,
+                lambda key=key, members=members: [  # type: ignore[misc]
+                    openapi.discovery_path(key),
+                    *(path for kind in members for path in openapi.paths_of(kind)),
+                ],
+            )
+        return documents
+
+    def _build_v2_json(self, kinds: tuple[Kind, ...]) -> _Document:
+        value = openapi.v2_document(kinds, self._version)
+        return _Document(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), JSON, kinds)
+
+    def _build_v2_protobuf(self, kinds: tuple[Kind, ...]) -> _Document:
+        from orchestrator.apiserver.openapi_protobuf import encode_document
+
+        value = openapi.v2_document(kinds, self._version)
+        return _Document(encode_document(value), V2_PROTOBUF_ANSWER, kinds)
+
+
+def _url(key: str, document: _Document) -> str:
+    return f"/openapi/v3/{key}?hash={document.hash}"
