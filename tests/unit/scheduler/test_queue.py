@@ -1,0 +1,153 @@
+"""The queue: order, back-off, hints, gates, left-overs; on a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator.api.resources import NODES
+from orchestrator.scheduler.framework import Action, ClusterEvent
+from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.profile import default_profile
+from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
+from tests.unit.scheduler.builders import FakeClock, make_node, make_pod
+
+PLUGINS = {plugin.name: plugin for plugin in default_profile().plugins}
+BIG_NODE = ClusterEvent(NODES, Action.ADD, new=make_node("big", cpu="64"))
+SMALL_NODE = ClusterEvent(NODES, Action.ADD, new=make_node("small", cpu="1m"))
+
+
+def make_queue(clock: FakeClock | None = None) -> SchedulingQueue:
+    return SchedulingQueue(clock=clock or FakeClock(), plugin_of=lambda profile, name: PLUGINS.get(name))
+
+
+def pod(name: str = "p", priority: int = 0, **spec: object) -> PodInfo:
+    return PodInfo(make_pod(name, cpu="1", priority=priority, **spec))
+
+
+def pop(queue: SchedulingQueue) -> QueuedPod:
+    queued = queue.try_pop()
+    assert queued is not None
+    return queued
+
+
+def test_the_most_important_comes_first_then_the_oldest() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for name, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
+        queue.add(pod(name, priority))
+        clock.advance(0.001)
+    assert [pop(queue).pod.name for _ in range(4)] == ["b", "d", "a", "c"]
+    assert queue.try_pop() is None
+
+
+def test_backoff_doubles_to_ten_seconds() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod())
+    for seconds in (1, 2, 4, 8, 10, 10):
+        queue.return_failed(pop(queue))
+        clock.advance(seconds - 0.01)
+        assert queue.try_pop() is None
+        clock.advance(0.01)
+
+
+def test_an_event_wakes_only_whom_it_may_help() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for name in ("fit", "taint", "any"):
+        queue.add(pod(name))
+    for plugins in (["NodeResourcesFit"], ["TaintToleration"], []):
+        queue.return_unschedulable(pop(queue), plugins)
+    clock.advance(20)
+    assert queue.on_event(SMALL_NODE) == 2
+    assert {pop(queue).pod.name, pop(queue).pod.name} == {"taint", "any"}
+    assert queue.on_event(BIG_NODE) == 1
+    assert pop(queue).pod.name == "fit"
+
+
+def test_an_event_within_the_backoff_waits_for_its_end() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod())
+    queue.return_unschedulable(pop(queue), ["NodeResourcesFit"])
+    clock.advance(0.4)
+    assert queue.on_event(BIG_NODE) == 1
+    assert queue.count(Place.BACKOFF) == 1
+    clock.advance(0.5)
+    assert queue.try_pop() is None
+    clock.advance(0.1)
+    assert pop(queue).attempts == 2
+
+
+def test_left_overs_are_tried_again_after_five_minutes() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for name in ("a", "b"):
+        queue.add(pod(name))
+        queue.return_unschedulable(pop(queue), ["NodeAffinity"])
+        clock.advance(10)
+    clock.advance(279)
+    assert queue.try_pop() is None
+    clock.advance(1)
+    assert pop(queue).pod.name == "a"
+    assert queue.try_pop() is None
+    clock.advance(10)
+    assert pop(queue).pod.name == "b"
+
+
+def test_one_timer_serves_all() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for number in range(50):
+        queue.add(pod(f"p{number}"))
+        queue.return_failed(pop(queue))
+    assert clock.armed == 1
+    queue.close()
+    assert clock.armed == 0
+
+
+def test_gated_pods_wait_aside() -> None:
+    queue = make_queue()
+    queue.add(pod(schedulingGates=[{"name": "example.com/foo"}]))
+    assert queue.try_pop() is None
+    assert queue.count(Place.GATED) == 1
+    queue.add(pod())
+    assert pop(queue).attempts == 1
+
+
+def test_a_changed_spec_wakes_and_a_changed_status_does_not() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod())
+    queue.return_unschedulable(pop(queue), ["NodeAffinity"])
+    clock.advance(5)
+    queue.add(PodInfo(make_pod(cpu="1", status={"conditions": [{"type": "PodScheduled"}]})))
+    assert queue.try_pop() is None
+    queue.add(pod(nodeSelector={"a": "b"}))
+    assert pop(queue).pod.spec["nodeSelector"] == {"a": "b"}
+
+
+def test_a_deleted_pod_never_comes_back() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod("waiting"))
+    queue.delete("uid-default-waiting")
+    assert queue.try_pop() is None
+    queue.add(pod("flying"))
+    flying = pop(queue)
+    queue.delete("uid-default-flying")
+    queue.return_failed(flying)
+    queue.return_unschedulable(flying, [])
+    clock.advance(1000)
+    assert queue.try_pop() is None
+    assert len(queue) == 0
+    assert all(queue.count(place) == 0 for place in Place)
+
+
+async def test_pop_waits_for_a_pod() -> None:
+    queue = make_queue()
+    waiting = asyncio.create_task(queue.pop())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.add(pod())
+    assert (await waiting).pod.name == "p"
