@@ -281,6 +281,11 @@ class Informers:
                 self._start(informer)
         return informer
 
+    async def wait_synced(self) -> None:
+        """Return once every informer that was asked for so far has its first list."""
+        for informer in list(self._informers.values()):
+            await informer.wait_synced()
+
     async def run(self) -> None:
         """Run all informers, those made later included; ends only by cancellation."""
         async with asyncio.TaskGroup() as group:

@@ -29,6 +29,8 @@ class Supervisor:
         self._failing: dict[str, str] = {}
         self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
         self._group: asyncio.TaskGroup | None = None
+        self._healthy = asyncio.Event()
+        self._healthy.set()
         self._log = get_logger("supervisor")
 
     def add(self, name: str, run: Run) -> None:
@@ -42,6 +44,10 @@ class Supervisor:
     def failing(self) -> dict[str, str]:
         """The components that are down now, with what took them down."""
         return dict(self._failing)
+
+    async def wait_healthy(self) -> None:
+        """Return as soon as no component is down."""
+        await self._healthy.wait()
 
     async def run(self) -> None:
         """Run all components; ends only by cancellation."""
@@ -67,6 +73,7 @@ class Supervisor:
                 raise RuntimeError("the component returned, which it must not")
             except Exception as error:
                 self._failing[name] = f"{type(error).__name__}: {error}"
+                self._healthy.clear()
                 self._log.exception("component.failed", failed=name)
             finally:
                 metrics.COMPONENT_UP.labels(name).set(0)
@@ -75,3 +82,5 @@ class Supervisor:
                 self._backoff.forget(name)
             await self._clock.sleep(self._backoff.next_delay(name))
             self._failing.pop(name, None)
+            if not self._failing:
+                self._healthy.set()

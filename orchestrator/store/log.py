@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -123,7 +124,11 @@ class SqliteLog:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fchmod(descriptor, 0o600)
             os.close(descriptor)
-            connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=32)
+            connection = aiosqlite.connect(path, isolation_level=None, cached_statements=32)
+            # A process that ends without closing its store must still end: the file survives that as it survives
+            # kill -9. The connection is the thread itself up to aiosqlite 0.21.
+            getattr(connection, "_thread", connection).daemon = True
+            await connection
             compacted_revision = await _prepare(connection, path)
         except BaseException as error:
             if connection is not None:
@@ -231,6 +236,16 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> int:
 async def _number(connection: aiosqlite.Connection, query: str) -> int:
     rows = list(await connection.execute_fetchall(query))
     return int(rows[0][0]) if rows else 0
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Keep every other process from opening this log inside the `with` block; raises StoreLocked, OSError."""
+    descriptor = _lock_file(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock_file(path: Path) -> int:

@@ -1,0 +1,146 @@
+"""`up`: a cluster in this process, from the first byte to the ready line and to the end on a signal.
+
+Owns the process: its signals, its one line on stdout, its exit code, and the lock on its data
+directory. The cluster itself is `orchestrator.cluster`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.cli.flags import EXIT_ERROR, EXIT_USAGE, Parser
+from orchestrator.cli.options import configuration
+from orchestrator.config import Config
+from orchestrator.config.options import default_data_dir
+
+STOP_SECONDS = 4.5
+"""A stop on a signal ends within this time: the contract says 5 s, exit included."""
+STOP_SECONDS_EPHEMERAL = 60.0
+"""Removing the containers of an ephemeral cluster takes as long as the Engine takes."""
+
+
+def parser() -> Parser:
+    """The options of `up`."""
+    flags = Parser(
+        "up",
+        "Run a cluster in this process until SIGTERM or SIGINT",
+        usage="[options]",
+        examples=(
+            "  orchestrator up\n"
+            "  orchestrator up --nodes 3 --listen 127.0.0.1:0\n"
+            "  orchestrator up --runtime hollow --nodes 100 --ephemeral\n"
+        ),
+        usage_exit_code=EXIT_USAGE,
+    )
+    flags.add_argument("--config", metavar="FILE", help="configuration file; config/orchestrator.yaml explains all")
+    flags.add_argument("--data-dir", metavar="DIR", help="where the cluster lives (~/.local/share/orchestrator)")
+    flags.add_argument("--listen", metavar="HOST:PORT", help="address of the API server (127.0.0.1:6443); port 0: any")
+    flags.add_argument("--kubeconfig", metavar="FILE", help="where the kubeconfig is written (DIR/kubeconfig)")
+    flags.add_argument("--nodes", metavar="N", type=int, help="number of nodes (1)")
+    flags.add_argument("--runtime", metavar="docker|hollow", help="what runs containers (docker)")
+    flags.add_flag("--ephemeral", help="keep nothing: state in memory, containers removed on exit")
+    return flags
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a cluster until a signal; returns the exit code."""
+    # Nothing that a start makes is garbage; the collector is back when the cluster is ready.
+    gc.disable()
+    config = configuration(parser().parse(arguments))
+    from orchestrator import logs
+    from orchestrator.store import StoreError
+    from orchestrator.store.log import hold_lock
+
+    logs.configure(level=config.log_level, format=config.log_format)  # type: ignore[arg-type]
+    try:
+        with _prepared(config) as prepared:
+            if not prepared.ephemeral:
+                return asyncio.run(_serve(prepared))
+            prepared.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with hold_lock(prepared.data_dir / "store.db"):
+                return asyncio.run(_serve(prepared))
+    except StoreError as error:
+        return _fail(f"the data directory {config.data_dir} cannot be used: {error}")
+    except OSError as error:
+        return _fail(_explain(error, config))
+
+
+@contextlib.contextmanager
+def _prepared(config: Config) -> Iterator[Config]:
+    """The configuration with a data directory; that of an ephemeral cluster that names none is temporary."""
+    if not config.ephemeral or config.data_dir != default_data_dir():
+        yield config
+        return
+    folder = Path(tempfile.mkdtemp(prefix="orchestrator-"))
+    try:
+        yield replace(config, data_dir=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _serve(config: Config) -> int:
+    from orchestrator.cluster.cluster import Cluster, Parts
+
+    parts = Parts(nodes=config.nodes > 0, network=config.runtime == "docker")
+    loop = asyncio.get_running_loop()
+    serving = asyncio.current_task()
+    assert serving is not None
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(EXIT_ERROR)  # asked twice: at once
+        stopping = True
+        loop.call_later(STOP_SECONDS_EPHEMERAL if config.ephemeral else STOP_SECONDS, _give_up)
+        serving.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        async with Cluster(config, parts=parts) as cluster:
+            await cluster.wait_ready()
+            gc.enable()
+            print(f"ready {cluster.url} kubeconfig={config.kubeconfig_path}", flush=True)
+            await loop.create_future()
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+    return 0
+
+
+def _give_up() -> None:
+    """End a stop that hangs: what counts is in the log already, and the next start adopts the containers."""
+    from orchestrator.logs import get_logger
+
+    waiting = sorted(task.get_name() for task in asyncio.all_tasks() if not task.done())
+    get_logger("up").error("stop.timeout", waiting=waiting[:20], tasks=len(waiting))
+    os._exit(EXIT_ERROR)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def _explain(error: OSError, config: Config) -> str:
+    import errno
+
+    text = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        return f"{config.listen} is in use by another program; choose another address with --listen, or port 0 for any"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{config.listen} is not an address of this machine"
+    if error.filename is not None:
+        return f"{error.filename}: {text}"
+    return text
