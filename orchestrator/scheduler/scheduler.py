@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import structlog
-
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, labels_of, name_of, uid_of
@@ -34,6 +32,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer, Informers
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
+from orchestrator.logs import get_logger
 from orchestrator.scheduler import metrics
 from orchestrator.scheduler.algorithm import Nominations
 from orchestrator.scheduler.cache import Cache, counts_differently, matters
@@ -76,7 +75,7 @@ class Scheduler:
         self._recorder = recorder
         self._clock = clock
         self._config = config or default_config()
-        self._log = structlog.get_logger("orchestrator.scheduler")
+        self._log = get_logger("kube-scheduler")
         self._pods: Informer = informers.informer(PODS)
         self._nodes: Informer = informers.informer(NODES)
         self._namespaces: Informer = informers.informer(NAMESPACES)
