@@ -1,0 +1,326 @@
+"""The scheduler in a cluster: a real API server, nodes without kubelets, pods that only get bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from orchestrator.aiokit.clock import SystemClock
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, condition_of, name_of
+from orchestrator.api.resources import EVENTS, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.client.transport import Request, Transport, WatchStream
+from orchestrator.cluster.cluster import Cluster
+from orchestrator.component.events import EventRecorder
+from orchestrator.scheduler import Scheduler
+from orchestrator.testing import eventually, running_cluster
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+@asynccontextmanager
+async def bare_cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
+    """A cluster without nodes and controllers; what controllers would make and pods need is made here."""
+    async with running_cluster(nodes=0, controllers=(), scheduler=scheduler) as running:
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": "default"},
+        }
+        await running.client().create(SERVICE_ACCOUNTS, account)
+        yield running
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with bare_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Client:
+    return cluster.client()
+
+
+async def add_node(client: Client, name: str, *, cpu: str = "1", labels: dict[str, str] | None = None) -> None:
+    labels = {"kubernetes.io/hostname": name, **(labels or {})}
+    metadata = {"name": name, "labels": labels}
+    await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    room = {"cpu": cpu, "memory": "8Gi", "pods": "110"}
+    await client.patch(NODES, name, {"status": {"allocatable": room, "capacity": room}}, subresource="status")
+    # Admission taints new nodes as not ready, which a controller would undo.
+    await client.patch(NODES, name, {"spec": {"taints": None}})
+
+
+def pod(name: str, *, cpu: str = "600m", labels: dict[str, str] | None = None, **spec: Any) -> Object:
+    container = {"name": "c", "image": "app:1", "resources": {"requests": {"cpu": cpu}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": labels or {}},
+        "spec": {"containers": [container], **spec},
+    }
+
+
+def places(pods: Sequence[Object]) -> dict[str, str]:
+    return {name_of(item): item["spec"].get("nodeName", "") for item in pods}
+
+
+def reason(item: Object) -> str:
+    return str((condition_of(item, "PodScheduled") or {}).get("reason", ""))
+
+
+async def bound(client: Client, count: int) -> dict[str, str]:
+    """Wait until so many pods have a node."""
+    return places(await eventually(client, PODS, lambda pods: sum(map(bool, places(pods).values())) == count))
+
+
+async def refused(client: Client, name: str) -> Object:
+    """Wait until a pod is called unschedulable."""
+    found = await eventually(
+        client, PODS, lambda pods: any(name_of(item) == name and reason(item) == "Unschedulable" for item in pods)
+    )
+    return next(item for item in found if name_of(item) == name)
+
+
+async def test_pods_spread_by_requests_and_the_rest_waits_for_room(client: Client) -> None:
+    for name in ("a", "b"):
+        await add_node(client, name)
+    for number in range(3):
+        await client.create(PODS, pod(f"p{number}"))
+    placed = await bound(client, 2)
+    assert sorted(filter(None, placed.values())) == ["a", "b"]
+    waiting = next(name for name, node in placed.items() if not node)
+    condition = condition_of(await refused(client, waiting), "PodScheduled")
+    assert condition is not None
+    message = (
+        "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: "
+        "0/2 nodes are available: 2 No preemption victims found for incoming pod."
+    )
+    assert condition["message"] == message
+    events = await eventually(client, EVENTS, lambda events: len(events) >= 3)
+    by_reason = {event["reason"]: event for event in events}
+    assert by_reason["FailedScheduling"]["message"] == message
+    assert by_reason["FailedScheduling"]["type"] == "Warning"
+    done = by_reason["Scheduled"]
+    name = done["involvedObject"]["name"]
+    assert done["message"] == f"Successfully assigned default/{name} to {placed[name]}"
+    assert done["source"] == {"component": "default-scheduler"}
+    await add_node(client, "c")
+    placed = await bound(client, 3)
+    assert placed[waiting] == "c"
+
+
+async def test_room_that_a_deleted_pod_leaves_is_used(client: Client) -> None:
+    await add_node(client, "a")
+    await client.create(PODS, pod("first"))
+    await bound(client, 1)
+    await client.create(PODS, pod("second"))
+    await refused(client, "second")
+    await client.delete(PODS, "first", "default", grace_period_seconds=0)
+    await eventually(client, PODS, lambda pods: places(pods) == {"second": "a"})
+
+
+async def test_gates_hold_a_pod_back(client: Client) -> None:
+    await add_node(client, "a")
+    await client.create(PODS, pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
+    await client.create(PODS, pod("free", cpu="100m"))
+    assert (await bound(client, 1))["gated"] == ""
+    await client.patch(PODS, "gated", {"spec": {"schedulingGates": []}}, "default")
+    await bound(client, 2)
+
+
+async def test_other_schedulers_pods_are_left_alone_but_counted(client: Client) -> None:
+    await add_node(client, "a")
+    await client.create(PODS, pod("other", schedulerName="other-scheduler"))
+    await client.create(PODS, pod("elsewhere", nodeName="a"))
+    await client.create(PODS, pod("ours"))
+    await refused(client, "ours")
+    found = {name_of(item): item for item in (await client.list(PODS))["items"]}
+    assert condition_of(found["other"], "PodScheduled") is None
+
+
+async def test_spread_constraints_hold_in_a_running_cluster(client: Client) -> None:
+    for name, zone in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")):
+        await add_node(client, name, cpu="4", labels={ZONE: zone})
+    selector = {"matchLabels": {"app": "web"}}
+    constraint = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}
+    for number in range(6):
+        await client.create(
+            PODS, pod(f"w{number}", cpu="10m", labels={"app": "web"}, topologySpreadConstraints=[constraint])
+        )
+    nodes = list((await bound(client, 6)).values())
+    assert sum(node in "ab" for node in nodes) == 3
+
+
+async def test_replicas_of_a_set_spread_over_nodes_by_default(client: Client) -> None:
+    """The big node would win by free room alone; the default constraints weigh more."""
+    await add_node(client, "big", cpu="64")
+    for name in ("s1", "s2"):
+        await add_node(client, name, cpu="2")
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": pod("x", cpu="100m")["spec"]}
+    owner = await client.create(
+        REPLICA_SETS,
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": labels}, "template": template},
+        },
+    )
+    reference = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": "web",
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    for number in range(3):
+        replica = pod(f"web-{number}", cpu="100m", labels=labels)
+        replica["metadata"]["ownerReferences"] = [reference]
+        await client.create(PODS, replica)
+        await bound(client, number + 1)
+    assert sorted((await bound(client, 3)).values()) == ["big", "s1", "s2"]
+
+
+async def test_a_more_important_pod_evicts(cluster: Cluster, client: Client) -> None:
+    await add_node(client, "a")
+    await client.create(PODS, pod("low"))
+    await bound(client, 1)
+    urgent = pod("urgent")
+    urgent["spec"]["priority"] = 1000
+    try:
+        created = await client.create(PODS, urgent)
+    except errors.Forbidden:
+        pytest.skip("priority is set by PriorityClass admission, which is not there yet")
+    if created["spec"].get("priority") != 1000:
+        pytest.skip("priority is set by PriorityClass admission, which is not there yet")
+
+    def is_promised(pods: list[Object]) -> bool:
+        return any(
+            name_of(item) == "urgent" and (item["status"].get("nominatedNodeName") or item["spec"].get("nodeName"))
+            for item in pods
+        )
+
+    await eventually(client, PODS, is_promised)
+    victims = await eventually(
+        client,
+        PODS,
+        lambda pods: all(item["metadata"].get("deletionTimestamp") for item in pods if name_of(item) == "low"),
+    )
+    for item in victims:
+        if name_of(item) == "low":
+            disruption = condition_of(item, "DisruptionTarget")
+            assert disruption is not None
+            assert disruption["reason"] == "PreemptionByScheduler"
+            # Nobody runs here to end it: play the kubelet.
+            await client.delete(PODS, "low", "default", grace_period_seconds=0)
+    await eventually(client, PODS, lambda pods: places(pods) == {"urgent": "a"})
+    events = await eventually(client, EVENTS, lambda events: any(event["reason"] == "Preempted" for event in events))
+    preempted = next(event for event in events if event["reason"] == "Preempted")
+    assert preempted["involvedObject"]["name"] == "low"
+
+
+class Flaky:
+    """A transport whose first bindings fail."""
+
+    def __init__(self, inner: Transport, failures: list[Exception]) -> None:
+        self.inner = inner
+        self.failures = failures
+
+    async def send(self, request: Request) -> Object:
+        if request.subresource == "binding" and self.failures:
+            raise self.failures.pop(0)
+        return await self.inner.send(request)
+
+    async def open_watch(self, request: Request) -> WatchStream:
+        return await self.inner.open_watch(request)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class RunningScheduler:
+    """A scheduler beside the cluster, on a transport of the test's own."""
+
+    def __init__(self, transport: Transport) -> None:
+        clock = SystemClock()
+        client = Client(transport)
+        self.informers = Informers(client, clock=clock, detect_mutations=True)
+        self.recorder = EventRecorder(client, component="default-scheduler", clock=clock)
+        self.scheduler = Scheduler(client=client, informers=self.informers, recorder=self.recorder, clock=clock)
+
+    async def __aenter__(self) -> Scheduler:
+        self._tasks = [
+            asyncio.create_task(part.run(), name=type(part).__name__)
+            for part in (self.informers, self.recorder, self.scheduler)
+        ]
+        return self.scheduler
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            assert isinstance(result, asyncio.CancelledError), result
+
+
+async def test_a_failed_bind_is_forgotten_and_tried_again() -> None:
+    async with bare_cluster(scheduler=False) as cluster:
+        client = cluster.client()
+        await add_node(client, "a")
+        failing = Flaky(cluster.client().transport, [errors.ServiceUnavailable("not now"), OSError("gone")])
+        async with RunningScheduler(failing) as scheduler:
+            await client.create(PODS, pod("p"))
+            await bound(client, 1)
+            assert not failing.failures
+            events = await eventually(
+                client, EVENTS, lambda events: {event["reason"] for event in events} >= {"Scheduled"}
+            )
+            assert any("binding rejected" in event["message"] for event in events)
+            assert scheduler.cache.nodes["a"].requested["cpu"] == 600
+
+
+async def test_a_restart_finds_bound_and_pending_pods() -> None:
+    async with bare_cluster(scheduler=False) as cluster:
+        client = cluster.client()
+        await add_node(client, "a")
+        async with RunningScheduler(cluster.client().transport):
+            await client.create(PODS, pod("first"))
+            await bound(client, 1)
+        await client.create(PODS, pod("second"))
+        await client.create(PODS, pod("third", cpu="300m"))
+        async with RunningScheduler(cluster.client().transport):
+            await refused(client, "second")
+            assert (await bound(client, 2))["third"] == "a"
+
+
+async def test_the_same_scheduler_can_run_again() -> None:
+    """The supervisor calls `run` anew after an exception; nothing of the first run may linger."""
+    async with bare_cluster(scheduler=False) as cluster:
+        client = cluster.client()
+        await add_node(client, "a")
+        clock = SystemClock()
+        own = cluster.client()
+        informers = Informers(own, clock=clock)
+        recorder = EventRecorder(own, component="default-scheduler", clock=clock)
+        scheduler = Scheduler(client=own, informers=informers, recorder=recorder, clock=clock)
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(informers.run())
+            first = group.create_task(scheduler.run())
+            await client.create(PODS, pod("first"))
+            await bound(client, 1)
+            first.cancel()
+            await asyncio.wait([first])
+            await client.create(PODS, pod("second", cpu="100m"))
+            second = group.create_task(scheduler.run())
+            await bound(client, 2)
+            assert scheduler.cache.nodes["a"].requested["cpu"] == 700
+            for task in (second, following):
+                task.cancel()
