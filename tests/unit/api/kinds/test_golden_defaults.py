@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.objects import copy_object
 from tests.unit.api.kinds import golden
 
 # Written by admission and by allocators, which know the cluster; kinds know one object.
@@ -16,15 +17,20 @@ ADMISSION = {
     },
     "Service": {"spec": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort")},
     "Node": {"spec": ("taints",)},
+    "PersistentVolume": {"metadata": ("finalizers",)},
+    "PersistentVolumeClaim": {"metadata": ("finalizers",)},
 }  # fmt: skip
 # v1.36 fills in fields that v1.20 did not have.
 ADDED = {
     "Service": {"spec": ("internalTrafficPolicy", "allocateLoadBalancerNodePorts")},
     "Namespace": {"metadata": ("labels",)},
-    "Job": {"spec": ("completionMode", "suspend", "podReplacementPolicy", "selector"), "metadata": ("labels",)},
-    "StatefulSet": {"spec": ("persistentVolumeClaimRetentionPolicy",)},
-    "DaemonSet": {"spec": ("updateStrategy",)},
-    "IngressClass": {"spec": ("parameters",)},
+    "Job": {
+        "spec": ("completionMode", "suspend", "podReplacementPolicy", "selector", "manualSelector"),
+        "spec.template.metadata": ("labels",),
+    },
+    "StatefulSet": {"spec": ("persistentVolumeClaimRetentionPolicy",), "status": ("availableReplicas",)},
+    "PersistentVolumeClaim": {"spec": ("dataSourceRef",)},
+    "DaemonSet": {"spec.updateStrategy.rollingUpdate": ("maxSurge",)},
     "CSIDriver": {"spec": ("requiresRepublish", "storageCapacity", "seLinuxMount")},
 }
 # Scenarios that another part of the server answers for.
@@ -33,6 +39,7 @@ SKIPPED = {
     "pod-case-insensitive-fields": "the decoder is case-sensitive since v1.22",
     "pod-with-token-serviceaccount": "admission injects the token volume",
     "svc-fixed-clusterip": "externalTrafficPolicy is also filled in for externalIPs since v1.26",
+    "pvc-default-storageclass": "admission finds the default class",
     "limitrange-pod-defaults": "admission fills in the defaults of LimitRanges",
 }
 
@@ -58,10 +65,14 @@ def _comparable(obj: dict[str, Any], kind: str) -> Any:
     out = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
     meta = obj.get("metadata") or {}
     out["metadata"] = {key: meta[key] for key in ("labels", "annotations", "finalizers") if meta.get(key)}
+    out = copy_object(out)
     for table in (ADMISSION, ADDED):
-        for section, keys in table.get(kind, {}).items():
-            if isinstance(out.get(section), dict):
-                out[section] = {key: value for key, value in out[section].items() if key not in keys}
+        for path, keys in table.get(kind, {}).items():
+            section: Any = out
+            for part in path.split("."):
+                section = section.get(part) if isinstance(section, dict) else None
+            for key in keys if isinstance(section, dict) else ():
+                section.pop(key, None)
     return _pruned(out)
 
 

@@ -21,6 +21,9 @@ NEWER = {
     "v-pod-port-name": "digits do not count as letters of a port's name",
     "v-hostalias-ip": "the path has an index, and the message is that of every IP",
     "v-svc-srcranges": "each range is named by its index",
+    "v-ds-maxunavail-zero": "maxSurge came later",
+    "v-cron-bad-schedule": "version 3 of the schedule parser words it differently",
+    "v-cron-schedule-range": "the same",
     "v-endpoints-loopback": "the IPv6 range is named too",
 }
 # Not a matter of the kind alone: the cluster's state, or the decoder, refuses these.

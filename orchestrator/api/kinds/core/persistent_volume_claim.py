@@ -1,0 +1,211 @@
+"""PersistentVolumeClaim. Mirrors registry/core/persistentvolumeclaim and its validation.
+
+The shared parts serve generic ephemeral volumes and the claim templates of StatefulSets.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from orchestrator.api import fields, names
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
+from orchestrator.api.kinds.core.pod_validation import describe_changes
+from orchestrator.api.kinds.core.resource_names import parsed
+from orchestrator.api.kinds.defaulting import canonical_quantities, fill, fill_empty, struct
+from orchestrator.api.kinds.descriptor import Column, Kind
+from orchestrator.api.kinds.label_selectors import validate_label_selector
+from orchestrator.api.objects import Object, copy_object, name_of
+from orchestrator.api.resources import PERSISTENT_VOLUME_CLAIMS
+
+ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+_SHORT_MODES = {
+    "ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP",
+}  # fmt: skip
+_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+
+
+def default_claim_spec(spec: dict[str, Any]) -> None:
+    """A file system; the two ways to name a data source agree."""
+    fill(spec, volumeMode="Filesystem")
+    resources = struct(spec, "resources")
+    canonical_quantities(resources.get("requests"))
+    canonical_quantities(resources.get("limits"))
+    source = spec.get("dataSource")
+    if isinstance(source, dict) and "apiGroup" not in source:
+        source["apiGroup"] = None
+    newer = spec.get("dataSourceRef")
+    if isinstance(newer, dict) and "apiGroup" not in newer:
+        newer["apiGroup"] = None
+
+
+def default_claim(obj: Object) -> None:
+    """A new claim is pending."""
+    default_claim_spec(struct(obj, "spec"))
+    status = struct(obj, "status")
+    fill_empty(status, phase="Pending")
+    canonical_quantities(status.get("capacity"))
+    canonical_quantities(status.get("allocatedResources"))
+
+
+def prepare_create(obj: Object) -> None:
+    """Status is the controller's; `dataSource` and `dataSourceRef` are kept alike."""
+    obj["status"] = {"phase": "Pending"}
+    spec = struct(obj, "spec")
+    source, newer = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source and not newer:
+        spec["dataSourceRef"] = {**source}
+    elif newer and not source and not newer.get("namespace"):
+        spec["dataSource"] = {key: value for key, value in newer.items() if key != "namespace"}
+
+
+def validate_access_modes(modes: Any, path: str) -> list[Cause]:
+    """Known modes; ReadWriteOncePod alone."""
+    causes: list[Cause] = []
+    if not modes:
+        causes.append(fields.required(path, "at least 1 access mode is required"))
+    for mode in modes or ():
+        if mode not in ACCESS_MODES:
+            causes.append(fields.not_supported(path, mode, ACCESS_MODES))
+    if "ReadWriteOncePod" in (modes or ()) and len(set(modes)) > 1:
+        causes.append(fields.forbidden(path, "may not use ReadWriteOncePod with other access modes"))
+    return causes
+
+
+def validate_claim_spec(spec: dict[str, Any], path: str) -> list[Cause]:
+    """Modes, selector, requested storage, class, mode, source."""
+    causes = validate_access_modes(spec.get("accessModes"), f"{path}.accessModes")
+    causes += validate_label_selector(spec.get("selector"), f"{path}.selector")
+    requests = dig(spec, "resources", "requests") or {}
+    where = fields.key(f"{path}.resources", "storage")
+    if "storage" not in requests:
+        causes.append(fields.required(where))
+    else:
+        amount = parsed(requests["storage"])
+        if amount.sign() <= 0:
+            causes.append(fields.invalid(where, str(amount), "must be greater than zero"))
+    name = spec.get("storageClassName")
+    if name:
+        causes += [fields.invalid(f"{path}.storageClassName", name, t) for t in names.is_dns1123_subdomain(name)]
+    mode = spec.get("volumeMode")
+    if mode is not None and mode not in ("Block", "Filesystem"):
+        causes.append(fields.not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem")))
+    for key in ("dataSource", "dataSourceRef"):
+        source = spec.get(key)
+        if source is None:
+            continue
+        for part in ("name", "kind"):
+            if not source.get(part):
+                causes.append(fields.required(f"{path}.{key}.{part}"))
+        if not source.get("apiGroup") and source.get("kind") and source["kind"] != "PersistentVolumeClaim":
+            causes.append(fields.invalid(f"{path}.{key}", source["kind"], ""))
+    attributes = spec.get("volumeAttributesClassName")
+    if attributes:
+        causes += [
+            fields.invalid(f"{path}.volumeAttributesClassName", attributes, text)
+            for text in names.is_dns1123_subdomain(attributes)
+        ]
+    return causes
+
+
+def validate_claim(obj: Object) -> list[Cause]:
+    """Everything wrong with a claim."""
+    return validate_claim_spec(obj.get("spec") or {}, "spec")
+
+
+def validate_claim_update(new: Object, old: Object) -> list[Cause]:
+    """The spec is fixed, but for binding and for growing a bound claim."""
+    causes = validate_claim(new)
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    is_bound = dig(new, "status", "phase") == "Bound"
+    munged = copy_object(spec)
+    if not before.get("volumeName") and spec.get("volumeName"):
+        munged.pop("volumeName", None)
+    if before.get("storageClassName") is None and spec.get("storageClassName") is not None:
+        munged.pop("storageClassName", None)
+    if spec.get("volumeAttributesClassName") != before.get("volumeAttributesClassName"):
+        if before.get("volumeAttributesClassName") is not None:
+            munged["volumeAttributesClassName"] = before["volumeAttributesClassName"]
+        else:
+            munged.pop("volumeAttributesClassName", None)
+    requested, had = dig(spec, "resources", "requests", "storage"), dig(before, "resources", "requests", "storage")
+    if is_bound and requested is not None and had is not None:
+        munged["resources"]["requests"]["storage"] = had
+    if munged != before:
+        causes.append(
+            fields.forbidden(
+                "spec",
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName "
+                "for bound claims" + describe_changes(munged, before),
+            )
+        )
+    if requested is not None and had is not None and parsed(requested) < parsed(had):
+        status = dig(old, "status", "capacity", "storage")
+        if not is_bound or status is None or parsed(requested) <= parsed(status):
+            causes.append(
+                fields.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+            )
+    return causes
+
+
+def access_modes_cell(modes: Any) -> str:
+    """`RWO,ROX,RWX,RWOP`, in this order, each once."""
+    given = set(modes or ())
+    return ",".join(short for mode, short in _SHORT_MODES.items() if mode in given)
+
+
+def storage_class_of(obj: Object) -> str:
+    """The class that a claim or volume names, also through the old annotation."""
+    annotations = obj.get("metadata", {}).get("annotations") or {}
+    if _CLASS_ANNOTATION in annotations:
+        return str(annotations[_CLASS_ANNOTATION])
+    return dig(obj, "spec", "storageClassName") or ""
+
+
+def _row(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    phase = status.get("phase") or ""
+    if obj.get("metadata", {}).get("deletionTimestamp"):
+        phase = "Terminating"
+    capacity, modes = "", ""
+    if spec.get("volumeName"):
+        modes = access_modes_cell(status.get("accessModes"))
+        capacity = (status.get("capacity") or {}).get("storage") or "0"
+    return [
+        name_of(obj),
+        phase,
+        spec.get("volumeName") or "",
+        capacity,
+        modes,
+        storage_class_of(obj),
+        spec.get("volumeAttributesClassName") or UNSET,
+        age(obj, now),
+        spec.get("volumeMode") or UNSET,
+    ]
+
+
+PERSISTENT_VOLUME_CLAIM = Kind(
+    PERSISTENT_VOLUME_CLAIMS,
+    "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "persistentvolumeclaim",
+    short_names=("pvc",),
+    has_status=True,
+    default=default_claim,
+    prepare_create=prepare_create,
+    validate=validate_claim,
+    validate_update=validate_claim_update,
+    columns=(
+        NAME,
+        Column("Status", description=ref("core.v1.PersistentVolumeClaimStatus", "phase")),
+        Column("Volume", description=ref("core.v1.PersistentVolumeClaimSpec", "volumeName")),
+        Column("Capacity", description=ref("core.v1.PersistentVolumeClaimStatus", "capacity")),
+        Column("Access Modes", description=ref("core.v1.PersistentVolumeClaimStatus", "accessModes")),
+        Column("StorageClass", description="StorageClass of the pvc"),
+        Column("VolumeAttributesClass", description="VolumeAttributesClass of the pvc"),
+        AGE,
+        Column("VolumeMode", description=ref("core.v1.PersistentVolumeClaimSpec", "volumeMode"), priority=1),
+    ),
+    row=_row,
+    selectable_fields={"name": name_of},
+)
