@@ -16,7 +16,7 @@ import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.store.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
 
@@ -127,7 +127,8 @@ class SqliteLog:
             connection = aiosqlite.connect(path, isolation_level=None, cached_statements=32)
             # A process that ends without closing its store must still end: the file survives that as it survives
             # kill -9. The connection is the thread itself up to aiosqlite 0.21.
-            getattr(connection, "_thread", connection).daemon = True
+            thread: Any = getattr(connection, "_thread", connection)
+            thread.daemon = True
             await connection
             compacted_revision = await _prepare(connection, path)
         except BaseException as error:

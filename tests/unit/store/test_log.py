@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC220, ASYNC240 - nothing else runs on the loop of a test
+# ruff: noqa: ASYNC220, ASYNC221, ASYNC240 - nothing else runs on the loop of a test
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +20,7 @@ from orchestrator.store import (
     StoreLocked,
     open_store,
 )
-from orchestrator.store.log import APPLICATION_ID, Row, SqliteLog
+from orchestrator.store.log import APPLICATION_ID, Row, SqliteLog, hold_lock
 from tests.unit.store.fakes import POD_FIELDS, pod, pod_key
 
 
@@ -150,6 +150,27 @@ async def test_a_second_opener_is_told_who_has_it(path: Path) -> None:
     await (await reopen(path)).close()
 
 
+async def test_the_lock_can_be_held_without_opening(path: Path) -> None:
+    await (await reopen(path)).close()
+    with hold_lock(path), pytest.raises(StoreLocked):
+        await reopen(path)
+    store = await reopen(path)
+    with pytest.raises(StoreLocked), hold_lock(path):
+        raise AssertionError("two holders")
+    await store.close()
+
+
+async def test_a_process_that_forgets_to_close_ends(path: Path) -> None:
+    script = WRITER.replace("range(10**9)", "range(1)")
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(path)], cwd=ROOT, timeout=60, check=True, capture_output=True
+    )
+    assert ended.stderr == b""
+    store = await reopen(path)
+    assert store.stats().objects == {"pods": 200}
+    await store.close()
+
+
 async def foreign_sqlite(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE notes (text)")
@@ -245,6 +266,7 @@ async def test_index_watch_works_on_replayed_records(path: Path) -> None:
     await store.close()
 
 
+ROOT = Path(__file__).parents[3]
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -267,7 +289,7 @@ asyncio.run(main())
 async def test_kill_9_loses_no_acknowledged_write(path: Path) -> None:
     """200 writers in flight, killed in the middle of it, with automatic compaction at work."""
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as writer:
         assert writer.stdout is not None
         lines = [writer.stdout.readline() for _ in range(1500)]

@@ -159,8 +159,9 @@ async def test_list(
     await fill(store)
     revision = store.revision
     if then:  # changes of every kind that the list must undo
+        for name in ("0", "00", "11", "12", "21"):  # more than a page of what was not there yet
+            await store.create(Key("pods", "a", name), pod(name))
         await store.delete(Key("pods", "a", "2"))
-        await store.create(Key("pods", "a", "11"), pod("11"))
         await store.create(Key("pods", "b", "0"), pod("0"))
         await store.delete(Key("pods", "b", "0"))
         await store.delete(Key("pods", "c", "1"))
