@@ -1,0 +1,84 @@
+"""What a kubelet refuses although the pod is bound to it: too much for the node, taken host ports.
+
+Pure functions. The scheduler has the same rules; pods that name their node themselves, and races,
+pass it by. Mirrors pkg/kubelet/lifecycle/predicate.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.api.objects import Object
+from orchestrator.api.quantity import int_value, milli_value
+from orchestrator.kubelet.pod import app_containers_of, init_containers_of, is_sidecar, requests_of, spec_of
+
+
+def pod_requests(pod: Object) -> dict[str, int]:
+    """What a pod asks for in all: CPU in thousandths, everything else in whole units (docs, "Init containers")."""
+    total: dict[str, int] = {}
+    for container in app_containers_of(pod):
+        _add(total, _requests(container))
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in init_containers_of(pod):
+        own = _requests(container)
+        if is_sidecar(container):
+            _add(sidecars, own)
+            _raise_to(peak, sidecars)
+        else:
+            together = dict(sidecars)
+            _add(together, own)
+            _raise_to(peak, together)
+    _add(total, sidecars)
+    _raise_to(total, peak)
+    pod_level = (spec_of(pod).get("resources") or {}).get("requests") or {}
+    for name, amount in pod_level.items():
+        total[name] = milli_value(amount) if name == "cpu" else int_value(amount)
+    _add(total, {n: _value(n, a) for n, a in (spec_of(pod).get("overhead") or {}).items()})
+    return total
+
+
+def _value(name: str, amount: str) -> int:
+    return milli_value(amount) if name == "cpu" else int_value(amount)
+
+
+def _requests(container: Object) -> dict[str, int]:
+    return {name: _value(name, amount) for name, amount in requests_of(container).items()}
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, 0) + amount
+
+
+def _raise_to(total: dict[str, int], least: Mapping[str, int]) -> None:
+    for name, amount in least.items():
+        total[name] = max(total.get(name, 0), amount)
+
+
+def refuse_pod(
+    requests: Mapping[str, int], others: Iterable[Mapping[str, int]], pods: int, allocatable: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """(reason, message) when a pod does not fit beside the `others` (`pods` of them); None when it does."""
+    limit = int_value(allocatable.get("pods") or "110")
+    if pods + 1 > limit:
+        return "OutOfpods", _message("pods", 1, pods, limit)
+    if not requests:
+        return None
+    used: dict[str, int] = {}
+    for other in others:
+        _add(used, other)
+    for name, amount in requests.items():
+        if amount == 0 or name not in allocatable:
+            continue
+        capacity = _value(name, allocatable[name])
+        if used.get(name, 0) + amount > capacity:
+            return f"OutOf{name}", _message(name, amount, used.get(name, 0), capacity)
+    return None
+
+
+def _message(name: str, requested: int, used: int, capacity: int) -> str:
+    return (
+        f"Pod was rejected: Node didn't have enough resource: {name}, "
+        f"requested: {requested}, used: {used}, capacity: {capacity}"
+    )

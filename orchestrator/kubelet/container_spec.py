@@ -1,0 +1,290 @@
+"""From a pod to what the runtime takes: sandbox, container, resources, security.
+
+Pure functions. Everything that can be refused for its configuration is refused here, before the
+runtime is asked. Mirrors kuberuntime's `generatePodSandboxConfig`, `generateContainerConfig`,
+`kuberuntime_container_linux.go` and pkg/kubelet/qos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
+from orchestrator.api.quantity import int_value, milli_value
+from orchestrator.kubelet.environment import ConfigurationError, expand, expand_command
+from orchestrator.kubelet.plan import HASH_LABEL
+from orchestrator.kubelet.pod import (
+    ContainerKind,
+    app_containers_of,
+    container_hash,
+    describe_pod,
+    init_containers_of,
+    is_host_network,
+    is_sidecar,
+    qos_class_of,
+    requests_of,
+    spec_of,
+)
+from orchestrator.kubelet.runtime import (
+    ContainerSpec,
+    Image,
+    Mount,
+    Resources,
+    SandboxSpec,
+    SecurityOptions,
+)
+
+CPU_SHARES_MIN = 2
+CPU_SHARES_MAX = 262_144
+CPU_PERIOD_MICROSECONDS = 100_000
+CPU_QUOTA_MIN_MICROSECONDS = 1_000
+OOM_GUARANTEED = -997
+OOM_BEST_EFFORT = 1_000
+OOM_CRITICAL = -997
+HOSTNAME_MAX = 63
+LOCALHOST_PROFILE_BYTES_MAX = 1 << 20
+_SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
+
+
+def cpu_shares(milli: int) -> int:
+    """cgroup v1 shares of a CPU request; the kernel's least is 2."""
+    return min(max(CPU_SHARES_MIN, milli * 1024 // 1000), CPU_SHARES_MAX)
+
+
+def cpu_quota(milli: int) -> int:
+    """Microseconds per period of 100 ms for a CPU limit; 0 for none."""
+    if milli <= 0:
+        return 0
+    return max(CPU_QUOTA_MIN_MICROSECONDS, milli * CPU_PERIOD_MICROSECONDS // 1000)
+
+
+def oom_score_adj(pod: Object, container: Object, node_memory_bytes: int) -> int:
+    """How soon the kernel picks this container when the node is out of memory (docs, "Node out of memory behavior")."""
+    if int(spec_of(pod).get("priority") or 0) >= _SYSTEM_CRITICAL_PRIORITY:
+        return OOM_CRITICAL
+    qos = qos_class_of(pod)
+    if qos == "Guaranteed":
+        return OOM_GUARANTEED
+    if qos == "BestEffort":
+        return OOM_BEST_EFFORT
+    memory = int_value(requests_of(container).get("memory") or "0")
+    if container in init_containers_of(pod) and is_sidecar(container):
+        # A sidecar must not be picked before the container that it serves.
+        requests = [int_value(requests_of(c).get("memory") or "0") for c in app_containers_of(pod)]
+        memory = max(memory, min(requests, default=0))
+    adjusted = 1000 - 1000 * memory // max(1, node_memory_bytes)
+    return int(min(max(adjusted, 1000 + OOM_GUARANTEED), OOM_BEST_EFFORT - 1))
+
+
+def resources_of(pod: Object, container: Object, node_memory_bytes: int) -> Resources:
+    """cgroup values of one container; a pod-level limit bounds a container that has none of its own."""
+    requests = requests_of(container)
+    limits = (container.get("resources") or {}).get("limits") or {}
+    pod_limits = (spec_of(pod).get("resources") or {}).get("limits") or {}
+    cpu_limit = limits.get("cpu") or pod_limits.get("cpu")
+    memory_limit = limits.get("memory") or pod_limits.get("memory")
+    return Resources(
+        cpu_shares=cpu_shares(milli_value(requests.get("cpu") or "0")),
+        cpu_quota_microseconds=cpu_quota(milli_value(cpu_limit)) if cpu_limit else 0,
+        cpu_period_microseconds=CPU_PERIOD_MICROSECONDS,
+        memory_bytes=int_value(memory_limit) if memory_limit else 0,
+        oom_score_adj=oom_score_adj(pod, container, node_memory_bytes),
+    )
+
+
+def _merged_context(pod: Object, container: Object) -> Object:
+    """The container's security context over what it inherits from the pod's."""
+    pod_context = spec_of(pod).get("securityContext") or {}
+    inherited = {
+        key: pod_context[key]
+        for key in ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "appArmorProfile")
+        if pod_context.get(key) is not None
+    }
+    own = {key: value for key, value in (container.get("securityContext") or {}).items() if value is not None}
+    return {**inherited, **own}
+
+
+def security_of(
+    pod: Object, container: Object, image: Image, *, fs_group_applies: bool = True, seccomp_root: Path | None = None
+) -> SecurityOptions:
+    """The security options of a container; ConfigurationError when it must not run as what it would run as."""
+    pod_context = spec_of(pod).get("securityContext") or {}
+    context = _merged_context(pod, container)
+    user = context.get("runAsUser")
+    group = context.get("runAsGroup")
+    if context.get("runAsNonRoot"):
+        _check_non_root(pod, container, image, user)
+    user_text = ""
+    if user is not None:
+        user_text = str(user) if group is None else f"{user}:{group}"
+    elif group is not None:
+        # The image's own user with another group; without a user in the image that is root.
+        user_text = f"{image.user.partition(':')[0] or '0'}:{group}"
+    groups = [str(gid) for gid in pod_context.get("supplementalGroups") or ()]
+    if fs_group_applies and pod_context.get("fsGroup") is not None:
+        groups.append(str(pod_context["fsGroup"]))
+    capabilities = context.get("capabilities") or {}
+    privileged = bool(context.get("privileged"))
+    return SecurityOptions(
+        user=user_text,
+        groups=tuple(dict.fromkeys(groups)),
+        privileged=privileged,
+        read_only_root=bool(context.get("readOnlyRootFilesystem")),
+        no_new_privileges=context.get("allowPrivilegeEscalation") is False,
+        capabilities_add=tuple(capabilities.get("add") or ()),
+        capabilities_drop=tuple(capabilities.get("drop") or ()),
+        seccomp=_seccomp(context.get("seccompProfile"), privileged=privileged, root=seccomp_root),
+        apparmor=_apparmor(context.get("appArmorProfile")),
+        unmasked_proc=context.get("procMount") == "Unmasked",
+    )
+
+
+def _check_non_root(pod: Object, container: Object, image: Image, user: int | None) -> None:
+    where = f'(pod: "{describe_pod(pod)}", container: {container["name"]})'
+    if user is not None:
+        if user == 0:
+            raise ConfigurationError(f"container's runAsUser breaks non-root policy {where}")
+        return
+    image_user = image.user.partition(":")[0]
+    if not image_user or image_user == "0":
+        raise ConfigurationError(f"container has runAsNonRoot and image will run as root {where}")
+    if not image_user.isdigit():
+        raise ConfigurationError(
+            f"container has runAsNonRoot and image has non-numeric user ({image_user}), "
+            f"cannot verify user is non-root {where}"
+        )
+
+
+def _seccomp(profile: Object | None, *, privileged: bool, root: Path | None) -> str:
+    """Kubernetes runs a container without a profile unconfined, not with the runtime's default."""
+    kind = (profile or {}).get("type") or "Unconfined"
+    if privileged or kind == "Unconfined":
+        return "unconfined"
+    if kind == "RuntimeDefault":
+        return ""
+    name = (profile or {}).get("localhostProfile") or ""
+    if root is None or not name:
+        raise ConfigurationError("localhostProfile must be set if seccompProfile type is Localhost.")
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ConfigurationError(f"seccomp profile {name} is outside of the profile directory")
+    try:
+        with path.open() as stream:
+            return stream.read(LOCALHOST_PROFILE_BYTES_MAX)
+    except OSError as error:
+        raise ConfigurationError(f"cannot load seccomp profile {name}: {error.strerror}") from error
+
+
+def _apparmor(profile: Object | None) -> str:
+    kind = (profile or {}).get("type")
+    if kind == "Unconfined":
+        return "unconfined"
+    if kind == "Localhost":
+        return str((profile or {}).get("localhostProfile") or "")
+    return ""
+
+
+def hostname_of(pod: Object, node_name: str) -> str:
+    """The host name inside the pod: its own, else the pod's name cut to what a host name may be."""
+    spec = spec_of(pod)
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
+    if is_host_network(pod):
+        return node_name
+    return str(spec.get("hostname") or name_of(pod))[:HOSTNAME_MAX].rstrip("-.")
+
+
+def domain_of(pod: Object, cluster_domain: str) -> str:
+    """`subdomain.namespace.svc.cluster.local`, or empty for a pod without a subdomain."""
+    subdomain = spec_of(pod).get("subdomain")
+    if not subdomain or spec_of(pod).get("hostnameOverride"):
+        return ""
+    return f"{subdomain}.{namespace_of(pod)}.svc.{cluster_domain}"
+
+
+def kernel_hostname(pod: Object, node_name: str, cluster_domain: str) -> str:
+    """What `hostname` prints; the full name with `setHostnameAsFQDN`. ConfigurationError when that is too long."""
+    hostname, domain = hostname_of(pod, node_name), domain_of(pod, cluster_domain)
+    if spec_of(pod).get("setHostnameAsFQDN") and domain:
+        full = f"{hostname}.{domain}"
+        if len(full) > HOSTNAME_MAX + 1:
+            raise ConfigurationError(
+                f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+                f"({HOSTNAME_MAX + 1} characters is the max, {len(full)} characters requested)"
+            )
+        return full
+    return hostname
+
+
+def sandbox_spec(pod: Object, attempt: int, *, node_name: str, cluster_domain: str) -> SandboxSpec:
+    """The sandbox of a pod."""
+    spec = spec_of(pod)
+    ports = []
+    for container in (*init_containers_of(pod), *app_containers_of(pod)):
+        if container in init_containers_of(pod) and not is_sidecar(container):
+            continue
+        for port in container.get("ports") or ():
+            if port.get("hostPort") and not is_host_network(pod):
+                ports.append(
+                    (port.get("hostIP") or "", port.get("protocol") or "TCP", port["hostPort"], port["containerPort"])
+                )
+    return SandboxSpec(
+        namespace=namespace_of(pod),
+        name=name_of(pod),
+        uid=uid_of(pod),
+        attempt=attempt,
+        hostname=kernel_hostname(pod, node_name, cluster_domain),
+        host_network=is_host_network(pod),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        share_process_namespace=bool(spec.get("shareProcessNamespace")),
+        sysctls={s["name"]: s["value"] for s in (spec.get("securityContext") or {}).get("sysctls") or ()},
+        labels=labels_of(pod),
+        annotations=annotations_of(pod),
+        host_ports=tuple(ports),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInputs:
+    """What a container is made of beside its pod."""
+
+    image: Image
+    environment: Mapping[str, str]
+    mounts: Sequence[Mount] = ()
+    node_memory_bytes: int = 0
+    seccomp_root: Path | None = None
+
+
+def container_spec(
+    pod: Object, container: Object, kind: ContainerKind, attempt: int, inputs: ContainerInputs
+) -> ContainerSpec:  # fmt: skip
+    """One container with everything filled in; ConfigurationError when it is refused."""
+    target = container.get("targetContainerName") or ""
+    stop_signal = ((container.get("lifecycle") or {}).get("stopSignal")) or ""
+    labels = {HASH_LABEL: container_hash(container)}
+    if kind is ContainerKind.EPHEMERAL and target:
+        labels["io.kubernetes.container.target"] = target
+    command = expand_command(container.get("command") or None, inputs.environment)
+    args = expand_command(container.get("args") or None, inputs.environment)
+    return ContainerSpec(
+        name=container["name"],
+        attempt=attempt,
+        image=inputs.image.id,
+        image_ref=container.get("image") or "",
+        command=command,
+        args=args,
+        working_dir=expand(container.get("workingDir") or "", inputs.environment),
+        env=tuple(inputs.environment.items()),
+        mounts=tuple(inputs.mounts),
+        resources=resources_of(pod, container, inputs.node_memory_bytes),
+        security=security_of(pod, container, inputs.image, seccomp_root=inputs.seccomp_root),
+        stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
+        tty=bool(container.get("tty")),
+        stop_signal=stop_signal,
+        share_process_namespace=bool(spec_of(pod).get("shareProcessNamespace")),
+        labels=labels,
+    )

@@ -1,0 +1,107 @@
+"""Image rules of the kubelet: when to pull, with which credentials, what to say when it fails.
+
+Pure functions. Mirrors pkg/kubelet/images and pkg/credentialprovider.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.plan import Backoff, Hold, Waiting
+
+DOCKER_HUB = "index.docker.io"
+
+
+def pull_policy_of(container: Object) -> str:
+    """Always, IfNotPresent or Never; a missing one follows the tag (docs, "Images")."""
+    policy = container.get("imagePullPolicy")
+    if policy:
+        return str(policy)
+    image = container.get("image") or ""
+    if "@" in image:
+        return "IfNotPresent"
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag in ("", "latest") else "IfNotPresent"
+
+
+def registry_of(image: str) -> str:
+    """The registry that an image reference names; Docker Hub when it names none."""
+    first, slash, _ = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return first
+    return DOCKER_HUB
+
+
+def credentials_for(image: str, secrets: Iterable[Object | None]) -> Mapping[str, Any] | None:
+    """The `auths` entry for an image out of imagePullSecrets; None when there is none."""
+    registry = registry_of(image)
+    best: tuple[int, Mapping[str, Any]] | None = None
+    for secret in secrets:
+        for server, entry in _auths(secret).items():
+            host, _, path = server.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
+            if path in ("v1", "v2"):
+                path = ""
+            if host in ("docker.io", "registry-1.docker.io"):
+                host = DOCKER_HUB
+            if host != registry:
+                continue
+            repository = image.removeprefix(f"{registry}/")
+            if path and not (repository == path or repository.startswith(path + "/")):
+                continue
+            if best is None or len(path) > best[0]:
+                best = (len(path), _decoded(entry, host))
+    return best[1] if best else None
+
+
+def _auths(secret: Object | None) -> Mapping[str, Any]:
+    data = (secret or {}).get("data") or {}
+    try:
+        if data.get(".dockerconfigjson"):
+            auths = json.loads(base64.b64decode(data[".dockerconfigjson"])).get("auths")
+        elif data.get(".dockercfg"):
+            auths = json.loads(base64.b64decode(data[".dockercfg"]))
+        else:
+            return {}
+    except (ValueError, AttributeError):
+        return {}  # a broken pull secret is the same as none: the pull then says what is missing
+    return auths if isinstance(auths, dict) else {}
+
+
+def _decoded(entry: Mapping[str, Any], host: str) -> Mapping[str, Any]:
+    credentials = {
+        "username": entry.get("username") or "",
+        "password": entry.get("password") or "",
+        "serveraddress": host,
+    }
+    if entry.get("auth") and not credentials["username"]:
+        try:
+            name, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return credentials
+        credentials.update(username=name, password=password)
+    if entry.get("identitytoken"):
+        credentials["identitytoken"] = entry["identitytoken"]
+    return credentials
+
+
+def backed_off(image: str, failure: str = "") -> Waiting:
+    """`ImagePullBackOff` with the failure that led to it."""
+    message = f'Back-off pulling image "{image}"'
+    return Waiting("ImagePullBackOff", f"{message}: ErrImagePull: {failure}" if failure else message)
+
+
+def hold_after_failed_pull(image: str, failure: str, backoff: Backoff) -> Hold:
+    """ErrImagePull, soon ImagePullBackOff, until the back-off of this image is over."""
+    from datetime import timedelta
+
+    return Hold(
+        waiting=Waiting("ErrImagePull", failure),
+        until=backoff.updated_at + timedelta(seconds=backoff.delay_seconds),
+        then=backed_off(image, failure),
+        turns_at=backoff.updated_at + timedelta(seconds=2),
+    )

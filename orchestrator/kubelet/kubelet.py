@@ -1,0 +1,452 @@
+"""The kubelet of one node: pods bound to it, its Node and Lease, the runtime's events.
+
+Owns the tasks: a pod watch, the runtime's event stream, the heartbeat and a dispatcher, which starts
+a worker task for a pod only while there is work for it. Never plans (`plan`, `status`) and never
+touches files (`volumes`). Mirrors pkg/kubelet's `kubelet.go` and `pod_workers.go`.
+
+A pod's way: watch event or runtime event → its uid in the work queue → worker: observe the runtime,
+plan, apply, until nothing is left to do → status patch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+
+from orchestrator.aiokit.backoff import ItemBackoff
+from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.workqueue import WorkQueue
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, uid_of
+from orchestrator.api.resources import PODS
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informer
+from orchestrator.component.events import EventRecorder
+from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
+from orchestrator.kubelet.admission import pod_requests, refuse_pod
+from orchestrator.kubelet.node import (
+    LEASE_RENEW_SECONDS,
+    NodeHealth,
+    NodeOptions,
+    NodeReporter,
+    heartbeat_offset_seconds,
+    plan_node_status,
+)
+from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, is_terminal, spec_of
+from orchestrator.kubelet.probes import ProbeScheduler
+from orchestrator.kubelet.record import Interrupted, PodRecord
+from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
+from orchestrator.kubelet.sources import Sources
+from orchestrator.kubelet.status import NodeIdentity
+from orchestrator.kubelet.syncer import PodFiles, PodSyncer, SyncResult
+from orchestrator.logs import get_logger
+
+RETRY_BASE_SECONDS = 0.5
+RETRY_MAX_SECONDS = 60.0
+HEALTH_CHECK_SECONDS = 10.0
+
+
+class Kubelet:
+    """Runs the pods of one node on a `ContainerRuntime`."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        sources: Sources,
+        recorder: EventRecorder,
+        clock: Clock,
+        runtime: ContainerRuntime,
+        options: NodeOptions,
+        files: PodFiles | None = None,
+        actions: Actions | None = None,
+        cluster_domain: str = "cluster.local",
+        detect_mutations: bool = False,
+    ) -> None:
+        """Without `files` the node is hollow: nothing is written to the disk, probes and hooks succeed."""
+        self.options = options
+        self.runtime = runtime
+        self._client = client
+        self._clock = clock
+        self._recorder = recorder
+        self._sources = sources
+        self._files = files
+        self._detect_mutations = detect_mutations
+        self._node = NodeReporter(client=client, clock=clock, options=options)
+        self._log = get_logger("kubelet", node=options.name)
+        if actions is None:
+            actions = HollowActions() if files is None else RealActions(runtime=runtime, clock=clock)
+        self._actions = actions
+        self._cluster_domain = cluster_domain
+        self._pods: dict[str, PodRecord] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._info: RuntimeInfo | None = None
+        self._not_ready = "container runtime status check may not have completed yet"
+        self._runtime_up = asyncio.Event()
+        self._recovering = False
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget everything that a run may have left; what matters is found again."""
+        self._pods = {}
+        self._recovering = False
+        self._runtime_up.clear()
+        self._queue: WorkQueue[str] = WorkQueue(
+            clock=self._clock, backoff=ItemBackoff(base_seconds=RETRY_BASE_SECONDS, max_seconds=RETRY_MAX_SECONDS)
+        )
+        self._probes = ProbeScheduler(
+            clock=self._clock,
+            actions=self._actions,
+            recorder=self._recorder,
+            notify=self._queue.add,
+            spawn=self._spawn,
+            node_name=self.options.name,
+        )
+        self._syncer = PodSyncer(
+            client=self._client,
+            recorder=self._recorder,
+            clock=self._clock,
+            runtime=self.runtime,
+            sources=self._sources,
+            files=self._files,
+            hooks=LifecycleHooks(actions=self._actions, clock=self._clock),
+            probes=self._probes,
+            node_name=self.options.name,
+            node_ips=(self.options.ip,),
+            cluster_domain=self._cluster_domain,
+            notify=self._references_changed,
+        )
+        self._informer = Informer(
+            self._client,
+            PODS,
+            clock=self._clock,
+            field_selector=f"spec.nodeName={self.options.name}",
+            detect_mutations=self._detect_mutations,
+        )
+        self._informer.add_handler(self._on_pod)
+
+    @property
+    def pods(self) -> Informer:
+        """The pods bound to this node, as the API shows them."""
+        return self._informer
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no pod waits for work or is being worked on."""
+        return self._queue.is_idle
+
+    async def run(self) -> None:
+        """Be a node until cancelled; containers keep running afterwards."""
+        self._reset()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                name = self.options.name
+                group.create_task(self._informer.run(), name=f"kubelet/{name}/pods")
+                group.create_task(self._follow_runtime(), name=f"kubelet/{name}/events")
+                group.create_task(self._heartbeat(), name=f"kubelet/{name}/heartbeat")
+                group.create_task(self._dispatch(), name=f"kubelet/{name}/dispatch")
+                self._recover()
+        finally:
+            self._group = None
+            self._queue.close()
+            self._probes.close()
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        """A task for a short piece of work of this node."""
+        if self._group is None:
+            work.close()
+            return
+        self._group.create_task(work, name=f"kubelet/{self.options.name}/{name}")
+
+    # What happens, as keys in the queue.
+
+    def _on_pod(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            assert old is not None
+            self._pod_removed(uid_of(old), old)
+            return
+        uid = uid_of(new)
+        if old is not None and uid_of(old) != uid:
+            self._pod_removed(uid_of(old), old)
+        record = self._pods.get(uid)
+        if record is None:
+            if is_mirror(new):
+                return
+            self._pods[uid] = PodRecord(new)
+            self._queue.add(uid)
+            return
+        before = record.pod
+        record.pod = new
+        if _is_news(before, new):
+            if _is_more_urgent(before, new):
+                record.interrupt()
+            if _shows_in_volumes(before, new):
+                record.epoch += 1
+            self._queue.add(uid)
+
+    def _pod_removed(self, uid: str, last: Object) -> None:
+        record = self._pods.get(uid)
+        if record is None:
+            return
+        if record.torn_down:
+            self._forget(uid)
+            return
+        record.pod = last
+        record.removed = True
+        record.interrupt()
+        self._queue.add(uid)
+
+    def _references_changed(self, uid: str) -> None:
+        """A ConfigMap or Secret that the pod reads has changed."""
+        record = self._pods.get(uid)
+        if record is None:
+            return
+        record.epoch += 1
+        record.holds = {name: hold for name, hold in record.holds.items() if hold.until is not None}
+        self._queue.forget(uid)
+        self._queue.add(uid)
+
+    def _forget(self, uid: str) -> None:
+        self._pods.pop(uid, None)
+        self._probes.forget(uid)
+        self._sources.refer(self._references_changed, uid, ())
+        self._queue.forget(uid)
+
+    async def _follow_runtime(self) -> None:
+        async for event in self.runtime.events():
+            if event.pod_uid:
+                self._queue.add(event.pod_uid)
+            else:
+                self._log.info("runtime.events_missed")
+                await self._enqueue_all()
+
+    async def _enqueue_all(self) -> None:
+        """Look at every pod that the API or the runtime knows."""
+        for uid in self._pods:
+            self._queue.add(uid)
+        try:
+            for pod in await self.runtime.list_pods():
+                self._queue.add(pod.uid)
+        except RuntimeUnavailable as error:
+            self._runtime_lost(str(error))
+
+    # Work.
+
+    async def _dispatch(self) -> None:
+        """Start a worker for each key; as many run at once as there are pods with work."""
+        await self._informer.wait_synced()
+        await self._sources.wait_synced()
+        assert self._group is not None
+        while True:
+            await self._runtime_up.wait()
+            uid = await self._queue.get()
+            if not self._runtime_up.is_set():
+                self._queue.add(uid)
+                self._queue.done(uid)
+                continue
+            self._group.create_task(self._work(uid), name=f"kubelet/{self.options.name}/pod/{uid}")
+
+    async def _work(self, uid: str) -> None:
+        record = self._pods.get(uid)
+        try:
+            if record is None:
+                await self._orphan(uid)
+                self._queue.forget(uid)
+            else:
+                record.task = asyncio.current_task()
+                record.interrupted = False
+                self._plan_next(uid, await self._sync(record))
+        except Interrupted:
+            self._queue.add(uid)
+        except RuntimeUnavailable as error:
+            self._runtime_lost(str(error))
+            self._queue.add_rate_limited(uid)
+        except (errors.ApiError, OSError, RuntimeFailure) as error:
+            self._log.info("pod.retry", uid=uid, error=str(error) or type(error).__name__)
+            self._queue.add_rate_limited(uid)
+        except Exception:
+            # The one broad except of this component: one pod's trouble is not the node's.
+            self._log.exception("pod.sync_failed", uid=uid)
+            self._queue.add_rate_limited(uid)
+        finally:
+            if record is not None:
+                record.task = None
+            self._queue.done(uid)
+
+    async def _sync(self, record: PodRecord) -> SyncResult:
+        if not record.admitted:
+            refusal = self._admit(record)
+            if refusal is not None:
+                await self._syncer.refuse(record, *refusal)
+        return await self._syncer.sync(record)
+
+    def _admit(self, record: PodRecord) -> tuple[str, str] | None:
+        """Count the pod's requests; refuse it if it was never started and does not fit."""
+        record.admitted = True
+        pod = record.pod
+        if is_terminal(pod) or record.is_terminating:
+            return None
+        record.requests = pod_requests(pod)
+        if (pod.get("status") or {}).get("startTime"):
+            return None
+        others = [
+            other
+            for other in self._pods.values()
+            if other is not record and other.admitted and other.failure is None and not is_terminal(other.view())
+        ]
+        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._syncer.allocatable)
+
+    def _plan_next(self, uid: str, result: SyncResult) -> None:
+        if result.forget:
+            self._forget(uid)
+            return
+        if result.retry:
+            self._queue.add_rate_limited(uid)
+        else:
+            self._queue.forget(uid)
+        if result.again_at is not None:
+            # A little later rather than a little too early, which would be a look in vain.
+            seconds = (result.again_at - self._clock.now()).total_seconds() + 0.001
+            self._queue.add_after(uid, max(seconds, 0.001))
+
+    async def _orphan(self, uid: str) -> None:
+        observed = await self.runtime.get_pod(uid)
+        if observed is not None and uid not in self._pods:
+            await self._syncer.remove_orphan(observed)
+
+    # The runtime's health.
+
+    def _runtime_lost(self, why: str) -> None:
+        """The runtime does not answer: the node is not ready until it does."""
+        if self._recovering:
+            return
+        self._log.warning("runtime.lost", error=why)
+        self._not_ready = f"container runtime is down: {why}"
+        self._runtime_up.clear()
+        self._recover()
+
+    def _recover(self) -> None:
+        assert self._group is not None
+        self._recovering = True
+        self._group.create_task(self._bring_up(), name=f"kubelet/{self.options.name}/runtime")
+
+    async def _bring_up(self) -> None:
+        """Start the runtime, again and again if need be; then look at every pod."""
+        backoff = ItemBackoff(base_seconds=RETRY_BASE_SECONDS, max_seconds=10.0, items_max=1)
+        was_up = self._info is not None
+        if was_up:
+            await self._report_node()
+        while True:
+            try:
+                await self.runtime.start()
+                info = await self.runtime.info()
+                break
+            except RuntimeFailure as error:
+                self._not_ready = f"container runtime is down: {error}"
+                await self._clock.sleep(backoff.next_delay(""))
+        self._apply_info(info)
+        self._recovering = False
+        self._not_ready = ""
+        self._runtime_up.set()
+        await self._informer.wait_synced()
+        await self._enqueue_all()
+        if was_up:
+            self._log.info("runtime.back")
+            await self._report_node()
+
+    def _apply_info(self, info: RuntimeInfo) -> None:
+        self._info = info
+        status = plan_node_status(self.options, info, NodeHealth(), (), self._clock.now(), {})
+        self._syncer.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
+        self._syncer.node_memory_bytes = info.memory_bytes
+        self._syncer.allocatable = status["allocatable"]
+
+    async def _heartbeat(self) -> None:
+        """Register the node; then a lease every 10 s, and the status when it changed or became old."""
+        await self._runtime_up.wait()
+        backoff = ItemBackoff(base_seconds=0.2, max_seconds=7.0, items_max=1)
+        while True:
+            try:
+                assert self._info is not None
+                await self._node.register(self._info, self._health(), await self._images())
+                await self._node.renew_lease()
+                break
+            except (errors.ApiError, OSError, RuntimeFailure) as error:
+                self._log.info("node.register_failed", error=str(error))
+                await self._clock.sleep(backoff.next_delay(""))
+        await self._clock.sleep(heartbeat_offset_seconds(self.options.name, LEASE_RENEW_SECONDS))
+        while True:
+            await self._check_runtime()
+            try:
+                await self._node.renew_lease()
+            except (errors.ApiError, OSError) as error:
+                self._log.info("lease.failed", error=str(error))
+            await self._report_node()
+            await self._clock.sleep(LEASE_RENEW_SECONDS)
+
+    async def _check_runtime(self) -> None:
+        if not self._runtime_up.is_set():
+            return
+        try:
+            async with asyncio.timeout(HEALTH_CHECK_SECONDS):
+                await self.runtime.info()
+        except TimeoutError:
+            self._runtime_lost(f"no answer within {HEALTH_CHECK_SECONDS:g} s")
+        except RuntimeFailure as error:
+            self._runtime_lost(str(error))
+
+    async def _report_node(self) -> None:
+        if self._info is None or self._node.node is None:
+            return
+        try:
+            await self._node.report(self._info, self._health(), await self._images())
+        except (errors.ApiError, OSError, RuntimeFailure) as error:
+            self._log.info("node.status_failed", error=str(error))
+
+    def _health(self) -> NodeHealth:
+        return NodeHealth(not_ready=self._not_ready)
+
+    async def _images(self) -> list[Image]:
+        """What the Node shows; a hollow node has no images worth showing."""
+        return [] if self._files is None else await self.runtime.list_images()
+
+    def describe(self) -> str:
+        """For the log and for assertions."""
+        return f"{self.options.name}: " + ", ".join(describe_pod(r.pod) for r in self._pods.values())
+
+
+def _is_news(old: Object, new: Object) -> bool:
+    """Whether a change of a pod is more than our own status coming back."""
+    if old is new:
+        return False
+    before, after = old["metadata"], new["metadata"]
+    for field in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations"):
+        if before.get(field) != after.get(field):
+            return True
+    if spec_of(old) is not spec_of(new) and spec_of(old) != spec_of(new):
+        return True
+    gates = spec_of(new).get("readinessGates")
+    if gates:
+        types = {gate["conditionType"] for gate in gates}
+        return _conditions(old, types) != _conditions(new, types)
+    return False
+
+
+def _conditions(pod: Object, types: set[str]) -> list[Object]:
+    return [c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") in types]
+
+
+def _is_more_urgent(old: Object, new: Object) -> bool:
+    """Whether the pod has to end now, or sooner than it had to."""
+    if not new["metadata"].get("deletionTimestamp"):
+        return False
+    return not old["metadata"].get("deletionTimestamp") or grace_seconds_of(new) < grace_seconds_of(old)
+
+
+def _shows_in_volumes(old: Object, new: Object) -> bool:
+    """Labels and annotations can be files of a downwardAPI volume."""
+    if not spec_of(new).get("volumes"):
+        return False
+    before, after = old["metadata"], new["metadata"]
+    return any(before.get(field) != after.get(field) for field in ("labels", "annotations"))

@@ -1,0 +1,305 @@
+"""The Node object of a kubelet: registration, conditions, heartbeats, lease.
+
+Owns what a node says about itself. Never looks at pods. Mirrors pkg/kubelet/nodestatus and
+k8s.io/component-helpers/apimachinery/lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, copy_object, uid_of
+from orchestrator.api.resources import LEASES, NODES
+from orchestrator.client.client import Client
+from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
+from orchestrator.kubelet.runtime import Image, RuntimeInfo
+from orchestrator.logs import get_logger
+
+KUBELET_VERSION = "v1.36.0"
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_DURATION_SECONDS = 40
+LEASE_RENEW_SECONDS = 10.0
+STATUS_REPORT_SECONDS = 300.0
+IMAGES_REPORTED_MAX = 50
+PODS_MAX = 110
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What the operator says about a node; the rest comes from the runtime."""
+
+    name: str
+    ip: str
+    pod_cidr: str = ""
+    capacity: Mapping[str, str] = field(default_factory=dict)
+    """Overrides of cpu, memory, pods, ephemeral-storage, and any extended resource."""
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """What allocatable lacks of the capacity (kube-reserved and system-reserved)."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: Sequence[Mapping[str, str]] = ()
+    kubelet_port: int = 10250
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """What the conditions say."""
+
+    not_ready: str = ""
+    """Why the node is not ready; empty when it is."""
+    memory_pressure: bool = False
+    disk_pressure: bool = False
+    pid_pressure: bool = False
+
+
+def plan_node(options: NodeOptions, info: RuntimeInfo) -> Object:
+    """The Node as a kubelet registers it, without its status."""
+    labels = {
+        "beta.kubernetes.io/arch": info.architecture,
+        "beta.kubernetes.io/os": info.operating_system,
+        "kubernetes.io/arch": info.architecture,
+        "kubernetes.io/hostname": options.name,
+        "kubernetes.io/os": info.operating_system,
+        **options.labels,
+    }
+    node: Object = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": options.name,
+            "labels": labels,
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {},
+    }
+    if options.pod_cidr:
+        node["spec"].update(podCIDR=options.pod_cidr, podCIDRs=[options.pod_cidr])
+    if options.taints:
+        node["spec"]["taints"] = [dict(taint) for taint in options.taints]
+    return node
+
+
+def plan_node_status(
+    options: NodeOptions,
+    info: RuntimeInfo,
+    health: NodeHealth,
+    images: Sequence[Image],
+    now: datetime,
+    old: Object,
+) -> Object:
+    """`status` of the Node; transition times are kept from the old one, heartbeats are now."""
+    capacity = {
+        "cpu": str(info.cpu_count),
+        "ephemeral-storage": "0",
+        "hugepages-2Mi": "0",
+        "memory": f"{info.memory_bytes // 1024}Ki",
+        "pods": str(PODS_MAX),
+        **options.capacity,
+    }
+    if capacity["ephemeral-storage"] == "0":
+        capacity["ephemeral-storage"] = "100Gi"
+    status: Object = {
+        "addresses": [
+            {"type": "InternalIP", "address": options.ip},
+            {"type": "Hostname", "address": options.name},
+        ],
+        "allocatable": _less(capacity, options.reserved),
+        "capacity": capacity,
+        "conditions": _conditions(health, now, old.get("conditions") or ()),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": options.kubelet_port}},
+        "nodeInfo": _node_info(options, info),
+    }
+    if images:
+        largest = sorted(images, key=lambda image: (-image.size_bytes, image.id))[:IMAGES_REPORTED_MAX]
+        status["images"] = [
+            {"names": [*image.digests, *image.tags], "sizeBytes": image.size_bytes} for image in largest
+        ]
+    return status
+
+
+def _less(capacity: Mapping[str, str], reserved: Mapping[str, str]) -> dict[str, str]:
+    from orchestrator.api.quantity import ZERO, parse_quantity
+
+    allocatable = dict(capacity)
+    for name, amount in reserved.items():
+        if name in allocatable:
+            rest = parse_quantity(allocatable[name]) - parse_quantity(amount)
+            allocatable[name] = str(max(rest, ZERO))
+    return allocatable
+
+
+def _node_info(options: NodeOptions, info: RuntimeInfo) -> Object:
+    identity = options.machine_id or hashlib.md5(options.name.encode(), usedforsecurity=False).hexdigest()
+    return {
+        "machineID": identity,
+        "systemUUID": str(uuid.UUID(identity)) if len(identity) == 32 else identity,
+        "bootID": str(uuid.uuid5(uuid.NAMESPACE_DNS, identity)),
+        "kernelVersion": info.kernel_version,
+        "osImage": info.os_image,
+        "containerRuntimeVersion": f"{info.name}://{info.version}",
+        "kubeletVersion": KUBELET_VERSION,
+        "kubeProxyVersion": "",
+        "operatingSystem": info.operating_system,
+        "architecture": info.architecture,
+    }
+
+
+def _conditions(health: NodeHealth, now: datetime, old: Sequence[Object]) -> list[Object]:
+    known = {condition["type"]: condition for condition in old}
+    stamp = format_time(now)
+
+    def condition(type_: str, is_true: bool, reason: str, message: str) -> Object:
+        text = "True" if is_true else "False"
+        before = known.get(type_)
+        moved = before is None or before.get("status") != text
+        return {
+            "type": type_,
+            "status": text,
+            "lastHeartbeatTime": stamp,
+            "lastTransitionTime": stamp if moved or before is None else before["lastTransitionTime"],
+            "reason": reason,
+            "message": message,
+        }
+
+    memory = ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available") if (
+        health.memory_pressure
+    ) else ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")  # fmt: skip
+    disk = ("KubeletHasDiskPressure", "kubelet has disk pressure") if (
+        health.disk_pressure
+    ) else ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")  # fmt: skip
+    pids = ("KubeletHasInsufficientPID", "kubelet has insufficient PID available") if (
+        health.pid_pressure
+    ) else ("KubeletHasSufficientPID", "kubelet has sufficient PID available")  # fmt: skip
+    ready = ("KubeletNotReady", health.not_ready) if health.not_ready else (
+        "KubeletReady",
+        "kubelet is posting ready status",
+    )  # fmt: skip
+    return [
+        condition("MemoryPressure", health.memory_pressure, *memory),
+        condition("DiskPressure", health.disk_pressure, *disk),
+        condition("PIDPressure", health.pid_pressure, *pids),
+        condition("Ready", not health.not_ready, *ready),
+    ]
+
+
+def heartbeat_offset_seconds(name: str, period_seconds: float) -> float:
+    """Spreads the heartbeats of many nodes over the period; always the same for one name."""
+    return zlib.crc32(name.encode()) % 1000 / 1000 * period_seconds
+
+
+class NodeReporter:
+    """Keeps one Node object and its Lease up to date; the kubelet calls it, it has no task of its own."""
+
+    def __init__(self, *, client: Client, clock: Clock, options: NodeOptions) -> None:
+        self._client = client
+        self._clock = clock
+        self._options = options
+        self._node: Object | None = None
+        self._lease: Object | None = None
+        self._reported: NodeHealth | None = None
+        self._reported_at = 0.0
+        self._log = get_logger("kubelet", node=options.name)
+
+    @property
+    def node(self) -> Object | None:
+        """The Node as it was last seen, or None before registration."""
+        return self._node
+
+    async def register(self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image]) -> None:
+        """Create the Node, or bring labels and status of the existing one up to date."""
+        wanted = plan_node(self._options, info)
+        status = plan_node_status(self._options, info, health, images, self._clock.now(), {})
+        try:
+            self._node = await self._client.create(NODES, {**wanted, "status": status})
+            self._log.info("node.registered", ip=self._options.ip, pod_cidr=self._options.pod_cidr)
+        except errors.AlreadyExists:
+            self._node = await self._client.get(NODES, self._options.name)
+            known = self._node["metadata"].get("labels") or {}
+            labels = {k: v for k, v in wanted["metadata"]["labels"].items() if known.get(k) != v}
+            patch: Object = {"metadata": {"labels": labels}} if labels else {}
+            if self._options.pod_cidr and not (self._node.get("spec") or {}).get("podCIDR"):
+                patch["spec"] = wanted["spec"]
+            if patch:
+                self._node = await self._client.patch(NODES, self._options.name, patch)
+        await self._report(info, health, images)
+
+    async def report(self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image]) -> None:
+        """Write the status when health changed or when the last report is five minutes old."""
+        age = self._clock.monotonic() - self._reported_at
+        if health == self._reported and age < STATUS_REPORT_SECONDS:
+            return
+        try:
+            await self._report(info, health, images)
+        except errors.NotFound:
+            # Somebody deleted the Node; a kubelet that still runs registers it again.
+            await self.register(info, health, images)
+
+    async def _report(self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image]) -> None:
+        assert self._node is not None
+        old: Object = self._node.get("status") or {}
+        status = plan_node_status(self._options, info, health, images, self._clock.now(), old)
+        changed: dict[str, Any] = {key: value for key, value in status.items() if old.get(key) != value}
+        if "addresses" in changed:
+            changed["addresses"] = [{"$patch": "replace"}, *changed["addresses"]]
+        self._node = await self._client.patch(
+            NODES,
+            self._options.name,
+            {"status": changed},
+            subresource="status",
+            content_type=STRATEGIC_MERGE_PATCH,
+        )
+        if self._reported is not None and self._reported.not_ready != health.not_ready:
+            self._log.info("node.health", ready=not health.not_ready, reason=health.not_ready)
+        self._reported = health
+        self._reported_at = self._clock.monotonic()
+
+    async def renew_lease(self) -> None:
+        """Say that this node is alive (KEP-589); raises ApiError, and is tried again at the next heartbeat."""
+        stamp = format_micro_time(self._clock.now())
+        if self._lease is None:
+            try:
+                self._lease = await self._client.get(LEASES, self._options.name, LEASE_NAMESPACE)
+            except errors.NotFound:
+                self._lease = await self._client.create(LEASES, self._new_lease(stamp))
+                return
+        renewed = copy_object(self._lease)
+        renewed["spec"].update(
+            holderIdentity=self._options.name, leaseDurationSeconds=LEASE_DURATION_SECONDS, renewTime=stamp
+        )
+        if self._node is not None:
+            renewed["metadata"]["ownerReferences"] = self._owner()
+        try:
+            self._lease = await self._client.update(LEASES, renewed)
+        except (errors.Conflict, errors.NotFound):
+            self._lease = None
+            raise
+
+    def _owner(self) -> list[Object]:
+        if self._node is None:
+            return []
+        name = self._options.name
+        return [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid_of(self._node)}]
+
+    def _new_lease(self, stamp: str) -> Object:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self._options.name,
+                "namespace": LEASE_NAMESPACE,
+                "ownerReferences": self._owner(),
+            },
+            "spec": {
+                "holderIdentity": self._options.name,
+                "leaseDurationSeconds": LEASE_DURATION_SECONDS,
+                "renewTime": stamp,
+            },
+        }

@@ -1,0 +1,142 @@
+"""What a kubelet remembers of one pod between two looks at it; small, because there are many.
+
+Everything here can be lost: a restarted kubelet finds out again from the API and the runtime, only
+back-offs begin anew (as in Kubernetes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from orchestrator.api.objects import Object, uid_of
+from orchestrator.kubelet.plan import Backoff, Hold, Waiting
+from orchestrator.kubelet.pod import grace_seconds_of, status_of
+from orchestrator.kubelet.status import OWNED_CONDITIONS
+
+_NOTHING: Mapping[str, Waiting] = {}
+
+
+class Interrupted(Exception):
+    """The work on a pod was cut short because the pod itself changed; it is looked at again."""
+
+
+class PodRecord:
+    """One pod of the node. States: *running*, *terminating* (deletion asked), *removed* (gone from the API)."""
+
+    __slots__ = (
+        "admitted",
+        "backoffs",
+        "epoch",
+        "failure",
+        "grace_seconds",
+        "holds",
+        "image_backoffs",
+        "interrupted",
+        "interruptible",
+        "killing",
+        "messages",
+        "pod",
+        "removed",
+        "requests",
+        "status",
+        "stop_started",
+        "task",
+        "torn_down",
+        "volumes_epoch",
+        "waiting",
+    )
+
+    def __init__(self, pod: Object) -> None:
+        self.pod = pod
+        self.status: Object | None = None
+        """The status that we wrote last; newer than the one in `pod` until the watch brings it back."""
+        self.removed = False
+        self.admitted = False
+        self.torn_down = False
+        self.requests: Mapping[str, int] = {}
+        self.failure: tuple[str, str] | None = None
+        """(reason, message) once the kubelet itself decided that the pod failed."""
+        self.holds: dict[str, Hold] = {}
+        self.backoffs: dict[str, Backoff] = {}
+        self.image_backoffs: dict[str, Backoff] = {}
+        self.waiting: Mapping[str, Waiting] = _NOTHING
+        """What was reported last, to tell news from repetition."""
+        self.messages: dict[str, str] = {}
+        """Termination messages by container id."""
+        self.killing: set[str] = set()
+        """Containers whose end was announced (and whose preStop hook ran)."""
+        self.epoch = 0
+        """Counts changes of what the pod refers to."""
+        self.volumes_epoch = -1
+        """The epoch that its volumes show; -1: not set up by this process yet."""
+        self.grace_seconds = -1
+        self.stop_started: float | None = None
+        """Monotonic time at which the termination began."""
+        self.task: asyncio.Task[None] | None = None
+        self.interruptible = False
+        self.interrupted = False
+
+    @property
+    def uid(self) -> str:
+        return uid_of(self.pod)
+
+    @property
+    def is_terminating(self) -> bool:
+        return self.removed or bool(self.pod["metadata"].get("deletionTimestamp"))
+
+    @property
+    def known_status(self) -> Object:
+        """The newest status: our last write, or what the API said when we have not written yet."""
+        return self.status if self.status is not None else status_of(self.pod)
+
+    def view(self) -> Object:
+        """The pod with its newest status."""
+        if self.status is None:
+            return self.pod
+        return {**self.pod, "status": {**self.status, "conditions": self._conditions()}}
+
+    def _conditions(self) -> list[Object]:
+        """Ours as we wrote them, those of others as the watch last showed them."""
+        assert self.status is not None
+        shown = {c["type"]: c for c in status_of(self.pod).get("conditions") or ()}
+        merged = {c["type"]: c for c in self.status.get("conditions") or ()}
+        for type_, condition in shown.items():
+            if type_ not in OWNED_CONDITIONS:
+                merged[type_] = condition
+        return list(merged.values())
+
+    def grace_left(self, now: float) -> float:
+        """Seconds that its containers still have; the first call starts the count."""
+        if self.stop_started is None:
+            self.stop_started = now
+        grace = grace_seconds_of(self.pod)
+        if self.removed:
+            grace = max(grace, 1)
+        return max(0.0, self.stop_started + grace - now)
+
+    @contextmanager
+    def interruptibly(self) -> Iterator[None]:
+        """While inside, `interrupt` ends the wait at once with `Interrupted`."""
+        self.interruptible = True
+        try:
+            if self.interrupted:
+                raise Interrupted
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.interrupted and task is not None and task.uncancel() == 0:
+                raise Interrupted from None
+            raise
+        finally:
+            self.interruptible = False
+
+    def interrupt(self) -> None:
+        """Stop waiting for a long operation (a pull, a grace period): the pod wants something else now."""
+        if self.task is None:
+            return
+        self.interrupted = True
+        if self.interruptible:
+            self.interruptible = False  # once is enough
+            self.task.cancel()

@@ -1,0 +1,170 @@
+"""The streaming side of a kubelet: logs, exec, attach, port-forward of its containers.
+
+Owns finding the container that a request means, and the kubelet's answers when there is none. The
+bytes come from the runtime. Mirrors pkg/kubelet/server and kuberuntime's `GetContainerLogs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from orchestrator.aiokit.clock import Clock, parse_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, uid_of
+from orchestrator.client.informer import Informer
+from orchestrator.component.kubelet_api import PodLogOptions, PortStream, StreamSession
+from orchestrator.kubelet.plan import current_sandbox, newest_containers
+from orchestrator.kubelet.pod import find_container
+from orchestrator.kubelet.runtime import (
+    Container,
+    ContainerPhase,
+    ContainerRuntime,
+    LogOptions,
+    RuntimeFailure,
+    RuntimePod,
+)
+
+
+class KubeletServer:
+    """Implements `component.kubelet_api.KubeletApi` for one node."""
+
+    def __init__(self, *, runtime: ContainerRuntime, pods: Informer, clock: Clock, node_name: str) -> None:
+        self._runtime = runtime
+        self._pods = pods
+        self._clock = clock
+        self._node_name = node_name
+
+    async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncIterator[bytes]:
+        """The log of a container as chunks; BadRequest when the container has not started or has no predecessor."""
+        obj, runtime_pod = await self._find(namespace, pod)
+        container = _container_for_logs(obj, runtime_pod, options)
+        since = parse_time(options.since_time) if options.since_time else None
+        if options.since_seconds is not None:
+            since = self._clock.now() - timedelta(seconds=options.since_seconds)
+        chosen = LogOptions(
+            follow=options.follow and not options.previous,
+            since=since,
+            timestamps=options.timestamps,
+            tail_lines=options.tail_lines,
+            limit_bytes=options.limit_bytes,
+            stream=options.stream,
+        )
+        return self._read_logs(container.id, chosen)
+
+    async def _read_logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._runtime.logs(container_id, options):
+                yield chunk
+        except RuntimeFailure as error:
+            raise errors.InternalError(str(error)) from error
+
+    async def exec(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        tty: bool,
+    ) -> StreamSession:
+        """Start a process in a running container."""
+        found = await self._running(namespace, pod, container)
+        try:
+            return await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
+        except RuntimeFailure as error:
+            raise errors.InternalError(f"error executing command in container: {error}") from error
+
+    async def attach(
+        self, namespace: str, pod: str, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
+    ) -> StreamSession:
+        """Connect to the main process of a running container."""
+        found = await self._running(namespace, pod, container)
+        try:
+            return await self._runtime.attach(found.id, stdin=stdin, tty=tty)
+        except RuntimeFailure as error:
+            raise errors.InternalError(f"error attaching to container: {error}") from error
+
+    async def port_forward(self, namespace: str, pod: str, port: int) -> PortStream:
+        """A connection to a port of the pod, made from inside its network."""
+        _, runtime_pod = await self._find(namespace, pod)
+        sandbox = current_sandbox(runtime_pod)
+        if sandbox is None or not sandbox.ready:
+            raise errors.BadRequest(f"pod {pod}_{namespace} is not running")
+        try:
+            return await self._runtime.dial(sandbox.id, port)
+        except RuntimeFailure as error:
+            raise errors.InternalError(f"error forwarding port {port} to pod: {error}") from error
+
+    async def _find(self, namespace: str, pod: str) -> tuple[Object, RuntimePod | None]:
+        obj = self._pods.get(f"{namespace}/{pod}")
+        if obj is None:
+            raise errors.NotFound(f'pods "{pod}" not found', kind="pods", name=pod)
+        try:
+            return obj, await self._runtime.get_pod(uid_of(obj))
+        except RuntimeFailure as error:
+            raise errors.ServiceUnavailable(f"container runtime is down: {error}") from error
+
+    async def _running(self, namespace: str, pod: str, container: str) -> Container:
+        obj, runtime_pod = await self._find(namespace, pod)
+        if find_container(obj, container) is None:
+            raise errors.BadRequest(f"container {container} is not valid for pod {pod}")
+        found = newest_containers(runtime_pod).get(container)
+        if found is None:
+            raise errors.NotFound(f'container not found ("{container}")')
+        if found.phase is not ContainerPhase.RUNNING:
+            raise errors.InternalError(f"cannot exec in a stopped state: container {container} is not running")
+        return found
+
+
+def _container_for_logs(pod: Object, runtime_pod: RuntimePod | None, options: PodLogOptions) -> Container:
+    name = options.container
+    pod_name = pod["metadata"]["name"]
+    if find_container(pod, name) is None:
+        raise errors.BadRequest(f"container {name} is not valid for pod {pod_name}")
+    own = sorted(
+        (c for c in (runtime_pod.containers if runtime_pod else ()) if c.name == name),
+        key=lambda c: (c.attempt, c.created_at),
+    )
+    if options.previous:
+        dead = [c for c in own[:-1] if c.phase is ContainerPhase.EXITED]
+        # In crash back-off the newest one is dead already: it is what the status calls the last state.
+        if own and own[-1].phase is ContainerPhase.EXITED and _waits(pod, name):
+            return own[-1]
+        if not dead:
+            raise errors.BadRequest(f'previous terminated container "{name}" in pod "{pod_name}" not found')
+        return dead[-1]
+    started = [c for c in own if c.phase is not ContainerPhase.CREATED]
+    if not started:
+        waiting = _waiting_reason(pod, name)
+        if waiting in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"):
+            raise errors.BadRequest(
+                f'container "{name}" in pod "{pod_name}" is waiting to start: trying and failing to pull image'
+                if waiting in ("ErrImagePull", "ImagePullBackOff")
+                else f'container "{name}" in pod "{pod_name}" is waiting to start: {waiting}'
+            )
+        raise errors.BadRequest(
+            f'container "{name}" in pod "{pod_name}" is waiting to start: {waiting or "ContainerCreating"}'
+        )
+    return started[-1]
+
+
+def _state_of(pod: Object, name: str) -> Object:
+    status = pod.get("status") or {}
+    for section in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for entry in status.get(section) or ():
+            if entry.get("name") == name:
+                state: Object = entry.get("state") or {}
+                return state
+    return {}
+
+
+def _waits(pod: Object, name: str) -> bool:
+    return "waiting" in _state_of(pod, name)
+
+
+def _waiting_reason(pod: Object, name: str) -> str:
+    return str((_state_of(pod, name).get("waiting") or {}).get("reason") or "")

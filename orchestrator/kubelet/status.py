@@ -1,0 +1,473 @@
+"""The status of a pod: a pure function of the Pod, what the runtime holds and what probes say.
+
+Owns phase, conditions and container statuses. Never writes them anywhere. Mirrors the kubelet's
+`generateAPIPodStatus` and pkg/kubelet/status/generate.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.aiokit.clock import format_time
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.plan import (
+    GHOST_LABEL,
+    ProbeVerdict,
+    Waiting,
+    current_sandbox,
+    newest_containers,
+)
+from orchestrator.kubelet.pod import (
+    app_containers_of,
+    ephemeral_containers_of,
+    init_containers_of,
+    is_host_network,
+    is_restarted_after,
+    is_sidecar,
+    qos_class_of,
+    requests_of,
+    restart_policy_of,
+    spec_of,
+    status_of,
+)
+from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod
+
+OWNED_CONDITIONS = frozenset(("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"))
+"""Conditions that the kubelet writes; all others belong to somebody else and are left alone."""
+
+_FINE = ProbeVerdict()
+_NO_WAITING: Mapping[str, Waiting] = {}
+_NO_VERDICTS: Mapping[str, ProbeVerdict] = {}
+_NO_MESSAGES: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """What of its node a pod's status shows."""
+
+    ips: tuple[str, ...] = ()
+    runtime_name: str = "docker"
+    """The scheme of container ids: `docker://...`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusInputs:
+    """What the kubelet knows beside the runtime."""
+
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    verdicts: Mapping[str, ProbeVerdict] = field(default_factory=dict)
+    termination_messages: Mapping[str, str] = field(default_factory=dict)
+    """By container id."""
+    finished: bool = False
+    """The plan said that no container runs or will run again."""
+    failure: tuple[str, str] | None = None
+    """(reason, message) when the kubelet itself ended the pod: DeadlineExceeded, Evicted, ..."""
+    mounts_shown: bool = True
+
+
+def plan_status(
+    pod: Object,
+    runtime_pod: RuntimePod | None,
+    now: datetime,
+    node: NodeIdentity,
+    inputs: StatusInputs,
+    old: Object | None = None,
+) -> Object:
+    """The status that the API should show; equal to the old one when nothing changed.
+
+    `old` is the status known so far (the pod's own by default); times of transition, lost last
+    states and conditions of others are taken from it.
+    """
+    old = status_of(pod) if old is None else old
+    newest = newest_containers(runtime_pod)
+    sandbox = current_sandbox(runtime_pod)
+    builder = _ContainerStatuses(pod, runtime_pod, newest, node, inputs, old)
+    init_statuses = builder.init_statuses()
+    app_statuses = builder.app_statuses()
+    ephemeral_statuses = builder.ephemeral_statuses()
+
+    phase = _phase(pod, init_statuses, app_statuses, inputs)
+    old_phase = old.get("phase")
+    if old_phase in ("Succeeded", "Failed"):
+        phase = old_phase  # the end is final
+    elif phase in ("Succeeded", "Failed") and _may_still_run(runtime_pod):
+        # The end is only told once nothing runs any more (sidecars, the sandbox).
+        phase = old_phase or "Pending"
+    status: Object = {"observedGeneration": pod["metadata"].get("generation", 1), "phase": phase}
+    if inputs.failure is not None and phase == "Failed":
+        status["reason"], status["message"] = inputs.failure
+    elif old_phase == phase:
+        for name in ("reason", "message"):
+            if old.get(name):
+                status[name] = old[name]
+
+    status["conditions"] = _conditions(pod, phase, init_statuses, app_statuses, sandbox, now, old)
+    if node.ips:
+        status["hostIP"] = node.ips[0]
+        status["hostIPs"] = [{"ip": ip} for ip in node.ips]
+    ips = _pod_ips(pod, runtime_pod, node)
+    if ips:
+        status["podIP"] = ips[0]
+        status["podIPs"] = [{"ip": ip} for ip in ips]
+    elif old.get("podIP") and sandbox is None:
+        status["podIP"], status["podIPs"] = old["podIP"], old.get("podIPs") or [{"ip": old["podIP"]}]
+    status["startTime"] = old.get("startTime") or format_time(now)
+    if init_statuses:
+        status["initContainerStatuses"] = init_statuses
+    status["containerStatuses"] = app_statuses
+    if ephemeral_statuses:
+        status["ephemeralContainerStatuses"] = ephemeral_statuses
+    status["qosClass"] = qos_class_of(pod)
+    return status
+
+
+def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:
+    """The strategic-merge patch from one status to another; None when they are equal.
+
+    Conditions merge by type on the server, so those of others survive; the uid makes the patch fail
+    when a pod of the same name took this one's place.
+    """
+    changed: Object = {}
+    for key, value in new.items():
+        if key == "conditions":
+            before = {c["type"]: c for c in old.get("conditions") or ()}
+            different = [c for c in value if before.get(c["type"]) != c]
+            if different:
+                changed[key] = different
+        elif old.get(key) != value:
+            changed[key] = value
+    for key in ("reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"):
+        if key in old and key not in new:
+            changed[key] = None
+    if not changed:
+        return None
+    if "podIPs" in changed and old.get("podIPs") and changed["podIPs"]:
+        changed["podIPs"] = [{"$patch": "replace"}, *changed["podIPs"]]
+    return {"metadata": {"uid": pod_uid}, "status": changed}
+
+
+def _may_still_run(runtime_pod: RuntimePod | None) -> bool:
+    if runtime_pod is None:
+        return False
+    return any(c.phase is ContainerPhase.RUNNING for c in runtime_pod.containers) or any(
+        s.ready for s in runtime_pod.sandboxes
+    )
+
+
+def _pod_ips(pod: Object, runtime_pod: RuntimePod | None, node: NodeIdentity) -> Sequence[str]:
+    sandbox = current_sandbox(runtime_pod)
+    if sandbox is None:
+        return ()
+    if is_host_network(pod):
+        return node.ips
+    return sandbox.ips
+
+
+class _ContainerStatuses:
+    def __init__(
+        self,
+        pod: Object,
+        runtime_pod: RuntimePod | None,
+        newest: Mapping[str, Container],
+        node: NodeIdentity,
+        inputs: StatusInputs,
+        old: Object,
+    ) -> None:
+        self._pod = pod
+        self._newest = newest
+        self._node = node
+        self._inputs = inputs
+        self._old = old
+        self._previous: dict[str, Container] = {}
+        for container in runtime_pod.containers if runtime_pod else ():
+            top = newest[container.name]
+            if container is top or container.phase is not ContainerPhase.EXITED:
+                continue
+            known = self._previous.get(container.name)
+            if known is None or known.attempt < container.attempt:
+                self._previous[container.name] = container
+
+    def init_statuses(self) -> list[Object]:
+        old = self._old_by_name("initContainerStatuses")
+        return [
+            self._one(c, old.get(c["name"]), is_init=True, default_reason="PodInitializing")
+            for c in init_containers_of(self._pod)
+        ]
+
+    def app_statuses(self) -> list[Object]:
+        old = self._old_by_name("containerStatuses")
+        reason = "PodInitializing" if init_containers_of(self._pod) else "ContainerCreating"
+        return sorted(
+            (self._one(c, old.get(c["name"]), default_reason=reason) for c in app_containers_of(self._pod)),
+            key=lambda entry: str(entry["name"]),
+        )
+
+    def ephemeral_statuses(self) -> list[Object]:
+        old = self._old_by_name("ephemeralContainerStatuses")
+        return [
+            self._one(c, old.get(c["name"]), default_reason="ContainerCreating", is_ephemeral=True)
+            for c in ephemeral_containers_of(self._pod)
+        ]
+
+    def _old_by_name(self, section: str) -> dict[str, Object]:
+        return {entry["name"]: entry for entry in self._old.get(section) or ()}
+
+    def _one(
+        self,
+        container: Object,
+        old: Object | None,
+        *,
+        default_reason: str,
+        is_init: bool = False,
+        is_ephemeral: bool = False,
+    ) -> Object:
+        name = container["name"]
+        newest = self._newest.get(name)
+        waiting = self._inputs.waiting.get(name)
+        verdict = self._inputs.verdicts.get(name, _FINE)
+        is_running = newest is not None and newest.phase is ContainerPhase.RUNNING and waiting is None
+        state: Object
+        last_state: Object = {}
+        restart_count = newest.attempt if newest is not None else int((old or {}).get("restartCount") or 0)
+        if newest is None or newest.phase is ContainerPhase.CREATED:
+            waiting = waiting or Waiting(default_reason)
+            state = {"waiting": _without_empty({"reason": waiting.reason, "message": waiting.message})}
+            last_state = self._last_state(name, old)
+        elif newest.phase is ContainerPhase.RUNNING:
+            if waiting is not None:
+                state = {"waiting": _without_empty({"reason": waiting.reason, "message": waiting.message})}
+            else:
+                state = {"running": {"startedAt": format_time(newest.started_at or newest.created_at)}}
+            last_state = self._last_state(name, old)
+        elif waiting is not None:
+            state = {"waiting": _without_empty({"reason": waiting.reason, "message": waiting.message})}
+            last_state = {"terminated": self._terminated(newest)}
+        else:
+            state = {"terminated": self._terminated(newest)}
+            last_state = self._last_state(name, old)
+
+        started = is_running and verdict.started
+        if is_init and not is_sidecar(container):
+            ready = newest is not None and newest.phase is ContainerPhase.EXITED and newest.exit_code == 0
+            if not is_running:
+                started = False
+        elif is_ephemeral:
+            ready = False
+        else:
+            ready = is_running and verdict.started and verdict.ready
+        entry: Object = {
+            "name": name,
+            "state": state,
+            "lastState": last_state,
+            "ready": ready,
+            "restartCount": restart_count,
+            "image": container.get("image") or "",
+            "imageID": newest.image_id if newest is not None else (old or {}).get("imageID") or "",
+        }
+        if newest is not None:
+            entry["containerID"] = self._id(newest)
+        elif old and old.get("containerID"):
+            entry["containerID"] = old["containerID"]
+        entry["started"] = started
+        if is_running:
+            requests = requests_of(container)
+            if requests:
+                entry["allocatedResources"] = requests
+            entry["resources"] = container.get("resources") or {}
+        mounts = container.get("volumeMounts")
+        if mounts and self._inputs.mounts_shown:
+            entry["volumeMounts"] = [_mount_status(mount) for mount in mounts]
+        return entry
+
+    def _id(self, container: Container) -> str:
+        return f"{self._node.runtime_name}://{container.id}"
+
+    def _last_state(self, name: str, old: Object | None) -> Object:
+        previous = self._previous.get(name)
+        if previous is not None:
+            return {"terminated": self._terminated(previous)}
+        newest = self._newest.get(name)
+        if old is None:
+            return {}
+        if newest is not None and newest.attempt > int(old.get("restartCount") or 0):
+            ended = (old.get("state") or {}).get("terminated")
+            if ended:
+                return {"terminated": ended}
+        last: Object = old.get("lastState") or {}
+        return last
+
+    def _terminated(self, container: Container) -> Object:
+        message = self._inputs.termination_messages.get(container.id) or container.message
+        ended: Object = {
+            "exitCode": container.exit_code,
+            "signal": container.signal,
+            "reason": exit_reason(container),
+            "message": message,
+            "startedAt": format_time(container.started_at) if container.started_at else None,
+            "finishedAt": format_time(container.finished_at) if container.finished_at else None,
+            "containerID": self._id(container),
+        }
+        return {key: value for key, value in ended.items() if value or key in ("exitCode", "startedAt", "finishedAt")}
+
+
+def exit_reason(container: Container) -> str:
+    """Completed, Error, OOMKilled, or ContainerCannotRun when its process never started."""
+    ghost = container.labels.get(GHOST_LABEL)
+    if ghost:
+        return ghost
+    if container.oom_killed and container.exit_code != 0:
+        return "OOMKilled"
+    if container.started_at is None and container.exit_code != 0:
+        return "ContainerCannotRun"
+    return "Completed" if container.exit_code == 0 else "Error"
+
+
+def _without_empty(mapping: Object) -> Object:
+    return {key: value for key, value in mapping.items() if value}
+
+
+def _mount_status(mount: Object) -> Object:
+    shown: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        shown["readOnly"] = True
+        shown["recursiveReadOnly"] = "Disabled"
+    return shown
+
+
+def _phase(pod: Object, init: list[Object], apps: list[Object], inputs: StatusInputs) -> str:
+    """Pending, Running, Succeeded or Failed (Kubernetes docs, "Pod phase")."""
+    if inputs.failure is not None:
+        return "Failed"
+    policy = restart_policy_of(pod)
+    pending_init = failed_init = 0
+    for container, entry in zip(init_containers_of(pod), init, strict=True):
+        state, last = entry["state"], entry["lastState"]
+        if is_sidecar(container):
+            if not entry["started"] and not inputs.finished and "terminated" not in state:
+                pending_init += 1 if not last else 0
+            continue
+        ended = state.get("terminated")
+        if "running" in state:
+            pending_init += 1
+        elif ended:
+            if ended["exitCode"] != 0:
+                if is_restarted_after(pod, container, ended["exitCode"]) and policy != "Never":
+                    pending_init += 1
+                else:
+                    failed_init += 1
+        elif "terminated" in last:
+            if last["terminated"]["exitCode"] != 0:
+                pending_init += 1
+        else:
+            pending_init += 1
+    waiting = running = stopped = succeeded = 0
+    for entry in apps:
+        state, last = entry["state"], entry["lastState"]
+        if "running" in state:
+            running += 1
+        elif "terminated" in state:
+            stopped += 1
+            succeeded += state["terminated"]["exitCode"] == 0
+        elif "terminated" in last:
+            stopped += 1
+        else:
+            waiting += 1
+    if failed_init and policy == "Never":
+        return "Failed"
+    if pending_init and not (running or stopped):
+        return "Pending"
+    if waiting:
+        return "Failed" if inputs.finished else "Pending"
+    if inputs.finished:
+        return "Succeeded" if stopped == succeeded and stopped == len(apps) else "Failed"
+    if running or stopped:
+        return "Running"
+    return "Pending"
+
+
+def _condition(
+    old: Mapping[str, Object], type_: str, generation: int, status: bool, now: datetime, reason: str, message: str
+) -> Object:
+    text = "True" if status else "False"
+    known = old.get(type_)
+    moved = known is None or known.get("status") != text
+    condition: Object = {
+        "type": type_,
+        "observedGeneration": generation,
+        "status": text,
+        "lastProbeTime": None,
+        "lastTransitionTime": format_time(now) if moved or known is None else known.get("lastTransitionTime"),
+    }
+    if reason:
+        condition["reason"] = reason
+    if message:
+        condition["message"] = message
+    return condition
+
+
+def _conditions(
+    pod: Object,
+    phase: str,
+    init: list[Object],
+    apps: list[Object],
+    sandbox: Any,
+    now: datetime,
+    old_status: Object,
+) -> list[Object]:
+    old = {condition["type"]: condition for condition in old_status.get("conditions") or ()}
+    current = {condition["type"]: condition for condition in status_of(pod).get("conditions") or ()}
+    generation = pod["metadata"].get("generation", 1)
+
+    sandbox_ready = bool(sandbox and sandbox.ready and (sandbox.ips or is_host_network(pod)))
+    conditions = [_condition(old, "PodReadyToStartContainers", generation, sandbox_ready, now, "", "")]
+    initialized, reason, message = _initialized(pod, phase, init, apps)
+    conditions.append(_condition(old, "Initialized", generation, initialized, now, reason, message))
+
+    containers_ready, reason, message = _containers_ready(pod, phase, init, apps)
+    gates = [gate["conditionType"] for gate in spec_of(pod).get("readinessGates") or ()]
+    ready, ready_reason, ready_message = containers_ready, reason, message
+    if containers_ready:
+        missing = []
+        for gate in gates:
+            found = current.get(gate)
+            if found is None:
+                missing.append(f'corresponding condition of pod readiness gate "{gate}" does not exist.')
+            elif found.get("status") != "True":
+                missing.append(f'the status of pod readiness gate "{gate}" is not "True", but {found.get("status")}')
+        if missing:
+            ready, ready_reason, ready_message = False, "ReadinessGatesNotReady", ", ".join(missing)
+    conditions.append(_condition(old, "Ready", generation, ready, now, ready_reason, ready_message))
+    conditions.append(_condition(old, "ContainersReady", generation, containers_ready, now, reason, message))
+    conditions.append(_condition(old, "PodScheduled", generation, True, now, "", ""))
+    return conditions
+
+
+def _initialized(pod: Object, phase: str, init: list[Object], apps: list[Object]) -> tuple[bool, str, str]:
+    if not init:
+        return True, "", ""
+    if phase == "Succeeded":
+        return True, "PodCompleted", ""
+    app_seen = any("running" in e["state"] or "terminated" in e["state"] or e["lastState"] for e in apps)
+    unready = [
+        entry["name"]
+        for container, entry in zip(init_containers_of(pod), init, strict=True)
+        if not (entry["started"] if is_sidecar(container) else entry["ready"])
+    ]
+    if unready and not app_seen:
+        return False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(unready)}]"
+    return True, "", ""
+
+
+def _containers_ready(pod: Object, phase: str, init: list[Object], apps: list[Object]) -> tuple[bool, str, str]:
+    if phase == "Succeeded":
+        return False, "PodCompleted", ""
+    if phase == "Failed":
+        return False, "PodFailed", ""
+    entries = [e for c, e in zip(init_containers_of(pod), init, strict=True) if is_sidecar(c)]
+    unready = [entry["name"] for entry in (*entries, *apps) if not entry["ready"]]
+    if unready:
+        return False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    return True, "", ""
