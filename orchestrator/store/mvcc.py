@@ -15,8 +15,8 @@ import sys
 from bisect import bisect_left, bisect_right, insort
 from builtins import list as List
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -548,9 +548,10 @@ class MemoryStore:
             return
         self._compacted_revision = log.compacted_revision
         self._revision = max(1, log.compacted_revision)
-        async with aclosing(log.replay()) as chunks:
-            async for rows in chunks:
-                self._load(rows)
+        with _garbage_collector_paused():
+            async with aclosing(log.replay()) as chunks:
+                async for rows in chunks:
+                    self._load(rows)
         for key in self._records:
             self._tables.setdefault(key.resource, _Table()).keys.append(key)
         for table in self._tables.values():
@@ -561,21 +562,7 @@ class MemoryStore:
         self._writer = asyncio.create_task(self._run_writer(log), name="store-writer")
 
     def _load(self, rows: Sequence[Row]) -> None:
-        """Take over rows of the log without decoding a value.
-
-        The cyclic garbage collector pauses meanwhile: nothing here is garbage, and looking for it in a growing heap
-        takes longer than all the rest.
-        """
-        if not gc.isenabled():
-            self._load_rows(rows)
-            return
-        gc.disable()
-        try:
-            self._load_rows(rows)
-        finally:
-            gc.enable()
-
-    def _load_rows(self, rows: Sequence[Row]) -> None:
+        """Take over rows of the log without decoding a value."""
         intern = sys.intern
         records, tombstones, tables = self._records, self._tombstones, self._tables
         for revision, resource, namespace, name, previous_revision, create_revision, deleted, value in rows:
@@ -628,6 +615,19 @@ def _stamp(key: Key, obj: Object, revision: int, create_revision: int) -> Record
     stamped = dict(obj)
     stamped["metadata"] = {**(obj.get("metadata") or {}), "resourceVersion": str(revision)}
     return Record(key, orjson.dumps(stamped), revision, create_revision, stamped)
+
+
+@contextmanager
+def _garbage_collector_paused() -> Iterator[None]:
+    """No cyclic collection while a log is read: nothing of it is garbage, and searching a growing heap for some takes
+    longer than all the rest."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _slice(keys: list[Key], resource: str, namespace: str | None, after: tuple[str, str] | None) -> tuple[int, int]:

@@ -206,9 +206,9 @@ async def test_revisions_outside_the_history_are_refused(store: MemoryStore) -> 
     assert store.compacted_revision == 3
 
 
-@pytest.mark.parametrize("limits", [{"history_limit": 8}, {"history_bytes_max": 8 * 61}])
-async def test_the_history_is_bounded(limits: dict[str, int]) -> None:
-    store = MemoryStore(clock=SystemClock(), **limits)
+@pytest.mark.parametrize(("events", "size"), [(8, 10**6), (10**6, 8 * 61)], ids=["events", "bytes"])
+async def test_the_history_is_bounded(events: int, size: int) -> None:
+    store = MemoryStore(clock=SystemClock(), history_limit=events, history_bytes_max=size)
     for number in range(100):
         await store.create(pod_key(f"{number:03}"), pod(f"{number:03}"))
         assert store.stats().history_events <= 10
