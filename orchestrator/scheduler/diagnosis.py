@@ -66,7 +66,7 @@ def histogram(reasons: Iterable[tuple[str, int]]) -> str:
 
 def preemption_sentence(nodes_total: int, statuses: Mapping[str, int]) -> str:
     """What preemption says when it found nobody to evict; `statuses`: nodes by reason."""
-    reasons = Counter(statuses)
+    reasons = Counter({reason: count for reason, count in statuses.items() if count})
     rest = nodes_total - sum(statuses.values())
     if rest > 0:
         reasons[NOT_HELPFUL] += rest

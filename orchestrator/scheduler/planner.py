@@ -135,7 +135,10 @@ class Planner:
         if not prepared and cycle.pod.preempts and self._cache.has_lower_priority(cycle.pod.priority):
             run_pre_filters(self.profile, cycle)
         self._turn += 1
-        preemption = plan_preemption(self.profile, cycle, refused, self.nominations, start=self._turn)
+        resolvable = sum(count for verdict, count in diagnosis.verdicts.items() if verdict.resolvable)
+        preemption = plan_preemption(
+            self.profile, cycle, refused, self.nominations, resolvable_count=resolvable, start=self._turn
+        )
         return Refused(diagnosis.sentence(preemption.sentence), plugins, preemption.chosen)
 
 

@@ -51,23 +51,25 @@ def plan_preemption(
     refused: Iterable[tuple[NodeInfo, Verdict]],
     nominations: Nominations,
     *,
+    resolvable_count: int,
     start: int = 0,
 ) -> Preemption:
     """Choose the node and the victims for a pod that no node takes.
 
-    `cycle` must have run all pre-filters. `start`: at which of the possible nodes to begin; a
-    different one each time spreads evictions in large clusters.
+    `cycle` must have run all pre-filters. `resolvable_count`: how many of the refusals eviction could
+    change; when it or the priorities leave no hope, `refused` is not even read. `start`: at which of
+    the possible nodes to begin; a different one each time spreads evictions in large clusters.
     """
     pod, cache = cycle.pod, cycle.cache
     why_not = _why_not_eligible(cycle, nominations)
     if why_not:
         return Preemption(None, not_eligible_sentence(why_not))
-    possible = [node for node, verdict in refused if verdict.resolvable]
     statuses: Counter[str] = Counter()
     candidates: list[Candidate] = []
-    if possible and not cache.has_lower_priority(pod.priority):
-        statuses[NO_VICTIMS] = len(possible)
-    elif possible:
+    if not cache.has_lower_priority(pod.priority):
+        statuses[NO_VICTIMS] = resolvable_count
+    elif resolvable_count:
+        possible = [node for node, verdict in refused if verdict.resolvable]
         enough = max(CANDIDATES_MIN, len(cache) * CANDIDATES_PERCENT // 100)
         begin = start % len(possible)
         for node in (*possible[begin:], *possible[:begin]):
