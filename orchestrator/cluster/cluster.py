@@ -38,6 +38,7 @@ from orchestrator.store import Store, open_store
 if TYPE_CHECKING:
     from orchestrator.apiserver.http.server import HttpServer
     from orchestrator.cluster.nodes import Nodes
+    from orchestrator.kubelet.nodes import Kubelets
 
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 SCHEDULER = "system:kube-scheduler"
@@ -71,6 +72,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(clock=self.clock)
         self.nodes: Nodes | None = None
+        self.kubelets: Kubelets | None = None
         self.https: HttpServer | None = None
         self.port = 0
         self._log = get_logger("cluster")
@@ -104,11 +106,11 @@ class Cluster:
         """The address behind the Service `kubernetes`.
 
         Endpoints may not be loopback addresses. A cluster that listens on the loopback is reached from
-        its pods at the gateway of the node network.
+        its pods at the address of its first node.
         """
         host, _ = self.config.listen_address
         if host in ("", "0.0.0.0", "localhost") or ipaddress.ip_address(host).is_loopback:
-            return str(ipaddress.IPv4Network(self.config.node_cidr)[1])
+            return str(ipaddress.IPv4Network(self.config.node_cidr)[2])
         return host
 
     def client(self, user: str = "kubernetes-admin", groups: Sequence[str] = (MASTERS_GROUP,)) -> Client:
@@ -157,7 +159,10 @@ class Cluster:
 
         self._store = await open_store(path, clock=self.clock, indexed_fields=INDEXED_FIELDS)
         self._cleanup.append(self._store.close)
-        node_names = [f"node-{number + 1}" for number in range(config.nodes)] if self.parts.nodes else []
+        if self.parts.nodes:
+            await self._prepare_nodes()
+            config = self.config
+        node_names = self.nodes.names if self.nodes is not None else []
         self._api = await build_api_server(
             store=self._store,
             clock=self.clock,
@@ -176,8 +181,8 @@ class Cluster:
         await bootstrap(self.client(APISERVER), system_objects(service_ip=service_ip))
         if self.parts.https:
             await self._start_https(service_ip, tokens)
-        if self.parts.nodes:
-            await self._build_nodes(node_names)
+        if self.nodes is not None:
+            await self._build_kubelets(self.nodes)
         if self.parts.controllers:
             self._build_controllers()
         if self.parts.scheduler:
@@ -200,6 +205,7 @@ class Cluster:
 
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
         from orchestrator.apiserver.http.documents import Documents
+        from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
         from orchestrator.apiserver.http.pod_streams import PodStreams
         from orchestrator.apiserver.http.server import HttpServer
@@ -217,6 +223,7 @@ class Cluster:
         documents.checks["components"] = self._check_components
         documents.checks["store"] = documents.live_checks["store"] = self._check_store
         OpenIdDocuments(http, tokens)
+        OpenApiDocuments(http, product_version=__version__)
         PodStreams(http, self)
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
@@ -226,7 +233,7 @@ class Cluster:
 
     def kubelet(self, node_name: str) -> KubeletApi | None:
         """Find a kubelet, for the API server's streams (`KubeletConnector`)."""
-        return self.nodes.kubelet(node_name) if self.nodes is not None else None
+        return self.kubelets.kubelet(node_name) if self.kubelets is not None else None
 
     def resources(self) -> list[Resource]:
         """Everything that is stored and can be listed and deleted; for the garbage collector and namespaces."""
@@ -285,12 +292,29 @@ class Cluster:
         )
         self.supervisor.add("kube-scheduler", scheduler.run)
 
-    async def _build_nodes(self, names: Sequence[str]) -> None:
+    async def _prepare_nodes(self) -> None:
         from orchestrator.cluster.nodes import Nodes
 
-        self.nodes = Nodes(self, names)
+        self.nodes = Nodes(self.config, clock=self.clock)
         self._cleanup.append(self.nodes.close)
-        await self.nodes.start()
+        await self.nodes.prepare()
+        self.config = self.nodes.config
+        if self.config.ephemeral:
+            self._cleanup.append(self.nodes.remove_containers)
+
+    async def _build_kubelets(self, nodes: Nodes) -> None:
+        from orchestrator.kubelet.nodes import Kubelets
+
+        assert self.api.service_allocator is not None
+        self.kubelets = Kubelets(
+            client_for=lambda name: self.client(f"system:node:{name}", ("system:nodes",)),
+            informers=self._informers("kubelet", KUBELETS),
+            clock=self.clock,
+            cluster_domain=self.config.cluster_domain,
+            detect_mutations=self.detect_mutations,
+        )
+        await nodes.populate(self.kubelets, cluster_dns=self.api.service_allocator.dns_service_ip)
+        self.supervisor.add("kubelets", self.kubelets.run)
 
 
 def controller_user(name: str) -> str:

@@ -1,0 +1,129 @@
+"""The nodes of a cluster: kubelets on hollow runtimes, or on one Docker Engine with a network of ours."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.cluster.addresses import NodeAddresses, plan_nodes
+from orchestrator.cluster.identity import ensure_cluster_id
+from orchestrator.config import Config
+from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.nodes import Kubelets
+
+if TYPE_CHECKING:
+    from orchestrator.kubelet.docker.engine import DockerEngine
+    from orchestrator.kubelet.network.pod_network import PodNetwork
+
+
+class Nodes:
+    """What all nodes share, and how one is added; use it as `async with`."""
+
+    def __init__(self, config: Config, *, clock: Clock) -> None:
+        self.config = config
+        """With the networks that were really chosen, once prepared."""
+        self.addresses: list[NodeAddresses] = []
+        self.engine: DockerEngine | None = None
+        self.network: PodNetwork | None = None
+        self._clock = clock
+        self._stack = AsyncExitStack()
+        self._cluster_id = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the nodes that the configuration asks for."""
+        return [f"node-{number + 1}" for number in range(self.config.nodes)]
+
+    async def prepare(self) -> None:
+        """Choose addresses and connect to the Engine; raises OSError or RuntimeFailure with what is missing."""
+        config = self.config
+        if config.runtime == "docker":
+            await self._prepare_docker()
+            config = self.config
+        self.addresses = plan_nodes(
+            self.names,
+            pods=IPv4Network(config.pod_cidr),
+            nodes=IPv4Network(config.node_cidr),
+            may_widen=config.runtime == "hollow",
+        )
+
+    async def _prepare_docker(self) -> None:
+        from orchestrator.kubelet.docker.engine import DockerEngine
+        from orchestrator.kubelet.network.plan import ClusterCidrs
+        from orchestrator.kubelet.network.pod_network import PodNetwork, choose_cidrs
+
+        config = self.config
+        self._cluster_id = ensure_cluster_id(config.data_dir)
+        self.engine = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=config.engine or None))
+        preferred = ClusterCidrs(
+            IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
+        )
+        cidrs = await choose_cidrs(self._cluster_id, config.data_dir, preferred=preferred)
+        self.config = replace(
+            config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)
+        )
+        self.network = PodNetwork(cluster_id=self._cluster_id, cidrs=cidrs, state_dir=config.data_dir)
+        await self.network.start()
+        self._stack.push_async_callback(self.network.close)
+
+    async def populate(self, kubelets: Kubelets, *, cluster_dns: str) -> None:
+        """Add every node to the group of kubelets."""
+        for addresses in self.addresses:
+            if self.engine is not None:
+                await self._add_docker_node(kubelets, addresses, cluster_dns)
+            else:
+                self._add_hollow_node(kubelets, addresses)
+
+    def _add_hollow_node(self, kubelets: Kubelets, addresses: NodeAddresses) -> None:
+        from orchestrator.kubelet.hollow import HollowRuntime
+
+        runtime = HollowRuntime(clock=self._clock, pod_cidr=addresses.pod_cidr)
+        kubelets.add(_options(addresses), runtime)
+
+    async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
+        from orchestrator.kubelet.docker.runtime import DockerRuntime
+        from orchestrator.kubelet.volumes import PodVolumes
+
+        assert self.engine is not None
+        assert self.network is not None
+        await self.network.ensure_node(addresses.name, addresses.ip, addresses.pod_cidr)
+        runtime = DockerRuntime(
+            engine=self.engine,
+            network=self.network,
+            cluster_id=self._cluster_id,
+            node_name=addresses.name,
+            clock=self._clock,
+            node_ip=addresses.ip,
+            pod_cidr=addresses.pod_cidr,
+        )
+        files = PodVolumes(
+            state_dir=self.config.data_dir / "kubelet" / addresses.name,
+            clock=self._clock,
+            node_name=addresses.name,
+            cluster_domain=self.config.cluster_domain,
+            cluster_dns=cluster_dns,
+        )
+        kubelets.add(_options(addresses), runtime, files=files)
+
+    async def remove_containers(self) -> None:
+        """Remove every container, rule and mount of this cluster; for the end of an ephemeral one."""
+        if self.engine is not None:
+            from orchestrator.kubelet.docker.cleanup import remove_everything
+
+            await remove_everything(
+                self._cluster_id,
+                clock=self._clock,
+                url=self.config.engine or None,
+                data_dir=self.config.data_dir,
+            )
+
+    async def close(self) -> None:
+        """Let go of the Engine and the network; containers keep running."""
+        await self._stack.aclose()
+
+
+def _options(addresses: NodeAddresses) -> NodeOptions:
+    return NodeOptions(name=addresses.name, ip=addresses.ip, pod_cidr=addresses.pod_cidr)
