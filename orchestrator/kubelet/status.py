@@ -112,7 +112,7 @@ def plan_status(
     if ips:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]
-    elif old.get("podIP") and sandbox is None:
+    elif old.get("podIP") and (sandbox is None or not sandbox.ready):
         status["podIP"], status["podIPs"] = old["podIP"], old.get("podIPs") or [{"ip": old["podIP"]}]
     status["startTime"] = old.get("startTime") or format_time(now)
     if init_statuses:
@@ -310,7 +310,7 @@ class _ContainerStatuses:
             "finishedAt": format_time(container.finished_at) if container.finished_at else None,
             "containerID": self._id(container),
         }
-        return {key: value for key, value in ended.items() if value or key in ("exitCode", "startedAt", "finishedAt")}
+        return {key: value for key, value in ended.items() if value or key == "exitCode"}
 
 
 def exit_reason(container: Container) -> str:
@@ -398,7 +398,6 @@ def _condition(
         "type": type_,
         "observedGeneration": generation,
         "status": text,
-        "lastProbeTime": None,
         "lastTransitionTime": format_time(now) if moved or known is None else known.get("lastTransitionTime"),
     }
     if reason:

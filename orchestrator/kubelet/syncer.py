@@ -382,7 +382,7 @@ class PodSyncer:
 
     async def _set_up_volumes(self, record: PodRecord, sandbox: Sandbox | None, result: SyncResult) -> bool:
         """Volumes first: a container never starts without its files."""
-        if not (spec_of(record.pod).get("volumes") or self._files is not None):
+        if self._files is None and not has_checked_volumes(record.pod):
             return True
         epoch = record.epoch
         try:
@@ -418,7 +418,7 @@ class PodSyncer:
         """ConfigMaps and Secrets of the pod as they are now, with a subscription to what happens to them later."""
         pod = record.pod
         namespace = namespace_of(pod)
-        config_maps, secrets = volume_references(pod)
+        config_maps, secrets = volume_references(pod, hollow=self._files is None)
         for _, container in all_containers_of(pod):
             more_maps, more_secrets = references_of(container)
             config_maps |= more_maps
@@ -782,11 +782,26 @@ async def _coroutine(step: Awaitable[None]) -> None:
     await step
 
 
-def volume_references(pod: Object) -> tuple[set[str], set[str]]:
+_API_ACCESS = "kube-api-access-"
+"""The volume that admission gives to every pod.
+
+Simplified: a hollow node does not wait for its ConfigMap `kube-root-ca.crt`, so that a cluster without
+controllers runs hollow pods.
+"""
+
+
+def has_checked_volumes(pod: Object) -> bool:
+    """Whether a hollow node has to look at the volumes of a pod."""
+    return any(not volume["name"].startswith(_API_ACCESS) for volume in spec_of(pod).get("volumes") or ())
+
+
+def volume_references(pod: Object, *, hollow: bool = False) -> tuple[set[str], set[str]]:
     """Names of (ConfigMaps, Secrets) that the volumes of a pod show."""
     config_maps: set[str] = set()
     secrets: set[str] = set()
     for volume in spec_of(pod).get("volumes") or ():
+        if hollow and volume["name"].startswith(_API_ACCESS):
+            continue
         parts = (volume.get("projected") or {}).get("sources") or [volume]
         for part in parts:
             if part.get("configMap") is not None:
@@ -799,6 +814,8 @@ def volume_references(pod: Object) -> tuple[set[str], set[str]]:
 def _check_volumes(pod: Object, sources: EnvironmentSources) -> None:
     """On a node without files: a missing ConfigMap or Secret holds the pod back all the same."""
     for volume in spec_of(pod).get("volumes") or ():
+        if volume["name"].startswith(_API_ACCESS):
+            continue
         parts = (volume.get("projected") or {}).get("sources") or [volume]
         for part in parts:
             for field, kind, known in (

@@ -1,0 +1,369 @@
+"""The life of pods on a hollow node: a real API server, the real kubelet, records instead of containers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.api import errors
+from orchestrator.api.objects import condition_of
+from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS
+from orchestrator.component.kubelet_api import PodLogOptions
+from tests.component.kubelet_cluster import Node, hollow_node, settle
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    async with hollow_node(tmp_path) as running:
+        yield running
+
+
+def state(pod: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = pod["status"]["containerStatuses"][index]["state"]
+    return found
+
+
+async def test_node_is_registered_with_lease_and_conditions(node: Node) -> None:
+    obj = await node.client.get(NODES, "node-1")
+    assert obj["metadata"]["labels"]["kubernetes.io/hostname"] == "node-1"
+    assert obj["spec"]["podCIDR"] == "10.244.1.0/24"
+    ready = condition_of(obj, "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("True", "KubeletReady")
+    assert obj["status"]["addresses"][0] == {"type": "InternalIP", "address": "172.30.0.2"}
+    lease = await node.client.get(LEASES, "node-1", "kube-node-lease")
+    assert lease["metadata"]["ownerReferences"][0]["uid"] == obj["metadata"]["uid"]
+    before = lease["spec"]["renewTime"]
+    await node.clock.advance(25)
+    after = await node.client.get(LEASES, "node-1", "kube-node-lease")
+    assert after["spec"]["renewTime"] > before
+
+
+async def test_pod_runs_with_everything_its_status_needs(node: Node) -> None:
+    await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    status = pod["status"]
+    assert status["podIP"].startswith("10.244.1.")
+    assert status["hostIP"] == "172.30.0.2"
+    assert status["startTime"]
+    entry = status["containerStatuses"][0]
+    assert entry["ready"]
+    assert entry["started"]
+    assert entry["restartCount"] == 0
+    for type_ in ("PodScheduled", "Initialized", "ContainersReady", "Ready", "PodReadyToStartContainers"):
+        condition = condition_of(pod, type_)
+        assert condition is not None, type_
+        assert condition["status"] == "True", type_
+    messages = await node.event_messages("web")
+    assert messages == [
+        'Pulling: Pulling image "app:1"',
+        'Pulled: Successfully pulled image "app:1" in 1ms (1ms including waiting). Image size: 1048576 bytes.',
+        "Created: Container created",
+        "Started: Container started",
+    ]
+
+
+async def test_status_is_written_once_for_a_quick_start(node: Node) -> None:
+    created = await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    await settle()
+    again = await node.get("web")
+    assert again["metadata"]["resourceVersion"] == pod["metadata"]["resourceVersion"]
+    assert int(pod["metadata"]["resourceVersion"]) - int(created["metadata"]["resourceVersion"]) < 5
+
+
+async def test_death_is_restarted_at_once_then_with_growing_back_off(node: Node) -> None:
+    await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    node.runtime.kill_container(node.container_id(pod), 137, oom=True)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    entry = pod["status"]["containerStatuses"][0]
+    assert "running" in entry["state"]
+    assert entry["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert entry["lastState"]["terminated"]["exitCode"] == 137
+
+    node.runtime.kill_container(node.container_id(pod), 1)
+    pod = await node.wait("web", lambda p: "waiting" in state(p))
+    waiting = state(pod)["waiting"]
+    assert waiting["reason"] == "CrashLoopBackOff"
+    assert waiting["message"].startswith("back-off 10s restarting failed container=a pod=web_default(")
+    assert pod["status"]["phase"] == "Running"
+    ready = condition_of(pod, "Ready")
+    assert ready is not None
+    assert ready["message"] == "containers with unready status: [a]"
+    await node.clock.advance(9)
+    assert "waiting" in state(await node.get("web"))
+    await node.clock.advance(1.1)
+    pod = await node.wait("web", lambda p: "running" in state(p))
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
+
+    node.runtime.kill_container(node.container_id(pod), 1)
+    pod = await node.wait("web", lambda p: "waiting" in state(p))
+    assert "back-off 20s" in state(pod)["waiting"]["message"]
+    messages = await node.event_messages("web")
+    assert sum(m.startswith("BackOff: Back-off restarting failed container a in pod web_default(") for m in messages)
+    # Only the newest dead container is kept.
+    assert len(node.runtime.pods()[0].containers) == 1
+
+
+async def test_back_off_is_forgotten_after_ten_good_minutes(node: Node) -> None:
+    await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    for restarts in (1, 2):
+        node.runtime.kill_container(node.container_id(pod), 1)
+        await node.clock.advance(11)
+        pod = await node.wait("web", lambda p, n=restarts: p["status"]["containerStatuses"][0]["restartCount"] == n)
+    await node.clock.advance(700)
+    node.runtime.kill_container(node.container_id(pod), 1)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 3)
+    assert "running" in state(pod)
+
+
+@pytest.mark.parametrize(
+    ("policy", "exit_code", "phase", "reason"),
+    [
+        ("Never", 0, "Succeeded", "Completed"),
+        ("Never", 3, "Failed", "Error"),
+        ("OnFailure", 0, "Succeeded", "Completed"),
+    ],
+)
+async def test_pod_that_ends(node: Node, policy: str, exit_code: int, phase: str, reason: str) -> None:
+    annotations = {"hollow.orchestrator.dev/run-seconds": "5", "hollow.orchestrator.dev/exit-code": str(exit_code)}
+    await node.create("job", restartPolicy=policy, annotations=annotations)
+    await node.wait_phase("job", "Running")
+    await node.clock.advance(6)
+    pod = await node.wait_phase("job", phase)
+    assert state(pod)["terminated"]["reason"] == reason
+    assert state(pod)["terminated"]["exitCode"] == exit_code
+    ready = condition_of(pod, "Ready")
+    assert ready is not None
+    assert ready["reason"] == ("PodCompleted" if phase == "Succeeded" else "PodFailed")
+    assert not node.runtime.pods()[0].sandboxes[0].ready
+    assert pod["status"]["podIP"]
+
+
+async def test_graceful_deletion_removes_everything(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default")
+    await node.wait_gone("web")
+    await settle()
+    assert node.runtime.pods() == []
+    assert "Killing: Stopping container a" in await node.event_messages("web")
+
+
+async def test_forced_deletion_is_noticed(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
+    await settle()
+    assert node.runtime.pods() == []
+
+
+async def test_same_name_again_is_another_pod(node: Node) -> None:
+    await node.create("web")
+    first = await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
+    await node.create("web")
+    second = await node.wait_phase("web", "Running")
+    await settle()
+    assert first["metadata"]["uid"] != second["metadata"]["uid"]
+    assert [pod.uid for pod in node.runtime.pods()] == [second["metadata"]["uid"]]
+
+
+async def test_restart_of_the_kubelet_restarts_nothing(node: Node) -> None:
+    await node.create("web")
+    before = await node.wait_phase("web", "Running")
+    await node.create("gone")
+    await node.wait_phase("gone", "Running")
+    await node.stop()
+    await node.client.delete(PODS, "gone", "default", grace_period_seconds=0)
+    await node.clock.advance(100)
+    await node.start()
+    await settle()
+    after = await node.get("web")
+    assert after["status"] == before["status"]
+    assert [pod.name for pod in node.runtime.pods()] == ["web"]
+    assert [c.id for c in node.runtime.pods()[0].containers] == [node.container_id(before)]
+
+
+async def test_lost_container_is_started_again_and_counted(node: Node) -> None:
+    await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    node.runtime.lose_container(node.container_id(pod))
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    ended = pod["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")
+
+
+async def test_dead_sandbox_is_replaced(node: Node) -> None:
+    await node.create("web")
+    pod = await node.wait_phase("web", "Running")
+    node.runtime.kill_sandbox(node.runtime.pods()[0].sandboxes[0].id)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    assert "running" in state(pod)
+    messages = await node.event_messages("web")
+    assert "SandboxChanged: Pod sandbox changed, it will be killed and re-created." in messages
+    assert [sandbox.attempt for sandbox in node.runtime.pods()[0].sandboxes] == [1]
+
+
+async def test_image_that_cannot_be_pulled(node: Node) -> None:
+    await node.create("web", containers=[{"name": "a", "image": "missing:1"}])
+    pod = await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
+    assert state(pod)["waiting"]["reason"] == "ErrImagePull"
+    assert pod["status"]["phase"] == "Pending"
+    await node.clock.advance(3)
+    pod = await node.get("web")
+    assert state(pod)["waiting"]["reason"] == "ImagePullBackOff"
+    assert state(pod)["waiting"]["message"].startswith('Back-off pulling image "missing:1": ErrImagePull: ')
+    node.runtime._missing = None
+    await node.clock.advance(8)
+    await node.wait_phase("web", "Running")
+    messages = await node.event_messages("web")
+    assert 'BackOff: Back-off pulling image "missing:1"' in messages
+    assert "Failed: Error: ErrImagePull" in messages
+
+
+@pytest.mark.parametrize(
+    ("container", "reason"),
+    [
+        ({"image": "UPPER case"}, "InvalidImageName"),
+        ({"image": "app:2", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
+        (
+            {"image": "app:2", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "no", "key": "k"}}}]},
+            "CreateContainerConfigError",
+        ),
+    ],
+)
+async def test_container_that_cannot_be_started(node: Node, container: dict[str, Any], reason: str) -> None:
+    await node.create("web", containers=[{"name": "a", **container}])
+    pod = await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
+    assert state(pod)["waiting"]["reason"] == reason
+
+
+async def test_config_map_that_comes_later_lets_the_container_start(node: Node) -> None:
+    env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "k"}}}]
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "env": env}])
+    pod = await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
+    assert state(pod)["waiting"]["message"] == 'configmap "later" not found'
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"k": "v"}}
+    await node.client.create(CONFIG_MAPS, config, "default")
+    await node.wait_phase("web", "Running")
+
+
+async def test_volume_of_a_missing_config_map_holds_the_pod_back(node: Node) -> None:
+    await node.create("web", volumes=[{"name": "v", "configMap": {"name": "later"}}])
+    await settle()
+    assert (await node.get("web"))["status"]["phase"] == "Pending"
+    messages = await node.event_messages("web")
+    assert messages == ['FailedMount: MountVolume.SetUp failed for volume "v" : configmap "later" not found']
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}}
+    await node.client.create(CONFIG_MAPS, config, "default")
+    await node.wait_phase("web", "Running")
+
+
+async def test_init_containers_run_one_after_the_other(node: Node) -> None:
+    init = [{"name": "one", "image": "app:1"}, {"name": "two", "image": "app:1"}]
+    await node.create("web", initContainers=init)
+    pod = await node.wait("web", lambda p: bool(p["status"].get("initContainerStatuses")))
+    assert "running" in pod["status"]["initContainerStatuses"][0]["state"]
+    assert pod["status"]["initContainerStatuses"][1]["state"]["waiting"]["reason"] == "PodInitializing"
+    assert state(pod)["waiting"]["reason"] == "PodInitializing"
+    initialized = condition_of(pod, "Initialized")
+    assert initialized is not None
+    assert initialized["message"] == "containers with incomplete status: [one two]"
+    for index in (0, 1):
+        pod = await node.wait("web", lambda p, i=index: "running" in p["status"]["initContainerStatuses"][i]["state"])
+        container_id = pod["status"]["initContainerStatuses"][index]["containerID"].partition("://")[2]
+        node.runtime.kill_container(container_id, 0)
+    pod = await node.wait_phase("web", "Running")
+    assert all(entry["ready"] for entry in pod["status"]["initContainerStatuses"])
+
+
+async def test_sidecar_starts_first_and_ends_last(node: Node) -> None:
+    sidecar = {"name": "proxy", "image": "app:1", "restartPolicy": "Always"}
+    annotations = {}
+    await node.create("job", restartPolicy="Never", initContainers=[sidecar], annotations=annotations)
+    pod = await node.wait_phase("job", "Running")
+    assert pod["status"]["initContainerStatuses"][0]["started"]
+    node.runtime.kill_container(node.container_id(pod), 0)
+    pod = await node.wait_phase("job", "Succeeded")
+    assert "terminated" in pod["status"]["initContainerStatuses"][0]["state"]
+
+
+async def test_deadline(node: Node) -> None:
+    await node.create("job", activeDeadlineSeconds=60)
+    await node.wait_phase("job", "Running")
+    await node.clock.advance(59)
+    assert (await node.get("job"))["status"]["phase"] == "Running"
+    await node.clock.advance(2)
+    pod = await node.wait_phase("job", "Failed")
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
+    await node.create(
+        "big", containers=[{"name": "a", "image": "app:1", "resources": {"requests": {"cpu": "100"}}}]
+    )  # fmt: skip
+    pod = await node.wait_phase("big", "Failed")
+    assert pod["status"]["reason"] == "OutOfcpu"
+    assert node.runtime.pods() == []
+
+
+async def test_readiness_gate(node: Node) -> None:
+    await node.create("web", readinessGates=[{"conditionType": "example.com/ok"}])
+    pod = await node.wait_phase("web", "Running")
+    ready = condition_of(pod, "Ready")
+    assert ready is not None
+    assert ready["reason"] == "ReadinessGatesNotReady"
+    patch = {"status": {"conditions": [{"type": "example.com/ok", "status": "True"}]}}
+    await node.client.patch(
+        PODS, "web", patch, "default", subresource="status", content_type="application/strategic-merge-patch+json"
+    )
+    pod = await node.wait("web", lambda p: (condition_of(p, "Ready") or {}).get("status") == "True")
+    assert condition_of(pod, "example.com/ok") is not None
+
+
+async def test_readiness_probe_of_a_hollow_pod_succeeds(node: Node) -> None:
+    probe = {"tcpSocket": {"port": 80}, "periodSeconds": 5, "initialDelaySeconds": 10}
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": probe}])
+    pod = await node.wait_phase("web", "Running")
+    assert not pod["status"]["containerStatuses"][0]["ready"]
+    await node.clock.advance(11)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
+
+
+async def test_changed_image_replaces_the_container(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "app:2"}]
+    await node.client.patch(PODS, "web", patch, "default", content_type="application/json-patch+json")
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    assert pod["status"]["containerStatuses"][0]["image"] == "app:2"
+    assert "Killing: Container a definition changed, will be restarted" in await node.event_messages("web")
+
+
+async def test_logs_and_exec_through_the_kubelets_door(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    assert node.kubelets is not None
+    door = node.kubelets.kubelet("node-1")
+    assert door is not None
+    assert node.kubelets.kubelet("other") is None
+    chunks = [chunk async for chunk in await door.logs("default", "web", PodLogOptions(container="a"))]
+    assert b"".join(chunks) == b"a: a hollow container has no output\n"
+    with pytest.raises(errors.BadRequest, match="container b is not valid for pod web"):
+        await door.logs("default", "web", PodLogOptions(container="b"))
+    with pytest.raises(errors.BadRequest, match='previous terminated container "a" in pod "web" not found'):
+        await door.logs("default", "web", PodLogOptions(container="a", previous=True))
+    with pytest.raises(errors.InternalError, match="hollow"):
+        await door.exec("default", "web", "a", ["ls"], stdin=False, stdout=True, stderr=True, tty=False)
+
+
+async def test_deleted_node_registers_again(node: Node) -> None:
+    await node.client.delete(NODES, "node-1")
+    await node.clock.advance(320)
+    assert (await node.client.get(NODES, "node-1"))["status"]["conditions"]
