@@ -566,7 +566,7 @@ class ApiServer:
         attributes = self._attributes(request, "UPDATE", new, old)
         await self.admission.admit(attributes)
         new = attributes.obj
-        if kind.has_generation and request.subresource != "status" and _differs_in_spec(new, old):
+        if kind.has_generation and not trusted and request.subresource != "status" and _differs_in_spec(new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         self.ownership.on_update(request, new, old)
         causes = validate_object_meta_update(new, old, kind)
