@@ -65,7 +65,9 @@ def run_filters(filters: Iterable[Plugin], cycle: Cycle, node: NodeInfo) -> Verd
     return None
 
 
-def run_filters_with(profile: Profile, cycle: Cycle, node: NodeInfo, nominated: Collection[PodInfo]) -> Verdict | None:
+def run_filters_with(
+    filters: Sequence[Plugin], cycle: Cycle, node: NodeInfo, nominated: Collection[PodInfo]
+) -> Verdict | None:
     """As `run_filters`, also supposing that more important pods came to the node they are promised.
 
     A node must do with and without them: they may end up elsewhere.
@@ -74,17 +76,17 @@ def run_filters_with(profile: Profile, cycle: Cycle, node: NodeInfo, nominated: 
         crowded = node.copy()
         for other in nominated:
             crowded.add_pod(other)
-            for plugin in profile.filters:
+            for plugin in filters:
                 plugin.add_pod(cycle, other, crowded)
         try:
-            verdict = run_filters(profile.filters, cycle, crowded)
+            verdict = run_filters(filters, cycle, crowded)
         finally:
             for other in nominated:
-                for plugin in profile.filters:
+                for plugin in filters:
                     plugin.remove_pod(cycle, other, crowded)
         if verdict is not None:
             return verdict
-    return run_filters(profile.filters, cycle, node)
+    return run_filters(filters, cycle, node)
 
 
 def evaluate(profile: Profile, cycle: Cycle, nominations: Nominations | None = None) -> Evaluation:
@@ -103,7 +105,7 @@ def evaluate(profile: Profile, cycle: Cycle, nominations: Nominations | None = N
         result.left_out = (len(every) - len(nodes), restricting)
     for node in nodes:
         promised = nominations.on(node.name, cycle.pod) if nominations else ()
-        verdict = run_filters_with(profile, cycle, node, promised)
+        verdict = run_filters_with(profile.filters, cycle, node, promised)
         if verdict is None:
             result.feasible.append(node)
         else:

@@ -237,6 +237,11 @@ class Placement:
                 self._put_in(slot)
         return None if best is None else (best[0].node, best[1])
 
+    def is_candidate(self, name: str) -> bool:
+        """Whether nothing on the node itself is against it (other nodes' pods may be)."""
+        slot = self._slots.get(name)
+        return slot is not None and slot.group is not None
+
     def feasible(self) -> set[str]:
         """The names of all feasible nodes."""
         open_groups = {id(group) for group in self._open_groups()}

@@ -77,7 +77,7 @@ class Planner:
             if (
                 refusal is None
                 and (names is None or promised in names)
-                and run_filters_with(self.profile, cycle, node, others) is None
+                and run_filters_with(self.profile.filters, cycle, node, others) is None
             ):
                 return Placed(node)
             cycle = self.cycle(pod)
@@ -90,7 +90,11 @@ class Planner:
             for name in self.nominations.nodes():
                 others = self.nominations.on(name, pod)
                 node = cache.nodes.get(name)
-                if others and node is not None and run_filters_with(self.profile, cycle, node, others) is not None:
+                if (
+                    others
+                    and node is not None
+                    and run_filters_with(self.profile.filters, cycle, node, others) is not None
+                ):
                     taken.append(name)
         best = placement.choose(taken)
         if best is not None:

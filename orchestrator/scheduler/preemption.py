@@ -16,7 +16,7 @@ from orchestrator.api.objects import Object, name_of
 from orchestrator.api.selectors import from_label_selector
 from orchestrator.scheduler.algorithm import Nominations, run_filters_with
 from orchestrator.scheduler.diagnosis import NO_VICTIMS, not_eligible_sentence, preemption_sentence
-from orchestrator.scheduler.framework import Cycle, Verdict
+from orchestrator.scheduler.framework import Cycle, Plugin, Reads, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import Profile
@@ -114,25 +114,29 @@ def _plan_victims(
     if not lower:
         return (NO_VICTIMS,)
     trial = node.copy()
+    # Evictions change nothing for filters that read only the node, nor for those that were skipped.
+    moving = [plugin for plugin in profile.filters if type(plugin).add_pod is not Plugin.add_pod]
+    moving = [plugin for plugin in moving if plugin.name not in cycle.skip_filter]
+    changing = tuple(plugin for plugin in profile.filters if plugin.reads is not Reads.NODE)
     promised = nominations.on(node.name, pod)
     gone: list[PodInfo] = []
 
     def remove(other: PodInfo) -> None:
         trial.remove_pod(other.uid)
         gone.append(other)
-        for plugin in profile.filters:
+        for plugin in moving:
             plugin.remove_pod(cycle, other, trial)
 
     def put_back(other: PodInfo) -> None:
         trial.add_pod(other)
         gone.remove(other)
-        for plugin in profile.filters:
+        for plugin in moving:
             plugin.add_pod(cycle, other, trial)
 
     try:
         for other in lower:
             remove(other)
-        verdict = run_filters_with(profile, cycle, trial, promised)
+        verdict = run_filters_with(profile.filters, cycle, trial, promised)
         if verdict is not None:
             return verdict.reasons
         lower.sort(key=importance)
@@ -141,7 +145,7 @@ def _plan_victims(
         violations = 0
         for other in (*protected, *free):
             put_back(other)
-            if run_filters_with(profile, cycle, trial, promised) is not None:
+            if run_filters_with(changing, cycle, trial, promised) is not None:
                 remove(other)
                 victims.append(other)
                 violations += other in protected
