@@ -71,7 +71,7 @@ def test_the_life_of_a_deployment(each_k: Kubectl, tmp_path: Path) -> None:
     assert "successfully rolled out" in k("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
 
     # and away, with everything that it owns
-    assert k("delete", "deployment", "web", "--wait=true") == 'deployment.apps "web" deleted\n' or True
+    assert k("delete", "deployment", "web", "--wait=true").startswith('deployment.apps "web" deleted')
     k("wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s", timeout=70)
     assert k("get", "replicasets,pods", "-o", "name") == ""
 
