@@ -29,10 +29,20 @@ class Entry:
     component: str
     """`source.component` of its events, which `kubectl describe` shows under From."""
     needs: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    """Resources without which it is not started, as kube-controller-manager leaves it out then."""
 
 
-def _entry(canonical: str, module: str, class_name: str, component: str = "", needs: tuple[str, ...] = ()) -> Entry:
-    return Entry(canonical, f"orchestrator.controllers.{module}", class_name, component or canonical, needs)
+def _entry(
+    canonical: str,
+    module: str,
+    class_name: str,
+    component: str = "",
+    needs: tuple[str, ...] = (),
+    requires: tuple[str, ...] = (),
+) -> Entry:
+    module = f"orchestrator.controllers.{module}"
+    return Entry(canonical, module, class_name, component or canonical, needs, requires)
 
 
 CONTROLLERS: dict[str, Entry] = {
@@ -43,6 +53,17 @@ CONTROLLERS: dict[str, Entry] = {
         "replicationcontroller",
         "ReplicationControllerController",
         "replication-controller",
+        requires=("replicationcontrollers",),
+    ),
+    "job": _entry("job-controller", "job", "JobController", requires=("jobs.batch",)),
+    "ttl-after-finished": _entry(
+        "ttl-after-finished-controller", "ttlafterfinished", "TTLAfterFinishedController", requires=("jobs.batch",)
+    ),
+    "clusterrole-aggregation": _entry(
+        "clusterrole-aggregation-controller",
+        "clusterroleaggregation",
+        "ClusterRoleAggregationController",
+        requires=("clusterroles.rbac.authorization.k8s.io",),
     ),
     "namespace": _entry("namespace-controller", "namespace", "NamespaceController", needs=("resources",)),
     "garbagecollector": _entry(
@@ -112,9 +133,10 @@ def build_controllers(
     """
     extras: dict[str, Any] = {"resources": resources, "ca_pem": ca_pem}
     built: list[Controller] = []
+    served = {resource.group_resource for resource in resources()}
     for name in names:
         entry = CONTROLLERS[name]
-        if any(need == "ca_pem" and not ca_pem for need in entry.needs):
+        if any(need == "ca_pem" and not ca_pem for need in entry.needs) or not served.issuperset(entry.requires):
             continue
         controller_class: Any = getattr(import_module(entry.module), entry.class_name)
         controller: Controller = controller_class(
