@@ -122,6 +122,7 @@ def plan_slices(
 
     Every address type of the Service keeps at least one slice, an empty one if need be.
     """
+    # Simplified: no annotation endpoints.kubernetes.io/last-change-trigger-time; only latency metrics read it.
     labels = slice_labels(service, manager)
     owners = [owner_reference(owner or service)]
     present: dict[tuple[str, bytes], list[Object]] = {}

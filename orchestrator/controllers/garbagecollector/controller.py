@@ -74,6 +74,7 @@ class GarbageCollector(Controller):
 
     def refresh(self) -> None:
         """Follow resources that appeared; decide again about owners whose kind was not known."""
+        # Simplified: the informer of a resource that is no longer served keeps asking for it, with back-off.
         current = [resource for resource in self._resources() if resource.group_resource not in _IGNORED]
         self._by_kind = {(resource.group, resource.kind): resource for resource in current}
         for resource in current:
