@@ -22,7 +22,7 @@ from orchestrator.scheduler.algorithm import (
 from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.diagnosis import NO_NODES, Diagnosis
 from orchestrator.scheduler.framework import Cycle, Listers, NoListers, Reads, Skip, Verdict
-from orchestrator.scheduler.heap import Placements
+from orchestrator.scheduler.heap import Placement, Placements
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.preemption import Candidate, plan_preemption
@@ -84,18 +84,7 @@ class Planner:
         placement = None if self._is_restricted(cycle) else self._placements.find(self.cycle(pod))
         if placement is None:
             return self._plan_over_all(cycle)
-        taken: list[str] = []
-        if self.nominations:
-            refusal, _, _ = run_pre_filters(self.profile, cycle)
-            for name in self.nominations.nodes():
-                others = self.nominations.on(name, pod)
-                node = cache.nodes.get(name)
-                if (
-                    others
-                    and node is not None
-                    and run_filters_with(self.profile.filters, cycle, node, others) is not None
-                ):
-                    taken.append(name)
+        taken = self._taken(cycle, placement) if self.nominations else []
         best = placement.choose(taken)
         if best is not None:
             return Placed(*best)
@@ -103,6 +92,22 @@ class Planner:
             return self._plan_over_all(self.cycle(pod))
         diagnosis = Diagnosis(len(cache), placement.refusals())
         return self._refuse(self.cycle(pod), diagnosis, placement.refused(), prepared=False)
+
+    def _taken(self, cycle: Cycle, placement: Placement) -> list[str]:
+        """The nodes with room for the pod, but only until those come to whom they are promised."""
+        promised = {
+            name: others
+            for name in self.nominations.nodes()
+            if placement.is_candidate(name) and (others := self.nominations.on(name, cycle.pod))
+        }
+        if promised:
+            run_pre_filters(self.profile, cycle)
+        nodes, filters = self._cache.nodes, self.profile.filters
+        return [
+            name
+            for name, others in promised.items()
+            if run_filters_with(filters, cycle, nodes[name], others) is not None
+        ]
 
     def _is_restricted(self, cycle: Cycle) -> bool:
         """Whether pre-filters name the only nodes to look at: a heap of all nodes would be no gain."""
