@@ -313,7 +313,7 @@ class Cluster:
             cluster_domain=self.config.cluster_domain,
             detect_mutations=self.detect_mutations,
         )
-        await nodes.populate(self.kubelets, cluster_dns=self.api.service_allocator.dns_service_ip)
+        await nodes.populate(self.kubelets, cluster_dns="")
         self.supervisor.add("kubelets", self.kubelets.run)
 
 
