@@ -194,11 +194,10 @@ def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | Non
             if not container_id or container_id in known:
                 continue
             attempt = int(entry.get("restartCount") or 0)
-            if any(
-                c.name == entry["name"] and c.attempt >= attempt
-                for c in (runtime_pod.containers if runtime_pod else ())
-            ):
-                continue  # the API is behind: a newer one exists
+            present = runtime_pod.containers if runtime_pod else ()
+            newest = max((c.attempt for c in present if c.name == entry["name"]), default=attempt)
+            if newest > attempt + 1 or any(c.name == entry["name"] and c.attempt == attempt for c in present):
+                continue  # the API is behind: it shows a container that was replaced and pruned
             ghosts.append(_ghost(pod, entry, container_id, attempt, sandbox))
     if not ghosts:
         return runtime_pod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
@@ -30,7 +31,6 @@ class PodRecord:
         "backoffs",
         "epoch",
         "failure",
-        "grace_seconds",
         "holds",
         "image_backoffs",
         "interrupted",
@@ -38,6 +38,7 @@ class PodRecord:
         "killing",
         "messages",
         "pod",
+        "refresh_at",
         "removed",
         "requests",
         "status",
@@ -71,7 +72,8 @@ class PodRecord:
         """Counts changes of what the pod refers to."""
         self.volumes_epoch = -1
         """The epoch that its volumes show; -1: not set up by this process yet."""
-        self.grace_seconds = -1
+        self.refresh_at: datetime | None = None
+        """When a token in its volumes has to be replaced."""
         self.stop_started: float | None = None
         """Monotonic time at which the termination began."""
         self.task: asyncio.Task[None] | None = None

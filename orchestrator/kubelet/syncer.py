@@ -63,6 +63,7 @@ from orchestrator.kubelet.runtime import (
     Image,
     ImageNameInvalid,
     ImagePullError,
+    LogOptions,
     Mount,
     RuntimeFailure,
     RuntimePod,
@@ -77,6 +78,8 @@ GRACE_AFTER_PRE_STOP_SECONDS = 2.0
 """What a container gets at least once its preStop hook used up the grace period."""
 REMOVED_GRACE_SECONDS = 1.0
 PARALLEL_PULLS_MAX = 4
+FALLBACK_LINES_MAX = 80
+FALLBACK_BYTES_MAX = 2048
 
 
 class VolumeError(Exception):
@@ -91,14 +94,10 @@ class VolumeError(Exception):
 class PodFiles(Protocol):
     """The files of a node's pods: volumes, /etc files, termination messages. A hollow node has none."""
 
-    def references_of(self, pod: Object) -> tuple[set[str], set[str]]:
-        """Names of (ConfigMaps, Secrets) in the volumes of a pod."""
-        ...
-
     async def set_up(
         self, pod: Object, sources: EnvironmentSources, *, token: Callable[[Object], Awaitable[Object]]
-    ) -> None:
-        """Bring all volumes up to date; raises VolumeError."""
+    ) -> float | None:
+        """Bring all volumes up to date; seconds until that is needed again (tokens). Raises VolumeError."""
         ...
 
     async def mounts_of(
@@ -108,7 +107,6 @@ class PodFiles(Protocol):
         attempt: int,
         sources: EnvironmentSources,
         environment: Mapping[str, str],
-        user: str,
     ) -> list[Mount]:
         """What one container sees; raises ConfigurationError."""
         ...
@@ -239,17 +237,33 @@ class PodSyncer:
         observed = with_ghosts(record.view(), await self._runtime.get_pod(record.uid))
         if observed is None:
             return None
-        return self._with_messages(record, observed)
+        if self._files is not None:
+            await self._read_messages(record, observed)
+        return observed
 
-    def _with_messages(self, record: PodRecord, observed: RuntimePod) -> RuntimePod:
-        if self._files is None:
-            return observed
+    async def _read_messages(self, record: PodRecord, observed: RuntimePod) -> None:
+        """What dead containers left as their termination message; each is read once."""
+        assert self._files is not None
         for container in observed.containers:
             if container.phase is not ContainerPhase.EXITED or is_ghost(container):
                 continue
-            if container.id not in record.messages:
-                record.messages[container.id] = self._files.termination_message(record.uid, container)
-        return observed
+            if container.id in record.messages:
+                continue
+            message = self._files.termination_message(record.uid, container)
+            found = find_container(record.pod, container.name)
+            policy = found[1].get("terminationMessagePolicy") if found else ""
+            if not message and policy == "FallbackToLogsOnError" and container.exit_code != 0:
+                message = await self._last_log_lines(container)
+            record.messages[container.id] = message
+
+    async def _last_log_lines(self, container: Container) -> str:
+        collected = b""
+        try:
+            async for chunk in self._runtime.logs(container.id, LogOptions(tail_lines=FALLBACK_LINES_MAX)):
+                collected = (collected + chunk)[-FALLBACK_BYTES_MAX:]
+        except RuntimeFailure as error:
+            return f"Error reading termination message from logs: {error}"
+        return collected.decode(errors="replace")
 
     def _check_deadline(self, record: PodRecord) -> None:
         deadline = self._deadline_of(record)
@@ -294,9 +308,11 @@ class PodSyncer:
             record.messages.pop(container_id, None)
         for sandbox_id in plan.remove_sandboxes:
             await self._runtime.remove_sandbox(sandbox_id)
-        if self._files is not None and record.volumes_epoch not in (-1, record.epoch):
-            await self._refresh_volumes(record, observed, result)
-        moments = [moment for moment in (plan.wake_at, self._deadline_of(record)) if moment is not None]
+        is_due = record.refresh_at is not None and self._clock.now() >= record.refresh_at
+        if self._files is not None and running and (is_due or record.volumes_epoch != record.epoch):
+            # What the volumes show has changed (or did while we were away): swap it in under the containers.
+            await self._set_up_volumes(record, sandbox, result)
+        moments = [m for m in (plan.wake_at, self._deadline_of(record), record.refresh_at) if m is not None]
         if moments:
             result.again_at = min(moments)
 
@@ -388,21 +404,25 @@ class PodSyncer:
         try:
             sources = await self._read_sources(record, sandbox)
             if self._files is not None:
-                with record.interruptibly():
-                    await self._files.set_up(record.pod, sources, token=self._token)
+                await self._write_volumes(record, sources, epoch)
             else:
                 _check_volumes(record.pod, sources)
+                record.volumes_epoch = epoch
         except VolumeError as error:
             self._event(record.pod, "Warning", "FailedMount", str(error))
             if error.retry or epoch != record.epoch:
                 result.retry = True
             return False
-        record.volumes_epoch = epoch
         return True
 
-    async def _refresh_volumes(self, record: PodRecord, observed: RuntimePod | None, result: SyncResult) -> None:
-        """Something that the volumes show has changed: swap it in under the running containers."""
-        await self._set_up_volumes(record, current_sandbox(observed), result)
+    async def _write_volumes(self, record: PodRecord, sources: EnvironmentSources, epoch: int) -> None:
+        """All volumes as they should be at this epoch, with a wake-up for what expires (tokens)."""
+        assert self._files is not None
+        refresh_seconds = await self._files.set_up(record.pod, sources, token=self._token)
+        record.volumes_epoch = epoch
+        record.refresh_at = None
+        if refresh_seconds is not None:
+            record.refresh_at = self._clock.now() + timedelta(seconds=refresh_seconds)
 
     async def _token(self, request: Object) -> Object:
         """A TokenRequest; `request` carries namespace and service account in its metadata."""
@@ -461,10 +481,8 @@ class PodSyncer:
             mounts: list[Mount] = []
             if self._files is not None:
                 if record.volumes_epoch == -1:
-                    await self._files.set_up(record.pod, sources, token=self._token)
-                    record.volumes_epoch = epoch
-                user = str((container.get("securityContext") or {}).get("runAsUser") or "")
-                mounts = await self._files.mounts_of(record.pod, container, start.attempt, sources, environment, user)
+                    await self._write_volumes(record, sources, epoch)
+                mounts = await self._files.mounts_of(record.pod, container, start.attempt, sources, environment)
             spec = container_spec(
                 record.pod,
                 container,

@@ -1,0 +1,120 @@
+"""Mounts of the kubelet's own: tmpfs for volumes in memory, bind mounts for sub-paths.
+
+Owns the system calls and the rule that nothing mounted is ever deleted through. Never decides what
+is mounted. Mirrors k8s.io/mount-utils and pkg/volume/util/subpath.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC = 2, 4, 8, 4096, 16384
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_ROUNDS_MAX = 8
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
+    if _libc().mount(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"mount {kind or 'bind'}: {os.strerror(code)}", target)
+
+
+def mount_tmpfs(target: Path, *, size_bytes: int = 0, mode: int = 0o755) -> None:
+    """Memory at `target`, at most `size_bytes` (0: half of the machine's, as the kernel says); idempotent."""
+    if os.path.ismount(target):
+        return
+    options = f"mode={mode:o}" + (f",size={size_bytes}" if size_bytes else "")
+    _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
+def bind_descriptor(descriptor: int, target: Path) -> None:
+    """Show an open file or directory at `target`, whatever happens to its path later."""
+    if os.path.ismount(target):
+        return
+    _mount(f"/proc/self/fd/{descriptor}", str(target), "", _MS_BIND | _MS_REC, "")
+
+
+def mounted_below(directory: Path) -> list[str]:
+    """Mount points at or below a directory, innermost first."""
+    root = str(directory)
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        for line in stream:
+            point = _unescape(line.split(" ", 5)[4])
+            if point == root or point.startswith(root + "/"):
+                found.append(point)
+    return sorted(found, key=len, reverse=True)
+
+
+def unmount_below(directory: Path) -> None:
+    """Unmount everything at or below a directory; OSError when something stays mounted."""
+    directory = Path(os.path.realpath(directory))
+    for _ in range(_ROUNDS_MAX):  # mounts can lie on top of each other
+        points = mounted_below(directory)
+        if not points:
+            return
+        for point in points:
+            if _libc().umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
+                code = ctypes.get_errno()
+                if code not in (errno.EINVAL, errno.ENOENT):
+                    raise OSError(code, f"unmount: {os.strerror(code)}", point)
+    raise OSError(errno.EBUSY, "something stays mounted", str(directory))
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+
+
+class UnsafeSubPath(Exception):
+    """A sub-path leads out of its volume."""
+
+
+def open_beneath(volume: Path, subpath: str, *, create_mode: int = 0o750) -> int:
+    """Open what a sub-path names, never leaving the volume; missing directories are made.
+
+    Links are resolved first, as a volume may contain some for good reasons; the resolved path is then
+    opened part by part without following any link, so that a container that swaps a directory for a
+    link in between wins nothing. Returns an O_PATH descriptor.
+    """
+    if subpath.startswith("/") or ".." in PurePosixPath(subpath).parts:
+        raise UnsafeSubPath(f"subPath {subpath!r} must be relative and must not contain '..'")
+    root = Path(os.path.realpath(volume))
+    resolved = Path(os.path.realpath(root / subpath))
+    if not resolved.is_relative_to(root):
+        raise UnsafeSubPath(f"subpath {subpath!r} is not within the volume path")
+    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for part in resolved.relative_to(root).parts:
+            following = _open_part(descriptor, part, create_mode)
+            os.close(descriptor)
+            descriptor = following
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise UnsafeSubPath(f"subpath {subpath!r} changed while it was opened") from error
+        raise
+    return descriptor
+
+
+def _open_part(parent: int, name: str, create_mode: int) -> int:
+    flags = os.O_PATH | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        os.mkdir(name, create_mode, dir_fd=parent)
+        descriptor = os.open(name, flags | os.O_DIRECTORY, dir_fd=parent)
+    if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+    return descriptor

@@ -1,0 +1,434 @@
+"""The files of a node's pods: volumes, /etc files, termination messages, all under one directory.
+
+    <state_dir>/pods/<uid>/                       0700: only we (and bind mounts) get in
+      volumes/kubernetes.io~<plugin>/<volume>/    what containers see
+      volume-subpaths/<volume>/<container>/<n>    bind mounts of sub-paths
+      containers/<container>/<attempt>            termination messages
+      etc-hosts  etc-hostname  resolv.conf
+
+Owns writing, mounting and removing them, in a thread, since disks may be slow. Never reads the API:
+sources come in. Mirrors pkg/volume/* and pkg/kubelet/volumemanager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.aiokit.clock import Clock, parse_time
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
+from orchestrator.api.quantity import int_value
+from orchestrator.kubelet.atomic import UnsafePath, write_payload
+from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
+from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, expand
+from orchestrator.kubelet.etc_files import hosts_file, resolver_config
+from orchestrator.kubelet.mounts import (
+    UnsafeSubPath,
+    bind_descriptor,
+    mount_tmpfs,
+    open_beneath,
+    unmount_below,
+)
+from orchestrator.kubelet.payload import (
+    Payload,
+    PayloadError,
+    TokenWish,
+    is_secret,
+    is_written,
+    plan_payload,
+    token_wishes,
+)
+from orchestrator.kubelet.pod import is_host_network, spec_of
+from orchestrator.kubelet.runtime import Container, Mount
+from orchestrator.kubelet.syncer import VolumeError
+from orchestrator.logs import get_logger
+
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+TERMINATION_MESSAGE_BYTES_MAX = 4096
+TOKEN_REFRESH_SHARE = 0.8
+TOKEN_REFRESH_MAX_SECONDS = 24 * 3600.0
+NODE_FILE_BYTES_MAX = 1 << 16
+_PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
+_PLUGINS = {
+    "emptyDir": "empty-dir",
+    "configMap": "configmap",
+    "secret": "secret",
+    "projected": "projected",
+    "downwardAPI": "downward-api",
+}
+
+
+class PodVolumes:
+    """Implements `syncer.PodFiles` for one node."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        node_name: str,
+        cluster_domain: str = "cluster.local",
+        cluster_dns: str | Sequence[str] = (),
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+    ) -> None:
+        """`cluster_dns` are the addresses of the cluster's DNS service; empty: pods use the node's."""
+        self._pods = state_dir / "pods"
+        self._clock = clock
+        self._node_name = node_name
+        self._cluster_domain = cluster_domain
+        self._cluster_dns = [cluster_dns] if isinstance(cluster_dns, str) else [*cluster_dns]
+        self._cluster_dns = [address for address in self._cluster_dns if address]
+        self._resolv_conf = resolv_conf
+        self._tokens: dict[tuple[str, TokenWish], tuple[str, float]] = {}
+        """(pod uid, wish) → token and the monotonic time from which on it is replaced."""
+        self._stamps = 0
+        self._log = get_logger("kubelet/volumes", node=node_name)
+
+    def pod_dir(self, uid: str) -> Path:
+        """The directory of one pod."""
+        return self._pods / uid
+
+    # Volumes.
+
+    async def set_up(
+        self, pod: Object, sources: EnvironmentSources, *, token: Callable[[Object], Awaitable[Object]]
+    ) -> float | None:
+        """Bring all volumes of a pod up to date; seconds until a token must be replaced.
+
+        VolumeError names the first volume that cannot be set up.
+        """
+        payloads: dict[str, Payload] = {}
+        refresh_at: float | None = None
+        for volume in spec_of(pod).get("volumes") or ():
+            if not is_written(volume):
+                continue
+            tokens: dict[TokenWish, str] = {}
+            for wish in token_wishes(volume):
+                tokens[wish], again = await self._token(pod, volume["name"], wish, token)
+                refresh_at = again if refresh_at is None else min(again, refresh_at)
+            try:
+                payloads[volume["name"]] = plan_payload(pod, volume, sources, tokens)
+            except PayloadError as error:
+                raise _failed(volume["name"], str(error)) from error
+        await asyncio.to_thread(self._set_up, pod, payloads)
+        return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
+
+    async def _token(
+        self, pod: Object, volume_name: str, wish: TokenWish, request: Callable[[Object], Awaitable[Object]]
+    ) -> tuple[str, float]:
+        key = (uid_of(pod), wish)
+        known = self._tokens.get(key)
+        now = self._clock.monotonic()
+        if known is not None and now < known[1]:
+            return known
+        spec: Object = {
+            "expirationSeconds": wish.seconds,
+            "audiences": [wish.audience] if wish.audience else [],
+            "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name_of(pod), "uid": uid_of(pod)},
+        }
+        account = spec_of(pod).get("serviceAccountName") or "default"
+        try:
+            answer = await request(
+                {
+                    "apiVersion": "authentication.k8s.io/v1",
+                    "kind": "TokenRequest",
+                    "metadata": {"namespace": namespace_of(pod), "name": account},
+                    "spec": spec,
+                }
+            )
+        except errors.ApiError as error:
+            raise _failed(volume_name, f"failed to fetch token: {error.message}", retry=True) from error
+        status = answer.get("status") or {}
+        seconds = float(wish.seconds)
+        if status.get("expirationTimestamp"):
+            seconds = (parse_time(status["expirationTimestamp"]) - self._clock.now()).total_seconds()
+        again = now + min(seconds * TOKEN_REFRESH_SHARE, TOKEN_REFRESH_MAX_SECONDS)
+        self._tokens[key] = (str(status.get("token") or ""), again)
+        return self._tokens[key]
+
+    def _set_up(self, pod: Object, payloads: Mapping[str, Payload]) -> None:
+        directory = self.pod_dir(uid_of(pod))
+        self._pods.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(exist_ok=True, mode=0o700)
+        context = spec_of(pod).get("securityContext") or {}
+        group = context.get("fsGroup")
+        for volume in spec_of(pod).get("volumes") or ():
+            name = volume["name"]
+            try:
+                if name in payloads:
+                    self._write(directory, volume, payloads[name], group)
+                elif volume.get("emptyDir") is not None:
+                    self._empty_dir(directory, volume, group)
+                elif volume.get("hostPath") is not None:
+                    _check_host_path(volume["hostPath"])
+                else:
+                    kinds = ", ".join(key for key in volume if key != "name")
+                    raise _failed(name, f"no volume plugin matched: {kinds}")
+            except (OSError, UnsafePath) as error:
+                raise _failed(name, str(error), retry=isinstance(error, OSError)) from error
+
+    def _volume_dir(self, directory: Path, volume: Object) -> Path:
+        plugin = next(plugin for kind, plugin in _PLUGINS.items() if volume.get(kind) is not None)
+        return directory / "volumes" / f"kubernetes.io~{plugin}" / str(volume["name"])
+
+    def _write(self, directory: Path, volume: Object, payload: Payload, group: int | None) -> None:
+        target = self._volume_dir(directory, volume)
+        target.mkdir(parents=True, exist_ok=True)
+        if is_secret(volume):
+            self._keep_in_memory(target)
+        self._stamps += 1
+        stamp = f"{self._clock.now().strftime('%Y_%m_%d_%H_%M_%S.%f')}{os.getpid()}{self._stamps}"
+        write_payload(target, payload, stamp=stamp, group=group)
+        os.chmod(target, 0o755 if group is None else 0o2775)
+        if group is not None:
+            os.chown(target, -1, group)
+
+    def _keep_in_memory(self, target: Path) -> None:
+        try:
+            mount_tmpfs(target)
+        except PermissionError:
+            # Without the right to mount, the 0700 directory of the pod has to be enough.
+            self._log.info("volume.secret_on_disk", path=str(target))
+
+    def _empty_dir(self, directory: Path, volume: Object, group: int | None) -> None:
+        target = self._volume_dir(directory, volume)
+        is_new = not target.exists()
+        target.mkdir(parents=True, exist_ok=True)
+        source = volume["emptyDir"] or {}
+        if source.get("medium") == "Memory":
+            limit = source.get("sizeLimit")
+            mount_tmpfs(target, size_bytes=int_value(limit) if limit else 0, mode=0o777)
+        if is_new:
+            # Simplified: the size limit of an emptyDir on the disk is not enforced by eviction.
+            os.chmod(target, 0o777)
+            if group is not None:
+                os.chown(target, -1, group)
+                os.chmod(target, 0o2777)
+
+    # One container's view.
+
+    async def mounts_of(
+        self,
+        pod: Object,
+        container: Object,
+        attempt: int,
+        sources: EnvironmentSources,
+        environment: Mapping[str, str],
+    ) -> list[Mount]:
+        """The mounts of one container; ConfigurationError when a sub-path is not acceptable."""
+        return await asyncio.to_thread(self._mounts_of, pod, container, attempt, sources, environment)
+
+    def _mounts_of(
+        self,
+        pod: Object,
+        container: Object,
+        attempt: int,
+        sources: EnvironmentSources,
+        environment: Mapping[str, str],
+    ) -> list[Mount]:
+        directory = self.pod_dir(uid_of(pod))
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        volumes = {volume["name"]: volume for volume in spec_of(pod).get("volumes") or ()}
+        mounts: list[Mount] = []
+        for number, mount in enumerate(container.get("volumeMounts") or ()):
+            volume = volumes.get(mount["name"])
+            if volume is None:
+                raise ConfigurationError(f'cannot find volume "{mount["name"]}" to mount into container')
+            mounts.append(self._volume_mount(directory, volume, container["name"], number, mount, environment))
+        taken = {mount.target.rstrip("/") for mount in mounts}
+        for target, source in self._etc_files(directory, pod, sources):
+            if target not in taken:
+                mounts.append(Mount(str(source), target))
+        message_path = container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH
+        if message_path not in taken:
+            mounts.append(Mount(str(self._message_file(directory, container["name"], attempt)), message_path))
+        return mounts
+
+    def _volume_mount(
+        self,
+        directory: Path,
+        volume: Object,
+        container_name: str,
+        number: int,
+        mount: Object,
+        environment: Mapping[str, str],
+    ) -> Mount:
+        is_host_path = volume.get("hostPath") is not None
+        base = Path(volume["hostPath"]["path"]) if is_host_path else self._volume_dir(directory, volume)
+        subpath = mount.get("subPath") or ""
+        if mount.get("subPathExpr"):
+            subpath = expand(mount["subPathExpr"], environment)
+        if subpath:
+            base = self._sub_path(directory, volume["name"], container_name, number, base, subpath)
+        return Mount(
+            source=str(base),
+            target=mount["mountPath"],
+            read_only=bool(mount.get("readOnly")) or is_written(volume),
+            propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
+        )
+
+    def _sub_path(
+        self, directory: Path, volume_name: str, container_name: str, number: int, base: Path, subpath: str
+    ) -> Path:
+        target = directory / "volume-subpaths" / volume_name / container_name / str(number)
+        try:
+            unmount_below(target)  # a restarted container sees what the path leads to now
+            descriptor = open_beneath(base, subpath)
+        except (OSError, UnsafeSubPath) as error:
+            raise ConfigurationError(
+                f'failed to prepare subPath for volumeMount "{volume_name}" of container "{container_name}": {error}'
+            ) from error
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            _prepare_target(target, is_directory=stat.S_ISDIR(os.fstat(descriptor).st_mode))
+            try:
+                bind_descriptor(descriptor, target)
+            except PermissionError:
+                return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        finally:
+            os.close(descriptor)
+        return target
+
+    def _etc_files(self, directory: Path, pod: Object, sources: EnvironmentSources) -> list[tuple[str, Path]]:
+        """(path in the container, file here); written in place, because containers hold the file itself."""
+        hostname, domain = hostname_of(pod, self._node_name), domain_of(pod, self._cluster_domain)
+        node_hosts = _read_node_file(Path("/etc/hosts")) if is_host_network(pod) else None
+        aliases = spec_of(pod).get("hostAliases") or ()
+        contents = {
+            "/etc/hosts": hosts_file(sources.pod_ips, hostname, domain, aliases, node_hosts=node_hosts),
+            "/etc/hostname": kernel_hostname(pod, self._node_name, self._cluster_domain) + "\n",
+            "/etc/resolv.conf": resolver_config(
+                pod,
+                cluster_dns=self._cluster_dns,
+                cluster_domain=self._cluster_domain,
+                node_config=_read_node_file(self._resolv_conf),
+            ),
+        }
+        files = []
+        for target, content in contents.items():
+            path = directory / target.removeprefix("/").replace("/", "-")
+            _write_in_place(path, content)
+            files.append((target, path))
+        return files
+
+    # Termination messages.
+
+    def _message_file(self, directory: Path, container_name: str, attempt: int) -> Path:
+        folder = directory / "containers" / container_name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / str(attempt)
+        if not path.exists():
+            path.touch()
+            os.chmod(path, 0o666)
+        return path
+
+    def termination_message(self, pod_uid: str, container: Container) -> str:
+        """What a dead container wrote; at most 4096 bytes, empty when it wrote nothing."""
+        path = self.pod_dir(pod_uid) / "containers" / container.name / str(container.attempt)
+        try:
+            # The container could write to the file and nothing else here, so it cannot be a link.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        try:
+            return os.read(descriptor, TERMINATION_MESSAGE_BYTES_MAX).decode(errors="replace")
+        finally:
+            os.close(descriptor)
+
+    # The end.
+
+    async def tear_down(self, pod_uid: str) -> None:
+        """Unmount and remove everything of a pod; OSError when something stays, to be tried again."""
+        for key in [key for key in self._tokens if key[0] == pod_uid]:
+            del self._tokens[key]
+        await asyncio.to_thread(_remove, self.pod_dir(pod_uid))
+
+
+def _remove(directory: Path) -> None:
+    if not directory.is_dir():
+        return
+    # Only when nothing is mounted any more may anything be deleted: a bind mount leads to somebody's data.
+    unmount_below(directory)
+    shutil.rmtree(directory)
+
+
+def remove_all(state_dir: Path) -> None:
+    """Remove the files of all pods of a node, also of a process that was killed; for `down`."""
+    _remove(state_dir / "pods")
+
+
+def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:
+    return VolumeError(f'MountVolume.SetUp failed for volume "{volume_name}" : {why}', retry=retry)
+
+
+def _prepare_target(target: Path, *, is_directory: bool) -> None:
+    if is_directory:
+        if target.is_file():
+            target.unlink()
+        target.mkdir(exist_ok=True)
+        return
+    if target.is_dir():
+        target.rmdir()
+    target.touch()
+
+
+def _write_in_place(path: Path, content: str) -> None:
+    data = content.encode()
+    try:
+        if path.read_bytes() == data:
+            return
+    except OSError:
+        pass  # not there yet
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(descriptor, data)
+        os.fchmod(descriptor, 0o644)
+    finally:
+        os.close(descriptor)
+
+
+def _read_node_file(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(NODE_FILE_BYTES_MAX)
+    except OSError:
+        return ""
+
+
+def _check_host_path(source: Object) -> None:
+    """`hostPath.type`: what must be there, or is made (Kubernetes docs, "hostPath volume types")."""
+    path, kind = Path(source["path"]), source.get("type") or ""
+    if kind == "":
+        if not path.exists():
+            # The runtime refuses a source that does not exist; Docker's own default is to make a directory.
+            path.mkdir(parents=True)
+        return
+    if kind == "DirectoryOrCreate":
+        if not path.exists():
+            path.mkdir(parents=True, mode=0o755)
+        kind = "Directory"
+    elif kind == "FileOrCreate":
+        if not path.exists():
+            path.touch(mode=0o644)
+        kind = "File"
+    checks: dict[str, tuple[Callable[[int], bool], str]] = {
+        "Directory": (stat.S_ISDIR, "is not a directory"),
+        "File": (stat.S_ISREG, "is not a file"),
+        "Socket": (stat.S_ISSOCK, "is not a socket file"),
+        "CharDevice": (stat.S_ISCHR, "is not a character device"),
+        "BlockDevice": (stat.S_ISBLK, "is not a block device"),
+    }
+    check = checks.get(kind)
+    if check is None:
+        raise OSError(f"hostPath type check failed: {kind} is an invalid volume type")
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        mode = 0
+    if not check[0](mode):
+        raise OSError(f"hostPath type check failed: {path} {check[1]}")
