@@ -45,7 +45,7 @@ async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -
     rates: dict[str, float] = {}
 
     async def post(number: int) -> None:
-        body = orjson.dumps(pod(f"p{number}"))
+        body = orjson.dumps(pod(f"p{number}", scheduler="nobody"))
         async with session.post(pods, data=body, headers=JSON_HEADERS) as response:
             assert response.status == 201, await response.text()
             await response.read()

@@ -100,13 +100,14 @@ async def rate(
     }
 
 
-def pod(name: str, *, namespace: str = "default") -> dict[str, object]:
-    """A plain pod."""
+def pod(name: str, *, namespace: str = "default", scheduler: str = "default-scheduler") -> dict[str, object]:
+    """A plain pod; one of an unknown scheduler stays as it was posted."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": {"app": "bench", "tier": "web"}},
         "spec": {
+            "schedulerName": scheduler,
             "containers": [
                 {
                     "name": "app",
