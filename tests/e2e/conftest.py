@@ -24,13 +24,15 @@ def start_orchestrator(
         process = OrchestratorProcess(tmp_path_factory.mktemp("cluster") / "data", *options)
         started.append(process)
         process.start()
-        test_clusters.add(process.cluster_id)
+        if process.has_containers:
+            test_clusters.add(process.cluster_id)
         return process
 
     yield start
     for process in started:
         process.kill()
-        process.down()
+        if process.has_containers:
+            process.down()
 
 
 @pytest.fixture(scope="session")

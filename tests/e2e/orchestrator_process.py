@@ -36,6 +36,11 @@ class OrchestratorProcess:
         return self._process.pid
 
     @property
+    def has_containers(self) -> bool:
+        """Whether its nodes run on an Engine; hollow ones leave nothing on the machine."""
+        return (self.data_dir / "cluster-id").exists()
+
+    @property
     def cluster_id(self) -> str:
         """What names this cluster's containers and network."""
         return (self.data_dir / "cluster-id").read_text().strip()
