@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.api.kinds.descriptor import Column
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, condition_of, name_of
 
 NONE = "<none>"
 UNKNOWN = "<unknown>"
@@ -135,6 +135,12 @@ def dig(obj: Mapping[str, Any], *path: str) -> Any:
             return None
         value = value.get(part)
     return value
+
+
+def condition_state(obj: Object, kind: str) -> str:
+    """`True`, `False` or `Unknown` as a condition of the status says, or an empty string."""
+    condition = condition_of(obj, kind)
+    return str(condition.get("status") or "") if condition else ""
 
 
 def join(values: Iterable[str], empty: str = "") -> str:

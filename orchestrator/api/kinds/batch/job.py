@@ -77,12 +77,16 @@ def prepare_create(obj: Object) -> None:
     if spec.get("manualSelector"):
         return
     uid = uid_of(obj)
+    meta = struct(obj, "metadata")
     labels = struct(spec, "template", "metadata", "labels")
+    follows_template = (meta.get("labels") or {}) == labels  # by default: clients read the selector's label there
     for key, value in (
         (JOB_NAME_LABEL, name_of(obj)), (_LEGACY_NAME_LABEL, name_of(obj)),
         (CONTROLLER_UID_LABEL, uid), (_LEGACY_UID_LABEL, uid),
     ):  # fmt: skip
         labels.setdefault(key, value)
+    if follows_template:
+        meta["labels"] = dict(labels)
     struct(spec, "selector", "matchLabels").setdefault(CONTROLLER_UID_LABEL, uid)
 
 

@@ -17,6 +17,7 @@ ADMISSION = {
     },
     "Service": {"spec": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort")},
     "Node": {"spec": ("taints",)},
+    "CertificateSigningRequest": {"spec": ("username", "groups", "uid", "extra")},
     "PersistentVolume": {"metadata": ("finalizers",)},
     "PersistentVolumeClaim": {"metadata": ("finalizers",)},
 }  # fmt: skip
@@ -27,11 +28,14 @@ ADDED = {
     "Job": {
         "spec": ("completionMode", "suspend", "podReplacementPolicy", "selector", "manualSelector"),
         "spec.template.metadata": ("labels",),
+        "metadata": ("labels",),
     },
     "StatefulSet": {"spec": ("persistentVolumeClaimRetentionPolicy",), "status": ("availableReplicas",)},
     "PersistentVolumeClaim": {"spec": ("dataSourceRef",)},
     "DaemonSet": {"spec.updateStrategy.rollingUpdate": ("maxSurge",)},
     "CSIDriver": {"spec": ("requiresRepublish", "storageCapacity", "seLinuxMount")},
+    "HorizontalPodAutoscaler": {"status": ("currentReplicas",)},
+    "PriorityLevelConfiguration": {"spec.limited": ("nominalConcurrencyShares", "lendablePercent")},
 }
 # Scenarios that another part of the server answers for.
 SKIPPED = {

@@ -22,6 +22,8 @@ NEWER = {
     "v-hostalias-ip": "the path has an index, and the message is that of every IP",
     "v-svc-srcranges": "each range is named by its index",
     "v-ds-maxunavail-zero": "maxSurge came later",
+    "v-np-cidr": "the message of every CIDR",
+    "v-crd-noschema": "without the hint since v1.36",
     "v-cron-bad-schedule": "version 3 of the schedule parser words it differently",
     "v-cron-schedule-range": "the same",
     "v-endpoints-loopback": "the IPv6 range is named too",
@@ -30,6 +32,7 @@ NEWER = {
 ELSEWHERE = {
     "v-svc-clusterip-outofrange": "the allocator's range",
     "v-svc-nodeport-outofrange": "the allocator's range",
+    "v-crd-nonstructural": "whoever serves custom resources checks their schemas",
 }
 
 

@@ -1,0 +1,456 @@
+"""The kinds of storage.k8s.io/v1. Mirrors k8s.io/kubernetes/pkg/apis/storage and its printers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from orchestrator.api import fields, names
+from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, count, dig, ref
+from orchestrator.api.kinds.core.resource_names import parsed
+from orchestrator.api.kinds.core.volume_validation import validate_csi_driver_name
+from orchestrator.api.kinds.defaulting import canonical_quantity, fill, fill_empty, items, struct
+from orchestrator.api.kinds.descriptor import Column, Kind
+from orchestrator.api.kinds.label_selectors import validate_label_name, validate_label_selector
+from orchestrator.api.objects import Object, annotations_of, name_of
+from orchestrator.api.resources import (
+    CSI_DRIVERS,
+    CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+    VOLUME_ATTRIBUTES_CLASSES,
+)
+
+DEFAULT_CLASS_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
+_BETA_DEFAULT_CLASS_ANNOTATION = "storageclass.beta.kubernetes.io/is-default-class"
+_PARAMETERS_MAX = 512
+_PARAMETERS_BYTES_MAX = 256 * 1024
+_ATTACH_ERROR_BYTES_MAX = 1024
+
+
+def _validate_parameters(parameters: dict[str, str] | None, path: str, *, required: bool = False) -> list[Cause]:
+    if not parameters:
+        if required:
+            return [fields.required(path, "must contain at least one key/value pair")]
+        return []
+    if len(parameters) > _PARAMETERS_MAX:
+        return [fields.too_long(path, _PARAMETERS_MAX)]
+    causes: list[Cause] = []
+    total = 0
+    for key, value in parameters.items():
+        if not key:
+            causes.append(fields.invalid(path, key, "field can not be empty."))
+        total += len(key.encode()) + len(str(value).encode())
+    if total > _PARAMETERS_BYTES_MAX:
+        causes.append(fields.too_long(path, _PARAMETERS_BYTES_MAX))
+    return causes
+
+
+def _validate_provisioner(name: str, path: str) -> list[Cause]:
+    if not name:
+        return [fields.required(path)]
+    return [fields.invalid(path, name, text) for text in names.is_qualified_name(name.lower())]
+
+
+# --- StorageClass -----------------------------------------------------------------------------
+
+
+def _default_class(obj: Object) -> None:
+    fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
+
+
+def validate_storage_class(obj: Object) -> list[Cause]:
+    """Provisioner, parameters, policies, topologies."""
+    causes = _validate_provisioner(obj.get("provisioner") or "", "provisioner")
+    causes += _validate_parameters(obj.get("parameters"), "parameters")
+    policy = obj.get("reclaimPolicy")
+    if policy and policy not in ("Delete", "Retain"):
+        causes.append(fields.not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
+    mode = obj.get("volumeBindingMode")
+    if mode is None:
+        causes.append(fields.required("volumeBindingMode"))
+    elif mode not in ("Immediate", "WaitForFirstConsumer"):
+        causes.append(fields.not_supported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer")))
+    for position, term in enumerate(obj.get("allowedTopologies") or ()):
+        path = fields.index("allowedTopologies", position) + ".matchLabelExpressions"
+        keys: set[str] = set()
+        for number, expression in enumerate(term.get("matchLabelExpressions") or ()):
+            where = fields.index(path, number)
+            key, values = expression.get("key") or "", expression.get("values") or ()
+            if not values:
+                causes.append(fields.required(f"{where}.values"))
+            for place, value in enumerate(values):
+                if value in values[:place]:
+                    causes.append(fields.duplicate(fields.index(f"{where}.values", place), value))
+            causes += validate_label_name(key, f"{where}.key")
+            if key in keys:
+                causes.append(fields.duplicate(f"{where}.key", key))
+            keys.add(key)
+    return causes
+
+
+def _validate_storage_class_update(new: Object, old: Object) -> list[Cause]:
+    causes = validate_storage_class(new)
+    if (new.get("parameters") or {}) != (old.get("parameters") or {}):
+        causes.append(fields.forbidden("parameters", "updates to parameters are forbidden."))
+    for key in ("provisioner", "reclaimPolicy"):
+        if new.get(key) != old.get(key):
+            causes.append(fields.forbidden(key, f"updates to {key} are forbidden."))
+    if new.get("volumeBindingMode") != old.get("volumeBindingMode"):
+        causes.append(fields.immutable("volumeBindingMode", new.get("volumeBindingMode")))
+    return causes
+
+
+def is_default_class(obj: Object) -> bool:
+    """Whether claims without a class get this one."""
+    annotations = annotations_of(obj)
+    return "true" in (annotations.get(DEFAULT_CLASS_ANNOTATION), annotations.get(_BETA_DEFAULT_CLASS_ANNOTATION))
+
+
+def _class_row(obj: Object, now: datetime) -> list[Any]:
+    name = name_of(obj) + (" (default)" if is_default_class(obj) else "")
+    return [
+        name,
+        obj.get("provisioner") or "",
+        obj.get("reclaimPolicy") or "Delete",
+        obj.get("volumeBindingMode") or "Immediate",
+        bool(obj.get("allowVolumeExpansion")),
+        age(obj, now),
+    ]
+
+
+STORAGE_CLASS = Kind(
+    STORAGE_CLASSES,
+    "io.k8s.api.storage.v1.StorageClass",
+    "storageclass",
+    short_names=("sc",),
+    default=_default_class,
+    validate=validate_storage_class,
+    validate_update=_validate_storage_class_update,
+    columns=(
+        NAME,
+        Column("Provisioner", description=ref("storage.v1.StorageClass", "provisioner")),
+        Column("ReclaimPolicy", description=ref("storage.v1.StorageClass", "reclaimPolicy")),
+        Column("VolumeBindingMode", description=ref("storage.v1.StorageClass", "volumeBindingMode")),
+        Column("AllowVolumeExpansion", description=ref("storage.v1.StorageClass", "allowVolumeExpansion")),
+        AGE,
+    ),
+    row=_class_row,
+)
+
+
+# --- VolumeAttributesClass --------------------------------------------------------------------
+
+
+def _validate_attributes_class(obj: Object) -> list[Cause]:
+    return _validate_provisioner(obj.get("driverName") or "", "driverName") + _validate_parameters(
+        obj.get("parameters"), "parameters", required=True
+    )
+
+
+def _validate_attributes_class_update(new: Object, old: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    if new.get("driverName") != old.get("driverName"):
+        causes.append(fields.forbidden("driverName", "updates to driverName are forbidden."))
+    if (new.get("parameters") or {}) != (old.get("parameters") or {}):
+        causes.append(fields.forbidden("parameters", "updates to parameters are forbidden."))
+    return causes
+
+
+def _attributes_row(obj: Object, now: datetime) -> list[Any]:
+    default = annotations_of(obj).get("volumeattributesclass.storage.kubernetes.io/is-default-class") == "true"
+    return [name_of(obj) + (" (default)" if default else ""), obj.get("driverName") or "", age(obj, now)]
+
+
+VOLUME_ATTRIBUTES_CLASS = Kind(
+    VOLUME_ATTRIBUTES_CLASSES,
+    "io.k8s.api.storage.v1.VolumeAttributesClass",
+    "volumeattributesclass",
+    short_names=("vac",),
+    validate=_validate_attributes_class,
+    validate_update=_validate_attributes_class_update,
+    columns=(NAME, Column("DriverName", description=ref("storage.v1.VolumeAttributesClass", "driverName")), AGE),
+    row=_attributes_row,
+)
+
+
+# --- VolumeAttachment -------------------------------------------------------------------------
+
+
+def _default_attachment(obj: Object) -> None:
+    struct(obj, "spec", "source")
+    fill(struct(obj, "status"), attached=False)
+
+
+def _prepare_attachment(obj: Object) -> None:
+    obj["status"] = {"attached": False}
+
+
+def validate_attachment(obj: Object) -> list[Cause]:
+    """Who attaches what where."""
+    spec = obj.get("spec") or {}
+    attacher, node, source = spec.get("attacher") or "", spec.get("nodeName") or "", spec.get("source") or {}
+    causes = validate_csi_driver_name(attacher, "spec.attacher") if attacher else [fields.required("spec.attacher")]
+    volume, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
+    if inline is None and not volume:
+        if volume is not None:
+            causes.append(
+                fields.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
+            )
+        else:
+            causes.append(
+                fields.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+            )
+    if inline is not None and volume is not None:
+        causes.append(
+            fields.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+        )
+    causes += [fields.invalid("spec.nodeName", node, text) for text in names.is_dns1123_subdomain(node)]
+    for key in ("attachError", "detachError"):
+        message = dig(obj, "status", key, "message")
+        if message and len(message.encode()) > _ATTACH_ERROR_BYTES_MAX:
+            causes.append(fields.too_long(f"status.{key}.message", _ATTACH_ERROR_BYTES_MAX))
+    return causes
+
+
+def _validate_attachment_update(new: Object, old: Object) -> list[Cause]:
+    causes = validate_attachment(new)
+    if new.get("spec") != old.get("spec"):
+        causes.append(fields.invalid("spec", new.get("spec"), "field is immutable"))
+    return causes
+
+
+def _attachment_row(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    return [
+        name_of(obj),
+        spec.get("attacher") or "",
+        dig(spec, "source", "persistentVolumeName") or "",
+        spec.get("nodeName") or "",
+        bool(dig(obj, "status", "attached")),
+        age(obj, now),
+    ]
+
+
+VOLUME_ATTACHMENT = Kind(
+    VOLUME_ATTACHMENTS,
+    "io.k8s.api.storage.v1.VolumeAttachment",
+    "volumeattachment",
+    has_status=True,
+    unconditional_update=False,
+    default=_default_attachment,
+    prepare_create=_prepare_attachment,
+    validate=validate_attachment,
+    validate_update=_validate_attachment_update,
+    columns=(
+        NAME,
+        Column("Attacher", format="name", description=ref("storage.v1.VolumeAttachmentSpec", "attacher")),
+        Column("PV", description=ref("storage.v1.VolumeAttachmentSource", "persistentVolumeName")),
+        Column("Node", description=ref("storage.v1.VolumeAttachmentSpec", "nodeName")),
+        Column("Attached", "boolean", description=ref("storage.v1.VolumeAttachmentStatus", "attached")),
+        AGE,
+    ),
+    row=_attachment_row,
+)
+
+
+# --- CSIDriver and CSINode --------------------------------------------------------------------
+
+
+def _default_driver(obj: Object) -> None:
+    spec = struct(obj, "spec")
+    fill(
+        spec,
+        attachRequired=True,
+        podInfoOnMount=False,
+        storageCapacity=False,
+        fsGroupPolicy="ReadWriteOnceWithFSType",
+        requiresRepublish=False,
+        seLinuxMount=False,
+    )
+    fill_empty(spec, volumeLifecycleModes=["Persistent"])
+
+
+def validate_driver(obj: Object) -> list[Cause]:
+    """The name of a driver, its modes, its tokens."""
+    causes = validate_csi_driver_name(name_of(obj), "metadata.name")
+    spec = obj.get("spec") or {}
+    for key in ("attachRequired", "podInfoOnMount", "storageCapacity"):
+        if spec.get(key) is None:
+            causes.append(fields.required(f"spec.{key}"))
+    policy = spec.get("fsGroupPolicy")
+    if policy is not None and policy not in ("ReadWriteOnceWithFSType", "File", "None"):
+        causes.append(fields.not_supported("spec.fsGroupPolicy", policy, ("ReadWriteOnceWithFSType", "File", "None")))
+    audiences: set[str] = set()
+    for position, request in enumerate(spec.get("tokenRequests") or ()):
+        path = fields.index("spec.tokenRequests", position)
+        audience, seconds = request.get("audience") or "", request.get("expirationSeconds")
+        if audience in audiences:
+            causes.append(fields.duplicate(f"{path}.audience", audience))
+        audiences.add(audience)
+        if seconds is not None and seconds < 600:
+            causes.append(
+                fields.invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+            )
+    for mode in spec.get("volumeLifecycleModes") or ():
+        if mode not in ("Ephemeral", "Persistent"):
+            causes.append(fields.not_supported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent")))
+    return causes
+
+
+def _validate_driver_update(new: Object, old: Object) -> list[Cause]:
+    causes = validate_driver(new)
+    for key in ("attachRequired", "volumeLifecycleModes"):
+        value = dig(new, "spec", key)
+        if value != dig(old, "spec", key):
+            causes.append(fields.immutable(f"spec.{key}", value))
+    return causes
+
+
+def _driver_row(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    tokens = ",".join(request.get("audience") or "" for request in spec.get("tokenRequests") or ())
+    return [
+        name_of(obj),
+        bool(spec.get("attachRequired", True)),
+        bool(spec.get("podInfoOnMount")),
+        bool(spec.get("storageCapacity")),
+        tokens or UNSET,
+        bool(spec.get("requiresRepublish")),
+        ",".join(spec.get("volumeLifecycleModes") or ()) or "<none>",
+        age(obj, now),
+    ]
+
+
+_DRIVER = "storage.v1.CSIDriverSpec"
+CSI_DRIVER = Kind(
+    CSI_DRIVERS,
+    "io.k8s.api.storage.v1.CSIDriver",
+    "csidriver",
+    unconditional_update=False,
+    has_generation=True,
+    default=_default_driver,
+    validate=validate_driver,
+    validate_update=_validate_driver_update,
+    columns=(
+        NAME,
+        Column("AttachRequired", "boolean", description=ref(_DRIVER, "attachRequired")),
+        Column("PodInfoOnMount", "boolean", description=ref(_DRIVER, "podInfoOnMount")),
+        Column("StorageCapacity", "boolean", description=ref(_DRIVER, "storageCapacity")),
+        Column("TokenRequests", description=ref(_DRIVER, "tokenRequests")),
+        Column("RequiresRepublish", "boolean", description=ref(_DRIVER, "requiresRepublish")),
+        Column("Modes", description=ref(_DRIVER, "volumeLifecycleModes")),
+        AGE,
+    ),
+    row=_driver_row,
+)
+
+
+def _default_node(obj: Object) -> None:
+    spec = struct(obj, "spec")
+    if not spec.get("drivers"):
+        spec["drivers"] = None
+    for driver in items(spec, "drivers"):
+        driver.setdefault("topologyKeys", None)
+
+
+def validate_csi_node(obj: Object) -> list[Cause]:
+    """Every driver once, with the name that it gives the node."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for position, driver in enumerate(dig(obj, "spec", "drivers") or ()):
+        path = fields.index("spec.drivers", position)
+        name, node = driver.get("name") or "", driver.get("nodeID") or ""
+        causes += validate_csi_driver_name(name, f"{path}.name")
+        if not node:
+            causes.append(fields.required(f"{path}.nodeID"))
+        elif len(node.encode()) > 256:
+            causes.append(fields.invalid(f"{path}.nodeID", node, "must be 256 characters or less"))
+        amount = dig(driver, "allocatable", "count")
+        if amount is not None and amount < 0:
+            causes.append(fields.invalid(f"{path}.allocatable.count", amount, "must be greater than or equal to 0"))
+        if name in seen:
+            causes.append(fields.duplicate(f"{path}.name", name))
+        seen.add(name)
+        for number, key in enumerate(driver.get("topologyKeys") or ()):
+            causes += validate_label_name(key, fields.index(path, number))
+    return causes
+
+
+def _validate_csi_node_update(new: Object, old: Object) -> list[Cause]:
+    causes = validate_csi_node(new)
+    current = {driver.get("name"): driver for driver in dig(new, "spec", "drivers") or ()}
+    for driver in dig(old, "spec", "drivers") or ():
+        later = current.get(driver.get("name"))
+        if later is not None and {**later, "allocatable": None} != {**driver, "allocatable": None}:
+            causes.append(fields.invalid("spec.drivers", later, "field is immutable"))
+    return causes
+
+
+CSI_NODE = Kind(
+    CSI_NODES,
+    "io.k8s.api.storage.v1.CSINode",
+    "csinode",
+    unconditional_update=False,
+    default=_default_node,
+    validate=validate_csi_node,
+    validate_update=_validate_csi_node_update,
+    columns=(
+        NAME,
+        Column("Drivers", "integer", description="Drivers indicates the number of CSI drivers registered on the node"),
+        AGE,
+    ),
+    row=lambda obj, now: [name_of(obj), count(dig(obj, "spec", "drivers")), age(obj, now)],
+)
+
+
+# --- CSIStorageCapacity -----------------------------------------------------------------------
+
+
+def _default_capacity(obj: Object) -> None:
+    canonical_quantity(obj, "capacity")
+    canonical_quantity(obj, "maximumVolumeSize")
+
+
+def validate_capacity(obj: Object) -> list[Cause]:
+    """A class, nodes, amounts."""
+    name = obj.get("storageClassName") or ""
+    causes = [fields.invalid("storageClassName", name, text) for text in names.is_dns1123_subdomain(name)]
+    causes += validate_label_selector(obj.get("nodeTopology"), "nodeTopology")
+    for key in ("capacity", "maximumVolumeSize"):
+        if obj.get(key) is not None and parsed(obj[key]).sign() < 0:
+            causes.append(fields.invalid(key, str(parsed(obj[key])), "must be greater than or equal to 0"))
+    return causes
+
+
+def _validate_capacity_update(new: Object, old: Object) -> list[Cause]:
+    causes = validate_capacity(new)
+    for key in ("nodeTopology", "storageClassName"):
+        if new.get(key) != old.get(key):
+            causes.append(fields.immutable(key, new.get(key)))
+    return causes
+
+
+CSI_STORAGE_CAPACITY = Kind(
+    CSI_STORAGE_CAPACITIES,
+    "io.k8s.api.storage.v1.CSIStorageCapacity",
+    "csistoragecapacity",
+    unconditional_update=False,
+    default=_default_capacity,
+    validate=validate_capacity,
+    validate_update=_validate_capacity_update,
+    columns=(
+        NAME,
+        Column("StorageClassName", description=ref("storage.v1.CSIStorageCapacity", "storageClassName")),
+        Column("Capacity", description=ref("storage.v1.CSIStorageCapacity", "capacity")),
+        AGE,
+    ),
+    row=lambda obj, now: [
+        name_of(obj),
+        obj.get("storageClassName") or "",
+        obj.get("capacity") or UNSET,
+        age(obj, now),
+    ],
+)
