@@ -28,7 +28,7 @@ from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, 
 from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
-from orchestrator.apiserver.field_ownership import FieldOwnership
+from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_options, is_apply
 from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
 from orchestrator.apiserver.store_errors import MODIFIED, translated
@@ -338,11 +338,11 @@ class ApiServer:
         if kind.has_status:
             obj.pop("status", None)
         kind.default(obj)
+        self.ownership.on_create(request, obj)
         kind.prepare_create(obj)
         attributes = self._attributes(request, "CREATE", obj, None)
         await self.admission.admit(attributes)
         obj = attributes.obj
-        self.ownership.on_create(request, obj)
         causes = [*validate_object_meta(obj, kind), *kind.validate(obj)]
         if causes:
             raise errors.invalid(request.group, kind.resource.kind, name_of(obj), causes)
@@ -395,7 +395,8 @@ class ApiServer:
         kind = request.kind
         if not request.subresource:
             self._check_served(request, "patch")
-        if request.content_type.startswith("application/apply-patch"):
+        check_patch_options(request)
+        if is_apply(request):
             return await self._apply(request)
 
         async def patch(current: Object) -> Object:
@@ -412,9 +413,7 @@ class ApiServer:
         return await self.change_object(request, patch)
 
     async def _apply(self, request: ApiRequest) -> ObjectResult:
-        kind = request.kind
-        applied = incoming.decode_object(request, kind, request.body)
-        self.ownership.check_apply(request, applied)
+        applied = self.ownership.check_apply(request, request.body)
         incoming.check_name(request, applied)
         incoming.check_namespace(request, applied)
 
@@ -423,8 +422,11 @@ class ApiServer:
 
         record = await self.store.get(self._key(request))
         if record is None:
-            if request.subresource or applied["metadata"].get("uid") or applied["metadata"].get("resourceVersion"):
+            if request.subresource or applied["metadata"].get("resourceVersion"):
                 raise errors.not_found(request.group, request.plural, request.name)
+            if uid := applied["metadata"].get("uid"):
+                why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                raise errors.conflict(request.group, request.plural, request.name, why)
             try:
                 return await self.create_object(request, self.ownership.apply(request, None, applied))
             except errors.AlreadyExists:
@@ -555,20 +557,23 @@ class ApiServer:
         if not trusted:
             if request.subresource == "status":
                 new = self._keep_all_but_status(kind, new, old)
+                self.ownership.on_update(request, new, old)
                 kind.prepare_status_update(new, old)
             else:
                 if kind.has_status:
                     _carry(new, old, "status")
                 kind.default(new)
+                self.ownership.on_update(request, new, old)
                 kind.prepare_update(new, old)
         else:
             kind.default(new)
+            self.ownership.on_update(request, new, old)
         attributes = self._attributes(request, "UPDATE", new, old)
         await self.admission.admit(attributes)
         new = attributes.obj
         if kind.has_generation and not trusted and request.subresource != "status" and _differs_in_spec(new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
-        self.ownership.on_update(request, new, old)
+        self.ownership.settle(new, old)
         causes = validate_object_meta_update(new, old, kind)
         if request.subresource == "status" and not trusted:
             causes += kind.validate_status_update(new, old)

@@ -32,7 +32,7 @@ def prepare(theirs: dict[str, Any], ours: dict[str, Any], scenario: dict[str, An
     """Bring both sides into a comparable form."""
     if scenario["server"].startswith("v1.20"):
         for side in (theirs, ours):
-            _drop_managed_fields(side)
+            _align_managed_fields(side)
     return theirs, ours
 
 
@@ -50,12 +50,23 @@ def is_expected(difference: Difference, scenario: dict[str, Any], step: dict[str
     return ""
 
 
-def _drop_managed_fields(value: Any) -> None:
-    # Ownership is compared by the recordings of v1.36 and by tests of its own: the format changed since v1.20.
+def _align_managed_fields(value: Any) -> None:
+    """Bring entries to what v1.20 and ours have in common: no subresource, and creators own no status (v1.22)."""
     if isinstance(value, dict):
-        value.pop("managedFields", None)
+        entries = value.get("managedFields")
+        if isinstance(entries, list):
+            kept = []
+            for entry in entries:
+                fields = entry.get("fieldsV1") or {}
+                if entry.pop("subresource", "") != "status" and len(fields) > 1:
+                    fields.pop("f:status", None)
+                if set(fields) != {"f:status"} and fields:
+                    kept.append(entry)
+            value["managedFields"] = kept
+            if not kept:
+                del value["managedFields"]
         for item in value.values():
-            _drop_managed_fields(item)
+            _align_managed_fields(item)
     elif isinstance(value, list):
         for item in value:
-            _drop_managed_fields(item)
+            _align_managed_fields(item)
