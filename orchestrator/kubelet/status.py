@@ -134,7 +134,7 @@ def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:
     for key, value in new.items():
         if key == "conditions":
             before = {c["type"]: c for c in old.get("conditions") or ()}
-            different = [c for c in value if before.get(c["type"]) != c]
+            different = [_replacing(before.get(c["type"]), c) for c in value if before.get(c["type"]) != c]
             if different:
                 changed[key] = different
         elif old.get(key) != value:
@@ -147,6 +147,12 @@ def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:
     if "podIPs" in changed and old.get("podIPs") and changed["podIPs"]:
         changed["podIPs"] = [{"$patch": "replace"}, *changed["podIPs"]]
     return {"metadata": {"uid": pod_uid}, "status": changed}
+
+
+def _replacing(old: Object | None, new: Object) -> Object:
+    """The patch of one condition: what the old one said and the new one does not is removed."""
+    gone = [name for name in ("reason", "message") if old and name in old and name not in new]
+    return {**new, **dict.fromkeys(gone)} if gone else new
 
 
 def _may_still_run(runtime_pod: RuntimePod | None) -> bool:

@@ -639,12 +639,13 @@ class PodSyncer:
     async def _terminate(self, record: PodRecord, observed: RuntimePod | None) -> SyncResult:
         """Graceful deletion: containers, final status, everything we hold, and at last the API object."""
         uid = record.uid
+        # Simplified: Kubernetes goes on with readiness probes while a pod terminates.
+        self._probes.forget(uid)
         if observed is not None:
             record.grace_left(self._clock.monotonic())
             await self._stop_waves(record, observed)
             await self._stop_sandboxes(observed)
             observed = await self._observe(record)
-        self._probes.forget(uid)
         if not record.removed:
             await self._report(
                 record,
