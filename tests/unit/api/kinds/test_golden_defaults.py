@@ -26,7 +26,14 @@ ADDED = {
     "Service": {"spec": ("internalTrafficPolicy", "allocateLoadBalancerNodePorts")},
     "Namespace": {"metadata": ("labels",)},
     "Job": {
-        "spec": ("completionMode", "suspend", "podReplacementPolicy", "selector", "manualSelector"),
+        "spec": (
+            "completionMode",
+            "suspend",
+            "podReplacementPolicy",
+            "selector",
+            "manualSelector",
+            "ttlSecondsAfterFinished",
+        ),
         "spec.template.metadata": ("labels",),
         "metadata": ("labels",),
     },
