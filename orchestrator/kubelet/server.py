@@ -74,7 +74,8 @@ class KubeletServer:
         """Start a process in a running container."""
         found = await self._running(namespace, pod, container)
         try:
-            return await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
+            session = await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
+            return _ExecSession(session)
         except RuntimeFailure as error:
             raise errors.InternalError(f"error executing command in container: {error}") from error
 
@@ -168,3 +169,24 @@ def _waits(pod: Object, name: str) -> bool:
 
 def _waiting_reason(pod: Object, name: str) -> str:
     return str((_state_of(pod, name).get("waiting") or {}).get("reason") or "")
+
+
+class _ExecSession:
+    """A runtime's session that fails in the API's words: a program that is not there shows only when it ends."""
+
+    def __init__(self, session: StreamSession) -> None:
+        self._session = session
+        self.read = session.read
+        self.write = session.write
+        self.close_stdin = session.close_stdin
+        self.resize = session.resize
+        self.close = session.close
+
+    async def wait(self) -> int:
+        """The exit code; InternalError when the process could not be started."""
+        try:
+            return await self._session.wait()
+        except RuntimeFailure as error:
+            raise errors.InternalError(
+                f"Internal error occurred: error executing command in container: {error}"
+            ) from error

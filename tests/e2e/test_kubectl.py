@@ -209,9 +209,11 @@ def test_errors_are_worded_as_kubernetes_words_them(k: Kubectl, tmp_path: Path) 
     invalid = refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A_b}\n")
     assert 'The ConfigMap "A_b" is invalid: metadata.name: Invalid value' in invalid
     assert k("get", "configmaps", "-o", "name").split() in ([], ["configmap/kube-root-ca.crt"])
-    k("create", "configmap", "twice")
-    twice = k.run("create", "configmap", "twice")
-    assert 'Error from server (AlreadyExists): configmaps "twice" already exists' in twice.stderr
+    twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: twice}\n"
+    k("create", "-f", "-", stdin=twice)
+    refusal = k.run("create", "-f", "-", stdin=twice)
+    assert "Error from server (AlreadyExists)" in refusal.stderr
+    assert 'configmaps "twice" already exists' in refusal.stderr
     stale = json.loads(k("get", "configmap", "twice", "-o", "json"))
     k("label", "configmap", "twice", "a=b")
     stale["data"] = {"late": "yes"}

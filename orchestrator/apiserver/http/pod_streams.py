@@ -230,7 +230,10 @@ async def _pump_output(socket: web.WebSocketResponse, session: StreamSession, st
         if wanted:
             for start in range(0, len(data), OUTPUT_CHUNK):
                 await socket.send_bytes(bytes([channel]) + data[start : start + OUTPUT_CHUNK])
-    return exit_status(await session.wait())
+    try:
+        return exit_status(await session.wait())
+    except errors.ApiError as error:
+        return error.to_status()
 
 
 async def _pump_input(socket: web.WebSocketResponse, session: StreamSession, streams: _Streams, protocol: str) -> None:
