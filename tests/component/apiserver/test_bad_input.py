@@ -1,0 +1,153 @@
+"""What a client gets wrong is answered with Kubernetes' code and reason, and nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from orchestrator.cluster.cluster import Cluster
+from orchestrator.testing import running_cluster
+from tests.golden.replay import anonymous_session_of, session_of
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """An API server over HTTPS with nobody else at work."""
+    async with running_cluster(nodes=0, https=True, controllers=(), scheduler=False) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def session(cluster: Cluster) -> AsyncIterator[aiohttp.ClientSession]:
+    """The administrator's HTTPS session."""
+    async with session_of(cluster) as session:
+        yield session
+
+
+def config_map(name: str = "a", **fields: Any) -> dict[str, Any]:
+    """A ConfigMap's manifest."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, **fields}
+
+
+async def post(
+    session: aiohttp.ClientSession, body: Any, *, path: str = CONFIG_MAPS, content_type: str = "application/json"
+) -> tuple[int, dict[str, Any]]:
+    """POST a value (or a text as it is): (code, the parsed answer)."""
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    async with session.post(path, data=data, headers={"Content-Type": content_type}) as response:
+        return response.status, await response.json(content_type=None)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "code", "reason", "message"),
+    [
+        ("{", "application/json", 400, "BadRequest", ""),
+        ("a: [", "application/yaml", 400, "BadRequest", "error converting YAML to JSON: yaml: line"),
+        ("", "application/json", 400, "BadRequest", ""),
+        ("x", "text/plain", 415, "UnsupportedMediaType", "the body of the request was in an unknown format"),
+        (json.dumps(config_map(data={"a": [1]})), "application/json", 400, "BadRequest", "cannot unmarshal array"),
+        (json.dumps(config_map(kind="Secret")), "application/json", 400, "BadRequest", "as a ConfigMap"),
+        (json.dumps(config_map("A_b")), "application/json", 422, "Invalid", 'ConfigMap "A_b" is invalid'),
+        (json.dumps(config_map(data={"a b": "c"})), "application/json", 422, "Invalid", "data[a b]"),
+        (json.dumps({"kind": "ConfigMap"}), "application/json", 422, "Invalid", "name or generateName"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_body_is_refused(
+    session: aiohttp.ClientSession, body: str, content_type: str, code: int, reason: str, message: str
+) -> None:
+    status, answer = await post(session, body, content_type=content_type)
+    assert (status, answer["kind"], answer["status"]) == (code, "Status", "Failure")
+    assert (answer["code"], answer["reason"]) == (code, reason)
+    assert message in answer["message"]
+    await assert_nothing_is_stored(session)
+
+
+async def assert_nothing_is_stored(session: aiohttp.ClientSession) -> None:
+    async with session.get(CONFIG_MAPS) as response:
+        assert (await response.json())["items"] == []
+
+
+async def test_unknown_fields_follow_field_validation(session: aiohttp.ClientSession) -> None:
+    body = json.dumps(config_map(datta={"a": "b"}))
+    status, answer = await post(session, body, path=f"{CONFIG_MAPS}?fieldValidation=Strict")
+    assert status == 400
+    assert 'strict decoding error: unknown field "datta"' in answer["message"]
+    await assert_nothing_is_stored(session)
+    async with session.post(CONFIG_MAPS, data=body, headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 201
+        assert response.headers["Warning"] == '299 - "unknown field \\"datta\\""'
+        assert "datta" not in await response.json()
+
+
+async def test_an_unknown_kind_is_not_found(session: aiohttp.ClientSession) -> None:
+    status, answer = await post(session, {}, path="/api/v1/namespaces/default/nothings")
+    assert (status, answer["reason"]) == (404, "NotFound")
+    assert answer["message"] == "the server could not find the requested resource"
+
+
+async def test_a_name_is_given_once(session: aiohttp.ClientSession) -> None:
+    assert (await post(session, config_map()))[0] == 201
+    status, answer = await post(session, config_map())
+    assert (status, answer["reason"]) == (409, "AlreadyExists")
+    assert answer["message"] == 'configmaps "a" already exists'
+    assert answer["details"] == {"name": "a", "kind": "configmaps"}
+
+
+async def test_a_stale_resource_version_conflicts(session: aiohttp.ClientSession) -> None:
+    _, stored = await post(session, config_map(data={"n": "1"}))
+    stored["data"] = {"n": "2"}
+    async with session.put(f"{CONFIG_MAPS}/a", json=stored) as response:
+        assert response.status == 200
+    stored["data"] = {"n": "3"}
+    async with session.put(f"{CONFIG_MAPS}/a", json=stored) as response:
+        answer = await response.json()
+        assert (response.status, answer["reason"]) == (409, "Conflict")
+        assert "the object has been modified" in answer["message"]
+    async with session.get(f"{CONFIG_MAPS}/a") as response:
+        assert (await response.json())["data"] == {"n": "2"}
+
+
+@pytest.mark.parametrize("size", [1_600_000, 3_200_000])
+async def test_an_object_that_is_too_large_is_refused(session: aiohttp.ClientSession, size: int) -> None:
+    # A Secret may hold 1 MiB and a ConfigMap too; annotations less. A CRD-sized kind shows the store's own limit.
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "big"},
+        "spec": {"holderIdentity": "x" * size},
+    }
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    status, answer = await post(session, lease, path=path)
+    assert status == 413
+    assert answer["reason"] == "RequestEntityTooLarge"
+    async with session.get(path) as response:
+        assert (await response.json())["items"] == []
+
+
+async def test_a_config_map_may_hold_a_mebibyte(session: aiohttp.ClientSession) -> None:
+    status, answer = await post(session, config_map(data={"a": "x" * 1_100_000}))
+    assert (status, answer["reason"]) == (422, "Invalid")
+    assert "Too long: may not be more than 1048576 bytes" in answer["message"]
+    await assert_nothing_is_stored(session)
+
+
+async def test_strangers_are_turned_away(cluster: Cluster) -> None:
+    async with anonymous_session_of(cluster) as anonymous:
+        async with anonymous.get("/api/v1/namespaces/default/pods") as response:
+            answer = await response.json()
+            assert response.status == 403
+            assert answer["message"] == (
+                'pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group ""'
+                ' in the namespace "default"'
+            )
+        async with anonymous.get("/api", headers={"Authorization": "Bearer wrong"}) as response:
+            assert response.status == 401
+            assert (await response.json())["reason"] == "Unauthorized"
+        async with anonymous.get("/readyz") as response:
+            assert (response.status, await response.text()) == (200, "ok")
