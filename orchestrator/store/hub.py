@@ -153,6 +153,7 @@ class WatchHub:
         self.slow_watchers = 0
         self._indexed_fields = indexed_fields
         self._topics: dict[_Topic, dict[WatchQueue, None]] = {}  # dicts, not sets: their order is deterministic
+        self._observers: dict[str, list[Callable[[Event], None]]] = {}
 
     def check_index(self, resource: str, field: str) -> None:
         """Raise ValueError unless this field was registered for the resource."""
@@ -173,6 +174,10 @@ class WatchHub:
                 values[field, read(event.previous.obj)] = None
         return tuple(values)
 
+    def observe(self, resource: str, observer: Callable[[Event], None]) -> None:
+        """Call `observer` with every event of a resource from now on, before any watcher sees it."""
+        self._observers.setdefault(resource, []).append(observer)
+
     def register(self, watch: WatchQueue) -> None:
         """Let a watcher see every event from now on."""
         self._topics.setdefault(watch.topic, {})[watch] = None
@@ -191,9 +196,12 @@ class WatchHub:
     def dispatch(self, event: Event) -> None:
         """Put an event before the watchers that are interested in it."""
         self.revision = event.revision
+        resource, namespace, name = event.record.key
+        if observers := self._observers.get(resource):
+            for observer in observers:
+                observer(event)
         if not self._topics:
             return
-        resource, namespace, name = event.record.key
         slow: list[WatchQueue] = []
         topics = self._topics
         if watchers := topics.get((resource, None, None, None)):

@@ -232,6 +232,14 @@ class MemoryStore:
         self._hub.register(watch)
         return watch
 
+    def observe(self, resource: str, observer: Callable[[Event], None]) -> None:
+        """Call `observer` at once with every object there is, as ADDED, and from then on with every event."""
+        self._check_open()
+        if (table := self._tables.get(resource)) is not None:
+            for key in table.keys:
+                observer(Event(EventType.ADDED, self._records[key], None))
+        self._hub.observe(resource, observer)
+
     def stats(self) -> Stats:
         """Figures for metrics and tests."""
         return Stats(

@@ -7,6 +7,7 @@ place; nothing above this line may assume SQLite or a single process.
 from __future__ import annotations
 
 from builtins import list as List
+from collections.abc import Callable
 from typing import Protocol
 
 from orchestrator.api.objects import Object
@@ -99,6 +100,15 @@ class Store(Protocol):
 
         `index` is (field, value) of a field that was registered for the resource; an event is of interest when
         the field has this value now or had it before.
+        """
+        ...
+
+    def observe(self, resource: str, observer: Callable[[Event], None]) -> None:
+        """Call `observer` at once with every object there is, as ADDED, and from then on with every event.
+
+        For what must never lag behind the store: an event is observed before its revision is acknowledged or
+        watched. Observers do not block, do not raise and cannot be taken back; they are few, and belong to the
+        API server itself.
         """
         ...
 
