@@ -5,10 +5,12 @@
 
 Memory store, hollow runtime, in-process client: nothing touches the disk, the network or a
 container. With `https=True` the same cluster also listens on a free port of the loopback, for
-clients of any kind; `cluster.config.kubeconfig_path` is where their kubeconfig is.
+clients of any kind; `cluster.config.kubeconfig_path` is where their kubeconfig is. On a `ManualClock`
+time moves only when the test says so.
 """
 
 from orchestrator.testing.cluster import running_cluster
+from orchestrator.testing.manual_clock import ManualClock, settle
 from orchestrator.testing.waiting import eventually
 
-__all__ = ["eventually", "running_cluster"]
+__all__ = ["ManualClock", "eventually", "running_cluster", "settle"]

@@ -136,7 +136,7 @@ def plan_job(job: Object, pods: Sequence[Object], now: datetime, *, may_manage: 
                 plan.events.append(("Warning", reason, message))
     elif is_suspended:
         conditions = _set_suspended(conditions, True, now, plan)
-        plan.delete = list(look.active)
+        _discard(plan, look.active)
         status.pop("startTime", None)
     else:
         if find(conditions, "Suspended") is not None:
@@ -346,7 +346,7 @@ def _manage(look: _Look, status: dict[str, Any], succeeded: int, plan: JobPlan) 
     active = list(look.active)
     if look.indexed:
         duplicates = _duplicates(look, active)
-        plan.delete += duplicates
+        _discard(plan, duplicates)
         active = [pod for pod in active if pod not in duplicates]
     busy = len(active) + (len(look.terminating) if look.only_replaces_failed else 0)
     if look.completions is None:
@@ -355,7 +355,7 @@ def _manage(look: _Look, status: dict[str, Any], succeeded: int, plan: JobPlan) 
         wanted = min(max(0, look.completions - succeeded), look.parallelism)
     if len(active) > wanted:
         ranked = sorted(active, key=lambda pod: deletion_rank(pod, 0, look.now))
-        plan.delete += ranked[: len(active) - wanted]
+        _discard(plan, ranked[: len(active) - wanted])
         return
     missing = min(wanted - busy, PODS_PER_SYNC_MAX)
     if missing <= 0:
@@ -368,6 +368,12 @@ def _manage(look: _Look, status: dict[str, Any], succeeded: int, plan: JobPlan) 
         plan.again_seconds = wait
         return
     plan.create = [pod_for(look.job, None) for _ in range(missing)]
+
+
+def _discard(plan: JobPlan, pods: Sequence[Object]) -> None:
+    """Delete pods that are not needed: without their finalizer first, so that they never count as failed."""
+    plan.release += [pod for pod in pods if has_finalizer(pod)]
+    plan.delete += pods
 
 
 def _duplicates(look: _Look, active: Sequence[Object]) -> list[Object]:

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.aiokit.clock import SystemClock, format_time
+from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, name_of, namespace_of, uid_of
 from orchestrator.api.resources import PODS, SERVICE_ACCOUNTS, Resource
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
-from orchestrator.testing import eventually, running_cluster
+from orchestrator.testing import ManualClock, eventually, running_cluster
 
 
 class Stage:
@@ -29,7 +29,12 @@ class Stage:
     def __init__(self, cluster: Any) -> None:
         self.cluster = cluster
         self.client: Client = cluster.client()
+        self.clock: Clock = cluster.clock
         self.is_held: Callable[[Object], bool] = lambda pod: False
+        self.exit_code: Callable[[Object], int | None] = lambda pod: None
+        """What a pod that runs ends with at once; None: it goes on."""
+        self.lingers: Callable[[Object], bool] = lambda pod: False
+        """Whether a pod that is being deleted takes its time."""
         self._queue: asyncio.Queue[Object] = asyncio.Queue()
         self._ip = 0
 
@@ -52,7 +57,7 @@ class Stage:
 
     async def release(self) -> None:
         """No pod is held back any more."""
-        self.is_held = lambda pod: False
+        self.is_held = self.lingers = lambda pod: False
         for pod in (await self.client.list(PODS))["items"]:
             self._queue.put_nowait(pod)
 
@@ -68,14 +73,38 @@ class Stage:
             except (errors.NotFound, errors.Conflict):
                 continue
 
+    async def finish(self, pod: Object, code: int = 0, **status: Any) -> None:
+        """The container of a pod ends with this code."""
+        stamp = format_time(self.clock.now())
+        ended = {"exitCode": code, "startedAt": stamp, "finishedAt": stamp, "reason": "Error" if code else "Completed"}
+        container = {"name": "c", "image": "c", "imageID": "c", "ready": False, "restartCount": 0}
+        status = {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{**container, "state": {"terminated": ended}}],
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": stamp}],
+            **status,
+        }
+        patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
+        await self.client.patch(
+            PODS, name_of(pod), patch, namespace_of(pod), subresource="status", content_type=STRATEGIC_MERGE_PATCH
+        )
+
     async def _advance(self, pod: Object) -> None:
         name, namespace = name_of(pod), namespace_of(pod)
+        phase = (pod.get("status") or {}).get("phase", "Pending")
         if is_terminating(pod):
-            await self.client.delete(PODS, name, namespace, uid=uid_of(pod), grace_period_seconds=0)
-        elif (pod.get("status") or {}).get("phase", "Pending") == "Pending" and not self.is_held(pod):
+            if self.lingers(pod):
+                return
+            if pod["metadata"].get("finalizers") and phase in ("Pending", "Running"):
+                await self.finish(pod, 137)
+            if pod["metadata"].get("deletionGracePeriodSeconds") != 0:
+                await self.client.delete(PODS, name, namespace, uid=uid_of(pod), grace_period_seconds=0)
+        elif phase == "Running" and (code := self.exit_code(pod)) is not None:
+            await self.finish(pod, code)
+        elif phase == "Pending" and not self.is_held(pod):
             self._ip += 1
             ip = f"10.244.{self._ip // 250}.{self._ip % 250 + 1}"
-            stamp = format_time(SystemClock().now())
+            stamp = format_time(self.clock.now())
             condition = {"type": "Ready", "status": "True", "lastTransitionTime": stamp}
             status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [condition]}
             patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
@@ -85,11 +114,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage_with(*controllers: str) -> AsyncIterator[Stage]:
+async def stage_with(*controllers: str, clock: Clock | None = None) -> AsyncIterator[Stage]:
     """A cluster with these controllers (all: `*`), no nodes and no scheduler."""
-    async with running_cluster(controllers=controllers, scheduler=False, nodes=0) as cluster:
+    async with running_cluster(controllers=controllers, scheduler=False, nodes=0, clock=clock) as cluster:
         stage = Stage(cluster)
-        informer = Informer(stage.client, PODS, clock=SystemClock())
+        informer = Informer(stage.client, PODS, clock=stage.clock)
         informer.add_handler(stage.on_pod)
         tasks = [asyncio.create_task(informer.run(), name="stage/informer"),
                  asyncio.create_task(stage.run_pods(), name="stage/pods")]  # fmt: skip
@@ -109,6 +138,25 @@ async def stage_with(*controllers: str) -> AsyncIterator[Stage]:
 async def stage() -> AsyncIterator[Stage]:
     """A cluster with every controller but those that watch nodes: there are none here."""
     async with stage_with("*", "-podgc", "-nodelifecycle") as one:
+        yield one
+
+
+class TimedStage(Stage):
+    """A stage whose time the test moves."""
+
+    clock: ManualClock
+
+    async def after(self, seconds: float) -> None:
+        """Let this time pass, and everything that follows from it happen."""
+        await self.clock.run(seconds)
+
+
+@pytest.fixture
+async def timed() -> AsyncIterator[TimedStage]:
+    """As `stage`, on a clock that stands still."""
+    async with stage_with("*", "-podgc", "-nodelifecycle", clock=ManualClock()) as one:
+        one.__class__ = TimedStage
+        assert isinstance(one, TimedStage)
         yield one
 
 
