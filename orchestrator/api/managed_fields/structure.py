@@ -49,6 +49,7 @@ _STRUCTS_ALWAYS_THERE: Final[frozenset[tuple[str, str]]] = frozenset(
         (f"{_CORE}.ServiceStatus", "loadBalancer"),
         (f"{_APPS}.DaemonSetSpec", "updateStrategy"),
         (f"{_APPS}.DeploymentSpec", "strategy"),
+        (f"{_APPS}.ReplicaSetSpec", "template"),
         (f"{_APPS}.StatefulSetSpec", "updateStrategy"),
         ("io.k8s.api.batch.v1.JobTemplateSpec", "spec"),
         ("io.k8s.api.flowcontrol.v1.LimitedPriorityLevelConfiguration", "limitResponse"),
@@ -157,6 +158,11 @@ class Structure:
             node = self._schema.items if self._schema is not None else None
             self._items = Structure(node) if node is not None else DEDUCED
         return self._items
+
+    @property
+    def encodes_nulls(self) -> bool:
+        """Whether null is how an unset field of this type reads; in custom resources it is a value."""
+        return self.declared and self._schema is not None and not self._schema.structural
 
     @property
     def allows_undeclared(self) -> bool:
@@ -311,6 +317,8 @@ def _compare_fields(structure: Structure, old: Any, new: Any) -> Difference:
         else:
             element, child, always = found
         if before is MISSING:
+            if value is None and structure.encodes_nulls:
+                continue  # what Go encodes as null was null before, too
             if not always:
                 changed[element] = _whole(child, value)
                 continue
@@ -345,7 +353,7 @@ def _compare_fields(structure: Structure, old: Any, new: Any) -> Difference:
 
 def _unset(structure: Structure) -> Any:
     """What Go encodes for an unset field that is always there."""
-    return {} if structure.form == "struct" else None
+    return {} if structure.scalar == "object" else None
 
 
 def _compare_items(structure: Structure, old: Any, new: Any) -> Difference:
