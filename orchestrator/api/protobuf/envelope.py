@@ -85,14 +85,17 @@ def read_envelope(data: bytes, depth: int) -> Object:
         return value
     if content_type not in _PROTOBUF:
         raise Malformed(f"the content type {content_type!r} is not known")
-    if not kind or not api_version:
-        raise UnknownKind(f"Object '{'apiVersion' if kind else 'Kind'}' is missing in the protobuf message")
+    if not kind:
+        raise UnknownKind("Object 'Kind' is missing in the protobuf message")
     if len(api_version) > TYPE_CHARACTERS_MAX or len(kind) > TYPE_CHARACTERS_MAX:
         raise Malformed(f"apiVersion and kind have {TYPE_CHARACTERS_MAX} characters at most")
     found = message_of(api_version, kind)
+    if found is None and not api_version:
+        raise UnknownKind("Object 'apiVersion' is missing in the protobuf message")
     if found is None:
         raise UnknownKind(f'no kind "{kind}" is registered for version "{api_version}" as protobuf')
-    obj: Object = {"kind": kind, "apiVersion": api_version}
+    # Discovery's own documents have no apiVersion.
+    obj: Object = {"kind": kind, "apiVersion": api_version} if api_version else {"kind": kind}
     found.read_into(obj, raw, 0, len(raw), depth)
     return obj
 

@@ -70,6 +70,8 @@ def negotiate(accept: str, *, has_protobuf: bool = True, is_object: bool = True)
                 continue
             if shape not in (TABLE, PARTIAL, PARTIAL_LIST) or not is_object:
                 continue
+            if shape == TABLE and media_type == PROTOBUF:
+                continue  # a Table has no protobuf form
         return Negotiated(
             media_type, shape, values.get("v", "v1"), values.get("stream") == "watch", values.get("pretty") == "1"
         )

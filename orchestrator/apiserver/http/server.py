@@ -21,7 +21,7 @@ from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.http.bodies import decode_body, read_body
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
-from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, Negotiated, negotiate
+from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, negotiate
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import impersonated
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
@@ -216,6 +216,10 @@ class HttpServer:
             if api_request.verb in ("create", "update", "patch"):
                 raise errors.BadRequest("EOF" if api_request.verb != "patch" else "unexpected end of JSON input")
             return
+        if media_type == PROTOBUF and api_request.kind.schema is not None and api_request.verb in ("create", "update"):
+            raise errors.UnsupportedMediaType(
+                f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
+            )
         api_request.body = decode_body(body, content_type or JSON)
         if media_type in ("", JSON) and api_request.verb in ("create", "update"):
             api_request.raw_body = body

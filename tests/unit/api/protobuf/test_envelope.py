@@ -130,6 +130,11 @@ def test_a_list_without_items_has_an_empty_list() -> None:
     assert decode_protobuf(envelope("v1", "PodList", b"\x0a\x00"))["items"] == []
 
 
+def test_documents_of_discovery_need_no_api_version() -> None:
+    versions = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+    assert decode_protobuf(encode_protobuf(versions)) == versions
+
+
 def test_unknown_fields_are_skipped() -> None:
     unknown = bytes.fromhex("a00601aa060161ad0600000000a9060000000000000000")
     assert decode_protobuf(envelope("v1", "Pod", POD_RAW + unknown)) == POD
@@ -188,6 +193,7 @@ def test_kinds_without_protobuf_are_not_acceptable(obj: dict[str, Any]) -> None:
     [
         (b'{"kind":"Pod"}', "expected prefix [107 56 115 0]"),
         (b"k8s\x00", "Object 'Kind' is missing"),
+        (envelope("", "Pod", b""), "Object 'apiVersion' is missing"),
         (envelope("v1", "Nothing", b""), 'no kind "Nothing" is registered for version "v1"'),
         (envelope("v1", "Pod", b"\x0a\x05a"), "unexpected end"),
         (envelope("v1", "Pod", POD_RAW)[:-12], "unexpected end"),

@@ -162,7 +162,7 @@ def test_every_field_of_every_message_survives(name: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_objects_of_every_message_survive(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(MESSAGES))
     obj = data.draw(objects(name))
