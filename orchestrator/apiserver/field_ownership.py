@@ -31,9 +31,10 @@ from orchestrator.api.managed_fields import (
 )
 from orchestrator.api.managed_fields.entries import Entry, is_reset, read
 from orchestrator.api.managed_fields.ownership import KUBECTL, LAST_APPLIED
+from orchestrator.api.managed_fields.scale import from_scale, to_scale
 from orchestrator.api.managed_fields.structure import check_typed
 from orchestrator.api.objects import Object, copy_object, name_of, namespace_of
-from orchestrator.api.schema import Schema
+from orchestrator.api.schema import Schema, for_kind
 from orchestrator.apiserver.incoming import normalized, schema_of, wrong_kind
 from orchestrator.apiserver.request import ApiRequest
 
@@ -43,6 +44,15 @@ UNTRACKED_SUBRESOURCES = frozenset({"binding", "eviction"})
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 
 _STRUCTURES_MAX = 1024
+
+SCALE_API_VERSION = "autoscaling/v1"
+_SCALE = Scope(only=frozenset({"f:spec"}))
+
+
+@lru_cache(maxsize=1)
+def scale_structure() -> Structure:
+    """The structure of a Scale."""
+    return structure_of(for_kind("autoscaling", "v1", "Scale"))
 
 
 class UntypedPatch(errors.ApiError):
@@ -91,7 +101,8 @@ class FieldOwnership:
 
     def _updated(self, request: ApiRequest, old: Object, new: Object, entries: list[Entry]) -> list[Entry]:
         kind = request.kind
-        manager = ManagerId(request.field_manager, "Update", kind.resource.api_version, request.subresource)
+        subresource = request.owned_through or request.subresource
+        manager = ManagerId(request.field_manager, "Update", kind.resource.api_version, subresource)
         try:
             return plan_update(
                 structure_of_kind(kind),
@@ -106,30 +117,42 @@ class FieldOwnership:
             # An item of a list without its keys: validation refuses the object, or nobody can own in it.
             return entries
 
+    def apply_scale(
+        self, request: ApiRequest, replicas_path: str, parent: Object, scale: Object
+    ) -> tuple[Object, list[Entry]]:
+        """(the scale with a configuration applied, the parent's entries after it); Conflict.
+
+        To a Scale, whoever owns the parent's number of replicas owns `spec.replicas`. Source: KEP-2155.
+        """
+        path = tuple(f"f:{part}" for part in replicas_path.split(".") if part)
+        config = check_configuration(request.body, SCALE_API_VERSION, "Scale", scale_structure())
+        before: list[Entry] = parent["metadata"].get("managedFields") or []
+        try:
+            plan = plan_apply(
+                scale_structure(),
+                scale,
+                config,
+                entries=to_scale(before, path, SCALE_API_VERSION),
+                manager=ManagerId(request.field_manager, "Apply", "", "scale"),
+                api_version=SCALE_API_VERSION,
+                time=format_time(self._clock.now()),
+                scope=_SCALE,
+                force=is_forced(request),
+            )
+        except ApplyConflict as error:
+            raise conflict_error(error.conflicts) from None
+        api_version = request.kind.resource.api_version
+        return plan.obj, from_scale(before, plan.entries, path, SCALE_API_VERSION, api_version)
+
     def check_apply(self, request: ApiRequest, body: Any) -> Object:
         """The configuration that a request applies, with its type checked; it is not decoded: nulls count."""
         kind = request.kind
-        if not isinstance(body, dict):
-            raise errors.BadRequest(f"error decoding YAML: the body must be an object of kind {kind.resource.kind}")
-        api_version, kind_name = body.get("apiVersion") or "", body.get("kind") or ""
-        expected = kind.resource.api_version
-        if api_version != expected:
-            raise errors.BadRequest(
-                "Incorrect version specified in apply patch."
-                f" Specified patch version: {api_version}, expected: {expected}"
-            )
-        if kind_name != kind.resource.kind:
-            raise wrong_kind(kind, api_version, kind_name)
-        metadata = body.get("metadata")
-        if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
-            raise errors.BadRequest("metadata.managedFields must be nil")
-        try:
-            check_typed(structure_of_kind(kind), body)
-        except NotTyped as error:
-            group_version = api_version if kind.resource.group else f"/{api_version}"
-            what = f"{namespace_of(body)}/{name_of(body)}; {group_version}, Kind={kind_name}"
-            raise UntypedPatch(f"failed to create typed patch object ({what}): {error}") from None
-        return {**body, "metadata": dict(metadata or {})}
+        resource = kind.resource
+        if isinstance(body, dict) and body.get("apiVersion") == resource.api_version:
+            kind_name = body.get("kind") or ""
+            if kind_name != resource.kind:
+                raise wrong_kind(kind, resource.api_version, kind_name)
+        return check_configuration(body, resource.api_version, resource.kind, structure_of_kind(kind))
 
     def apply(self, request: ApiRequest, current: Object | None, applied: Object) -> Object:
         """A fresh object: the current one (None: none yet) with a checked configuration applied; Conflict."""
@@ -149,7 +172,7 @@ class FieldOwnership:
                 api_version=kind.resource.api_version,
                 time=format_time(self._clock.now()),
                 scope=scope_of(kind, request.subresource),
-                force=request.query.get("force") in ("true", "1", "True", "TRUE", "t", "T"),
+                force=is_forced(request),
             )
         except ApplyConflict as error:
             raise conflict_error(error.conflicts) from None
@@ -170,6 +193,33 @@ class FieldOwnership:
 def is_apply(request: ApiRequest) -> bool:
     """Whether a request is a server-side apply."""
     return request.verb == "patch" and request.content_type.startswith(APPLY_PREFIX)
+
+
+def is_forced(request: ApiRequest) -> bool:
+    """Whether an apply takes fields away from their owners."""
+    return request.query.get("force") in ("true", "1", "True", "TRUE", "t", "T")
+
+
+def check_configuration(body: Any, api_version: str, kind: str, structure: Structure) -> Object:
+    """An applied configuration with metadata of its own; BadRequest or UntypedPatch when it cannot be applied."""
+    if not isinstance(body, dict):
+        raise errors.BadRequest(f"error decoding YAML: the body must be an object of kind {kind}")
+    given = body.get("apiVersion") or ""
+    if given != api_version:
+        raise errors.BadRequest(
+            f"Incorrect version specified in apply patch. Specified patch version: {given}, expected: {api_version}"
+        )
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
+        raise errors.BadRequest("metadata.managedFields must be nil")
+    try:
+        check_typed(structure, body)
+    except NotTyped as error:
+        group_version = api_version if "/" in api_version else f"/{api_version}"
+        name = f"{namespace_of(body)}/{name_of(body)}" if isinstance(metadata, dict) else "/"
+        what = f"{name}; {group_version}, Kind={kind}"
+        raise UntypedPatch(f"failed to create typed patch object ({what}): {error}") from None
+    return {**body, "metadata": dict(metadata or {})}
 
 
 def check_patch_options(request: ApiRequest) -> None:

@@ -38,6 +38,8 @@ class ApiRequest:
     """The bytes it was decoded from, when they were JSON; to find duplicate fields."""
     content_type: str = "application/json"
     user_agent: str = ""
+    owned_through: str = ""
+    """The subresource that managedFields names, where a subresource (`scale`) writes through its parent's update."""
     warnings: list[str] = field(default_factory=list)
     """What the answer's Warning headers will say."""
 

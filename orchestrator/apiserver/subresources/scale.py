@@ -14,6 +14,7 @@ from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.patch.merge_patch import apply_merge_patch
 from orchestrator.api.selectors import from_label_selector
+from orchestrator.apiserver.field_ownership import check_patch_options, is_apply
 from orchestrator.apiserver.patching import JSON_PATCH
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
@@ -48,7 +49,8 @@ async def update_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
 
 
 async def patch_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
-    """Patch the scale; strategic merge equals merge here, because a Scale has no lists."""
+    """Patch or apply the scale; strategic merge equals merge here, because a Scale has no lists."""
+    check_patch_options(request)
 
     def patch(scale: Object) -> Object:
         if request.content_type == JSON_PATCH:
@@ -65,7 +67,11 @@ async def _change(server: ApiServer, request: ApiRequest, change: Any) -> Object
 
     async def set_replicas(current: Object) -> Object:
         scale = scale_of(kind, current)
-        wanted = change(scale)
+        entries: list[Any] | None = None
+        if is_apply(request):
+            wanted, entries = server.ownership.apply_scale(request, paths.spec_replicas, current, scale)
+        else:
+            wanted = change(scale)
         metadata = wanted.get("metadata") or {}
         if metadata.get("name") not in (None, "", request.name):
             raise errors.BadRequest(
@@ -80,6 +86,8 @@ async def _change(server: ApiServer, request: ApiRequest, change: Any) -> Object
         if not version:
             changed["metadata"].pop("resourceVersion", None)
         _set(changed, paths.spec_replicas, replicas)
+        if entries is not None:
+            changed["metadata"]["managedFields"] = entries
         return changed
 
     # The parent goes through its own update, as a change of its main resource.
@@ -92,8 +100,8 @@ async def _change(server: ApiServer, request: ApiRequest, change: Any) -> Object
         query=request.query,
         content_type=request.content_type,
         user_agent=request.user_agent,
+        owned_through="scale",
     )
-    parent.subresource = ""
     result = await server.change_object(parent, set_replicas)
     return ObjectResult(scale_of(kind, result.obj))
 
