@@ -29,6 +29,7 @@ from orchestrator.apiserver.patching import APPLY_PATCH, JSON_PATCH, MERGE_PATCH
 Version = Literal["v2", "v3"]
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_VERSION_INFO = "io.k8s.apimachinery.pkg.version.Info"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _SOURCE_PREFIX = "#/$defs/"
@@ -675,9 +676,10 @@ def paths_of(kind: Kind) -> tuple[Path, ...]:
     return tuple(_PathsOfKind(kind).paths())
 
 
-def document_paths(path: str, kind: str, description: str, tag: str) -> Path:
-    """The path of a discovery document, such as `/apis/apps/` with its APIGroup."""
-    identifier = "get" + "".join(word[:1].upper() + word[1:] for word in tag.split("_")) + kind.removeprefix("API")
+def document_path(path: str, definition: str, description: str, tag: str) -> Path:
+    """The path of a document that is no resource, such as `/apis/apps/` with its APIGroup."""
+    name = definition.rpartition(".")[2].removeprefix("API")
+    identifier = "get" + "".join(word[:1].upper() + word[1:] for word in tag.split("_")) + name
     operation = Operation(
         method="get",
         action="",
@@ -689,7 +691,7 @@ def document_paths(path: str, kind: str, description: str, tag: str) -> Path:
         body="",
         consumes=_BUILTIN_TYPES,
         produces=_BUILTIN_TYPES,
-        responses=(("200", "OK", _META + kind),),
+        responses=(("200", "OK", definition),),
     )
     return Path(path, (), (operation,))
 
@@ -711,8 +713,14 @@ def group_version_kinds(kinds: Iterable[Kind]) -> dict[str, list[Kind]]:
     return found
 
 
+DOCUMENTS: Final = ("api", "apis", "version")
+"""Keys that exist whatever is served."""
+
+
 def discovery_path(key: str) -> Path:
-    """What describes `/api/`, `/apis/`, `/apis/<group>/` or `/<group version>/` itself."""
+    """What describes `/version/`, `/api/`, `/apis/`, `/apis/<group>/` or `/<group version>/` itself."""
+    if key == "version":
+        return document_path("/version/", _VERSION_INFO, "get the version information for this server", "version")
     parts = key.split("/")
     if parts[0] == "api":
         group, version = "", parts[1] if len(parts) > 1 else ""
@@ -721,12 +729,12 @@ def discovery_path(key: str) -> Path:
     name = group_in_identifiers(group)
     lower = name[:1].lower() + name[1:]
     if version:
-        return document_paths(f"/{key}/", "APIResourceList", "get available resources", f"{lower}_{version}")
+        return document_path(f"/{key}/", _META + "APIResourceList", "get available resources", f"{lower}_{version}")
     if key == "api":
-        return document_paths("/api/", "APIVersions", "get available API versions", "core")
+        return document_path("/api/", _META + "APIVersions", "get available API versions", "core")
     if key == "apis":
-        return document_paths("/apis/", "APIGroupList", "get available API versions", "apis")
-    return document_paths(f"/{key}/", "APIGroup", "get information of a group", lower)
+        return document_path("/apis/", _META + "APIGroupList", "get available API versions", "apis")
+    return document_path(f"/{key}/", _META + "APIGroup", "get information of a group", lower)
 
 
 _SECURITY: Final[Object] = {
@@ -774,7 +782,7 @@ def v3_document(paths: Sequence[Path], kinds: Sequence[Kind], product_version: s
 
 def v2_document(kinds: Sequence[Kind], product_version: str) -> Object:
     """The document of `/openapi/v2`: all paths and types, as a value."""
-    paths: list[Path] = [discovery_path("api"), discovery_path("apis")]
+    paths: list[Path] = [discovery_path(key) for key in DOCUMENTS]
     custom: dict[str, Definition] = {}
     for key in group_version_kinds(kinds):
         paths.append(discovery_path(key))

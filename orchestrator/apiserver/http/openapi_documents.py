@@ -147,8 +147,8 @@ class OpenApiDocuments:
                 document = _Document(openapi.v3_document(paths(), members, self._version), JSON, tuple(members))
             documents[key] = document
 
-        add("api", (), lambda: [openapi.discovery_path("api")])
-        add("apis", (), lambda: [openapi.discovery_path("apis")])
+        for key in openapi.DOCUMENTS:
+            add(key, (), lambda key=key: [openapi.discovery_path(key)])  # type: ignore[misc]
         for key, members in openapi.group_version_kinds(kinds).items():
             group = key.rpartition("/")[0]
             if group not in documents:

@@ -59,7 +59,7 @@ def served() -> Served:
 
 async def test_the_index_leads_to_documents_that_may_be_cached_for_ever(served: Served) -> None:
     index = await served.index()
-    assert {"api", "apis", "api/v1", "apis/apps", "apis/apps/v1"} <= set(index)
+    assert {"api", "apis", "version", "api/v1", "apis/apps", "apis/apps/v1"} <= set(index)
     for url in index.values():
         response = await served.get(url)
         assert response.status == 200
