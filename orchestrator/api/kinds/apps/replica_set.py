@@ -72,7 +72,9 @@ def validate_replicas_status(new: Object, old: Object) -> list[Cause]:
     replicas = status.get("replicas") or 0
     for key in _COUNTS:
         if (status.get(key) or 0) > replicas:
-            causes.append(fields.invalid(f"status.{key}", status[key], "cannot be greater than status.replicas"))
+            causes.append(
+                fields.invalid(f"status.{key}", status.get(key) or 0, "cannot be greater than status.replicas")
+            )
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         causes.append(
             fields.invalid(

@@ -142,7 +142,9 @@ def _validate_status(new: Object, old: Object) -> list[Cause]:
     replicas = status.get("replicas") or 0
     for key in ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"):
         if (status.get(key) or 0) > replicas:
-            causes.append(fields.invalid(f"status.{key}", status[key], "cannot be greater than status.replicas"))
+            causes.append(
+                fields.invalid(f"status.{key}", status.get(key) or 0, "cannot be greater than status.replicas")
+            )
     return causes
 
 

@@ -1,0 +1,198 @@
+"""Pods: defaults, quality of service, cells, and what may change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from orchestrator.api.kinds.core.pod import POD, default_pod, pod_cells, prepare_pod_create, qos_class, row
+from orchestrator.api.kinds.core.pod_spec import image_tag
+from orchestrator.api.kinds.core.pod_validation import (
+    validate_ephemeral_containers_update,
+    validate_pod,
+    validate_pod_resize,
+    validate_pod_update,
+)
+from orchestrator.api.objects import Object, copy_object
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+def pod(**spec: Any) -> Object:
+    """A valid pod, with defaults."""
+    obj: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n", "creationTimestamp": "2024-01-01T23:58:00Z"},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1"}], **spec},
+    }
+    default_pod(obj)
+    return obj
+
+
+@pytest.mark.parametrize(
+    ("image", "tag"),
+    [("nginx", "latest"), ("nginx:1.2", "1.2"), ("r.io:5000/a/b", "latest"), ("r.io:5000/a/b:x", "x"),
+     ("a@sha256:ab", ""), ("a:1@sha256:ab", "1")],
+)  # fmt: skip
+def test_image_tag(image: str, tag: str) -> None:
+    assert image_tag(image) == tag
+
+
+def test_defaults_of_pull_policy_follow_the_tag() -> None:
+    policies = [
+        pod(containers=[{"name": "c", "image": image}])["spec"]["containers"][0]["imagePullPolicy"]
+        for image in ("a", "a:latest", "a:1", "a@sha256:ab")
+    ]
+    assert policies == ["Always", "Always", "IfNotPresent", "IfNotPresent"]
+
+
+def test_requests_follow_limits_and_amounts_are_canonical() -> None:
+    container = {"name": "c", "image": "a", "resources": {"limits": {"cpu": "0.5", "memory": "1024Ki"}}}
+    resources = pod(containers=[container])["spec"]["containers"][0]["resources"]
+    assert resources == {
+        "limits": {"cpu": "500m", "memory": "1Mi"},
+        "requests": {"cpu": "500m", "memory": "1Mi"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}, "Burstable"),
+        ({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"example.com/gpu": "1"}}, "BestEffort"),
+        ({"requests": {"cpu": "0"}}, "BestEffort"),
+    ],
+)
+def test_qos_class(resources: dict[str, Any], expected: str) -> None:
+    assert qos_class({"containers": [{"name": "c", "resources": resources}]}) == expected
+
+
+def test_new_pod_is_pending_and_gated_pods_say_so() -> None:
+    obj = pod(schedulingGates=[{"name": "a.b/c"}])
+    obj["status"] = {"phase": "Running"}
+    prepare_pod_create(obj)
+    assert obj["status"]["phase"] == "Pending"
+    assert obj["status"]["conditions"][0]["reason"] == "SchedulingGated"
+    assert pod_cells(obj)[1] == "SchedulingGated"
+
+
+def _waiting(reason: str) -> dict[str, Any]:
+    return {"waiting": {"reason": reason}}
+
+
+def _ended(code: int, reason: str = "") -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, **({"reason": reason} if reason else {})}}
+
+
+RUNNING = {"running": {}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "meta", "ready", "shown"),
+    [
+        ({}, {"phase": "Pending"}, {}, "0/1", "Pending"),
+        ({}, {"phase": "Running", "containerStatuses": [{"ready": True, "state": RUNNING}]}, {}, "1/1", "Running"),
+        ({}, {"phase": "Running", "containerStatuses": [{"state": _waiting("CrashLoopBackOff")}]}, {}, "0/1",
+         "CrashLoopBackOff"),
+        ({}, {"phase": "Failed", "containerStatuses": [{"state": _ended(1, "Error")}]}, {}, "0/1", "Error"),
+        ({}, {"phase": "Failed", "containerStatuses": [{"state": _ended(3)}]}, {}, "0/1", "ExitCode:3"),
+        ({}, {"phase": "Failed", "reason": "Evicted"}, {}, "0/1", "Evicted"),
+        ({}, {"phase": "Succeeded", "containerStatuses": [{"state": _ended(0, "Completed")}]}, {}, "0/1", "Completed"),
+        ({}, {"phase": "Running", "containerStatuses": [{"ready": True, "state": RUNNING}]},
+         {"deletionTimestamp": "2024-01-01T00:00:00Z"}, "1/1", "Terminating"),
+        ({}, {"phase": "Succeeded"}, {"deletionTimestamp": "2024-01-01T00:00:00Z"}, "0/1", "Succeeded"),
+        ({}, {"phase": "Running", "reason": "NodeLost"}, {"deletionTimestamp": "2024-01-01T00:00:00Z"}, "0/1",
+         "Unknown"),
+        ({"initContainers": [{"name": "a"}, {"name": "b"}]},
+         {"phase": "Pending",
+          "initContainerStatuses": [{"name": "a", "state": _ended(0)}, {"name": "b", "state": RUNNING}]},
+         {}, "0/1", "Init:1/2"),
+        ({"initContainers": [{"name": "a"}]},
+         {"phase": "Pending", "initContainerStatuses": [{"name": "a", "state": _ended(2, "Error")}]}, {}, "0/1",
+         "Init:Error"),
+        ({"initContainers": [{"name": "a"}]},
+         {"phase": "Pending", "initContainerStatuses": [{"name": "a", "state": _waiting("ImagePullBackOff")}]}, {},
+         "0/1", "Init:ImagePullBackOff"),
+        ({"initContainers": [{"name": "s", "restartPolicy": "Always"}]},
+         {"phase": "Running",
+          "initContainerStatuses": [{"name": "s", "started": True, "ready": True, "state": RUNNING}],
+          "containerStatuses": [{"ready": True, "state": RUNNING}]}, {}, "2/2", "Running"),
+    ],
+)  # fmt: skip
+def test_cells(spec: dict[str, Any], status: dict[str, Any], meta: dict[str, Any], ready: str, shown: str) -> None:
+    obj = pod(**spec)
+    obj["metadata"].update(meta)
+    obj["status"] = status
+    assert pod_cells(obj)[:2] == (ready, shown)
+
+
+def test_restarts_tell_when_the_last_was() -> None:
+    obj = pod()
+    last = {"terminated": {"exitCode": 1, "finishedAt": "2024-01-01T23:55:00Z"}}
+    obj["status"] = {"containerStatuses": [{"restartCount": 2, "lastState": last, "state": RUNNING}]}
+    assert row(obj, NOW)[3:5] == ["2 (5m ago)", "2m"]
+
+
+def test_only_some_fields_may_change() -> None:
+    old = pod()
+    new = copy_object(old)
+    new["spec"]["containers"][0]["image"] = "nginx:2"
+    new["spec"]["activeDeadlineSeconds"] = 5
+    new["spec"]["tolerations"] = [{"key": "a", "operator": "Exists"}]
+    assert validate_pod_update(new, old) == []
+    new["spec"]["containers"][0]["command"] = ["x"]
+    (cause,) = validate_pod_update(new, old)
+    assert (cause.reason, cause.field) == ("FieldValueForbidden", "spec")
+    assert cause.message.startswith(
+        "Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+    )
+
+
+def test_gated_pods_may_be_narrowed_down_but_not_get_new_gates() -> None:
+    old = pod(schedulingGates=[{"name": "a.b/c"}])
+    new = copy_object(old)
+    new["spec"]["nodeSelector"] = {"disk": "ssd"}
+    assert validate_pod_update(new, old) == []
+    new["spec"]["schedulingGates"].append({"name": "a.b/d"})
+    assert [cause.field for cause in validate_pod_update(new, old)] == ["spec.schedulingGates"]
+
+
+def test_deadline_only_shrinks() -> None:
+    old, new = pod(activeDeadlineSeconds=10), pod(activeDeadlineSeconds=20)
+    (cause,) = validate_pod_update(new, old)
+    assert cause.message == "Invalid value: 20: must be less than or equal to previous value"
+
+
+def test_ephemeral_containers_are_only_added() -> None:
+    old = pod()
+    new = copy_object(old)
+    new["spec"]["ephemeralContainers"] = [{"name": "d", "image": "busybox"}]
+    default_pod(new)
+    assert validate_ephemeral_containers_update(new, old) == []
+    assert validate_pod(new)[-1].field == "spec.ephemeralContainers"
+    assert validate_ephemeral_containers_update(old, new)[0].reason == "FieldValueForbidden"
+
+
+def test_resize_changes_cpu_and_memory_only() -> None:
+    def sized(cpu: str, **more: str) -> Object:
+        requests = {"requests": {"cpu": cpu, **more}}
+        return pod(containers=[{"name": "c", "image": "a:1", "resources": requests}])
+
+    assert validate_pod_resize(sized("2"), sized("1")) == []
+    assert validate_pod_resize(sized("1", **{"ephemeral-storage": "1Gi"}), sized("1"))[0].field == "spec"
+
+
+def test_field_selectors() -> None:
+    obj = pod(nodeName="n1")
+    obj["status"] = {"phase": "Running"}
+    values = {key: reader(obj) for key, reader in POD.selectable_fields.items()}
+    assert values["spec.nodeName"] == "n1"
+    assert values["status.phase"] == "Running"
+    assert values["spec.hostNetwork"] == "false"
