@@ -16,6 +16,8 @@ from orchestrator.api.objects import Object
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_BUILTIN_PREFIX = "io.k8s."
+"""Of the names of OpenAPI definitions; those of custom resources begin with their own group."""
 _NOT_OWNERS = frozenset({("", "v1", "Event")})
 
 NameCheck = Callable[[str], list[str]]
@@ -44,8 +46,8 @@ def _validate_finalizers(finalizers: Any, path: str) -> list[Cause]:
     return causes
 
 
-def validate_core_finalizers(finalizers: Any, path: str) -> list[Cause]:
-    """Core kinds only know their own finalizers; others carry a domain."""
+def _validate_builtin_finalizers(finalizers: Any, path: str) -> list[Cause]:
+    """Built-in kinds only know the standard finalizers; others carry a domain."""
     causes: list[Cause] = []
     for position, finalizer in enumerate(finalizers):
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
@@ -122,10 +124,10 @@ def validate_object_meta(
             causes += [fields.invalid("metadata.namespace", namespace, t) for t in names.is_dns1123_label(namespace)]
     elif namespace:
         causes.append(fields.forbidden("metadata.namespace", "not allowed on this type"))
-    return causes + _validate_common(meta)
+    return causes + _validate_common(meta, kind)
 
 
-def _validate_common(meta: Mapping[str, Any]) -> list[Cause]:
+def _validate_common(meta: Mapping[str, Any], kind: Kind | None) -> list[Cause]:
     causes: list[Cause] = []
     generation = meta.get("generation") or 0
     if generation < 0:
@@ -134,7 +136,10 @@ def _validate_common(meta: Mapping[str, Any]) -> list[Cause]:
     causes += validate_annotations(meta.get("annotations"), "metadata.annotations")
     causes += _validate_owner_references(meta.get("ownerReferences") or (), "metadata.ownerReferences")
     causes += _validate_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
-    return causes + _validate_managed_fields(meta.get("managedFields") or (), "metadata.managedFields")
+    causes += _validate_managed_fields(meta.get("managedFields") or (), "metadata.managedFields")
+    if kind is not None and kind.definition.startswith(_BUILTIN_PREFIX):
+        causes += _validate_builtin_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
+    return causes
 
 
 def _validate_managed_fields(entries: Any, path: str) -> list[Cause]:
@@ -189,4 +194,4 @@ def validate_object_meta_update(new: Object, old: Object, kind: Kind | None = No
     for key in _IMMUTABLE:
         if (meta.get(key) or None) != (before.get(key) or None):
             causes.append(fields.immutable(f"metadata.{key}", meta.get(key)))
-    return causes + _validate_common(meta)
+    return causes + _validate_common(meta, kind)

@@ -18,7 +18,7 @@ from orchestrator.api import names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.descriptor import Kind
-from orchestrator.api.kinds.object_meta import validate_core_finalizers, validate_object_meta
+from orchestrator.api.kinds.object_meta import validate_object_meta
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object
 
@@ -83,7 +83,6 @@ def created(kind: Kind, body: Object, namespace: str) -> tuple[Object, list[Caus
     kind.default(obj)
     kind.prepare_create(obj)
     causes = validate_object_meta(obj, kind)
-    causes += validate_core_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
     return obj, causes + kind.validate(obj)
 
 
