@@ -19,7 +19,6 @@ from orchestrator.api.resources import EVENTS, EVENTS_V1
 
 _REASON_BYTES_MAX = 128
 _NOTE_BYTES_MAX = 1024
-_CLUSTER_SCOPED = frozenset({"Node", "Namespace", "PersistentVolume"})
 
 _CORE_ONLY = (
     ("involvedObject", "regarding"),
@@ -81,13 +80,11 @@ def from_core(obj: Object) -> Object:
 def _validate_legacy(obj: Object, involved: str) -> list[Cause]:
     namespace = namespace_of(obj)
     reference = obj.get(involved) or {}
-    kind, where = reference.get("kind") or "", reference.get("namespace") or ""
+    where = reference.get("namespace") or ""
     path = f"{involved}.namespace"
-    if not where:
+    if not where:  # what has no namespace is reported in "default"
         if namespace not in ("", "default"):
             return [fields.invalid(path, where, "does not match event.namespace")]
-    elif kind in _CLUSTER_SCOPED and "." not in (reference.get("apiVersion") or ""):
-        return [fields.invalid(path, where, f"not required for kind {kind}")] if kind else []
     elif where != namespace:
         return [fields.invalid(path, where, "does not match event.namespace")]
     return []
