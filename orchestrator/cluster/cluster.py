@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -19,13 +19,13 @@ from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api.resources import Resource
 from orchestrator.apiserver import pki
-from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.authentication import Authenticator, StaticTokens
 from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
 from orchestrator.apiserver.build import build_api_server
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
-from orchestrator.apiserver.user import MASTERS_GROUP
+from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
@@ -68,6 +68,8 @@ class Cluster:
     parts: Parts = field(default_factory=Parts)
     detect_mutations: bool = False
     """Check that nobody modifies what informers hold; costs time, for tests."""
+    static_tokens: Mapping[str, User] = field(default_factory=dict)
+    """Bearer tokens that are known beforehand, for tests."""
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(clock=self.clock)
@@ -176,6 +178,9 @@ class Cluster:
             clock=self.clock,
         )
         tokens.register()
+        self._static_tokens = StaticTokens(self.static_tokens, audience=tokens.issuer)
+        assert self._api.reviews is not None
+        self._api.reviews.token_reviewers += [tokens, self._static_tokens]
         assert self._api.service_allocator is not None
         service_ip = self._api.service_allocator.api_service_ip
         await bootstrap(self.client(APISERVER), system_objects(service_ip=service_ip))
@@ -204,7 +209,7 @@ class Cluster:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
-        from orchestrator.apiserver.http.documents import Documents
+        from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
         from orchestrator.apiserver.http.pod_streams import PodStreams
@@ -218,12 +223,12 @@ class Cluster:
             hosts=pki.serving_hosts(host, service_ip=service_ip, cluster_domain=config.cluster_domain),
             clock=self.clock,
         )
-        http = HttpServer(self.api, authenticator=Authenticator((tokens,)), clock=self.clock)
+        http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
         documents = Documents(http, project_version=__version__)
         documents.checks["components"] = self._check_components
         documents.checks["store"] = documents.live_checks["store"] = self._check_store
         OpenIdDocuments(http, tokens)
-        OpenApiDocuments(http, product_version=__version__)
+        OpenApiDocuments(http, product_version=KUBERNETES_VERSION)
         PodStreams(http, self)
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
