@@ -130,6 +130,7 @@ def validate_secret(obj: Object) -> list[Cause]:
     return causes
 
 
+# Simplified: the message names the first bad character as Go does only where decoding a value begins.
 def _json_complaint(content: bytes) -> str:
     """What is wrong with a docker config, in the words of Go's JSON decoder for the usual cases."""
     text = content.decode("utf-8", "replace")

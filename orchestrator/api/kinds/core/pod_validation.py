@@ -36,6 +36,7 @@ def validate_pod(obj: Object) -> list[Cause]:
 # --- what changed -----------------------------------------------------------------------------
 
 
+# Simplified: kube-apiserver appends a diff of Go values; this names the same fields in JSON.
 def describe_changes(new: Any, old: Any) -> str:
     """The fields that differ, one `- old` and one `+ new` line each; at most 20 of them."""
     lines: list[str] = []

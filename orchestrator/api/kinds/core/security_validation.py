@@ -60,6 +60,7 @@ def _profile(context: dict[str, Any], key: str, path: str) -> list[Cause]:
     return causes
 
 
+# Simplified: `windowsOptions` are not checked; no node of ours runs Windows.
 def validate_security_context(context: dict[str, Any] | None, path: str, *, host_users: bool | None) -> list[Cause]:
     """The security context of a container."""
     if context is None:

@@ -250,6 +250,7 @@ def _needs(*keys: str) -> Callable[[dict[str, Any], str], list[Cause]]:
     return lambda source, path: _required(source, path, *keys)
 
 
+# Simplified: of the sources of removed in-tree drivers only the required fields are checked.
 _SOURCES: tuple[tuple[str, Callable[[dict[str, Any], str], list[Cause]]], ...] = (
     ("emptyDir", _empty_dir),
     ("hostPath", validate_host_path),
