@@ -7,6 +7,7 @@ request without any credentials is anonymous; one with wrong credentials is refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from orchestrator.api import errors
@@ -19,6 +20,30 @@ class TokenAuthenticator(Protocol):
     async def authenticate(self, token: str) -> User | None:
         """The user whom this token stands for; None when it is not one of ours."""
         ...
+
+
+class StaticTokens:
+    """Bearer tokens that are known beforehand, as kube-apiserver's `--token-auth-file` has them."""
+
+    def __init__(self, users: Mapping[str, User], *, audience: str) -> None:
+        self._users = {
+            token: replace(user, groups=(*user.groups, AUTHENTICATED_GROUP))
+            if AUTHENTICATED_GROUP not in user.groups
+            else user
+            for token, user in users.items()
+        }
+        self._audience = audience
+
+    async def authenticate(self, token: str) -> User | None:
+        """The user whom a token stands for."""
+        return self._users.get(token)
+
+    async def review(self, token: str, audiences: tuple[str, ...]) -> tuple[User | None, list[str]]:
+        """The same for a TokenReview: these tokens are for the API server itself and for nobody else."""
+        user = self._users.get(token)
+        if user is None or (audiences and self._audience not in audiences):
+            return None, []
+        return user, [self._audience]
 
 
 Impersonate = Callable[[User, Mapping[str, str]], Awaitable[User]]

@@ -64,17 +64,6 @@ class ComponentAuthorizer:
         return (Decision.ALLOW if attributes.user.name in self._names else Decision.NO_OPINION), ""
 
 
-class PublicPathsAuthorizer:
-    """Health and version are readable by everybody, as the role `system:public-info-viewer` says."""
-
-    PATHS = frozenset(("/healthz", "/livez", "/readyz", "/version", "/version/"))
-
-    def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
-        path = attributes.path
-        public = path in self.PATHS or path.startswith(("/livez/", "/readyz/", "/healthz/"))
-        return (Decision.ALLOW if public and attributes.verb == "get" else Decision.NO_OPINION), ""
-
-
 class AuthorizerChain:
     """Asks one authorizer after the other; nobody's opinion is a refusal."""
 

@@ -15,9 +15,12 @@ from orchestrator.apiserver.authorizer import (
     AuthorizerChain,
     ComponentAuthorizer,
     MastersAuthorizer,
-    PublicPathsAuthorizer,
 )
 from orchestrator.apiserver.indexes import INDEXED_FIELDS
+from orchestrator.apiserver.rbac.authorizer import RbacAuthorizer
+from orchestrator.apiserver.rbac.policy import Policy
+from orchestrator.apiserver.rbac.reconciliation import ensure_default_policy
+from orchestrator.apiserver.reviews import Reviews
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.store import Store
 
@@ -26,13 +29,14 @@ async def build_api_server(
     *, store: Store, clock: Clock, service_cidr: str, component_users: Sequence[str]
 ) -> ApiServer:
     """An API server on this store, ready to serve; `component_users` are let in by name."""
+    await ensure_default_policy(store, clock)
+    policy = Policy()
+    policy.follow(store)
     server = ApiServer(
         registry=Registry(builtin_kinds()),
         store=store,
         clock=clock,
-        authorizer=AuthorizerChain(
-            (MastersAuthorizer(), ComponentAuthorizer(component_users), PublicPathsAuthorizer())
-        ),
+        authorizer=AuthorizerChain((MastersAuthorizer(), ComponentAuthorizer(component_users), RbacAuthorizer(policy))),
         indexed_fields=INDEXED_FIELDS,
     )
     allocator = ServiceAllocator(service_cidr)
@@ -42,4 +46,6 @@ async def build_api_server(
     server.commit_hooks["services"] = [allocator.on_event]
     server.admission = AdmissionChain(default_plugins(server))
     subresources.register(server)
+    server.reviews = Reviews(policy)
+    server.reviews.register(server)
     return server

@@ -75,6 +75,16 @@ def parse_selection(request: ApiRequest, indexed_fields: Mapping[str, Mapping[st
     return Selection(labels, fields, readers, name, index)
 
 
+def selected_name(field_selector: str) -> str:
+    """The one name that a field selector asks for, or an empty string; what is malformed asks for none."""
+    if "metadata.name" not in field_selector:
+        return ""
+    try:
+        return parse_field_selector(field_selector).exact_match("metadata.name") or ""
+    except ValueError:
+        return ""
+
+
 def stored_resource(kind: Kind) -> str:
     """The group-resource under which the store keeps objects of this kind."""
     return (kind.conversion.stored_as if kind.conversion else kind.resource).group_resource

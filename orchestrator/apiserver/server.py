@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -35,6 +35,9 @@ from orchestrator.apiserver.store_errors import MODIFIED, translated
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
+
+if TYPE_CHECKING:
+    from orchestrator.apiserver.reviews import Reviews
 
 Result = ObjectResult | ListResult
 SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
@@ -76,6 +79,7 @@ class ApiServer:
         self.write_hooks: dict[str, list[WriteHook]] = {}
         self.commit_hooks: dict[str, list[CommitHook]] = {}
         self.service_allocator: ServiceAllocator | None = None
+        self.reviews: Reviews | None = None
         self._indexed_fields = indexed_fields
         self._log = get_logger("apiserver")
 
@@ -99,6 +103,13 @@ class ApiServer:
 
     def authorize(self, request: ApiRequest) -> None:
         """Raise Forbidden unless the user may do this."""
+        name, namespace = request.name, request.namespace
+        if not name and "fieldSelector" in request.query:
+            # A list of one object is asked for by its name, so that rules with resourceNames can allow it.
+            name = listing.selected_name(request.query["fieldSelector"])
+        if request.plural == "namespaces" and not request.group:
+            # A namespace counts as being inside itself: a RoleBinding in it can allow to read it.
+            namespace = request.name
         check(
             self.authorizer,
             AuthorizerAttributes(
@@ -108,8 +119,8 @@ class ApiServer:
                 version=request.kind.resource.version,
                 resource=request.plural,
                 subresource=request.subresource,
-                namespace=request.namespace,
-                name=request.name,
+                namespace=namespace,
+                name=name,
             ),
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from orchestrator.aiokit.clock import Clock, SystemClock
+from orchestrator.apiserver.user import User
 from orchestrator.cluster.cluster import Cluster, Parts
 from orchestrator.config import Config
 
@@ -22,11 +23,13 @@ async def running_cluster(
     clock: Clock | None = None,
     data_dir: Path | None = None,
     detect_mutations: bool = True,
+    static_tokens: Mapping[str, User] | None = None,
 ) -> AsyncIterator[Cluster]:
     """A cluster with hollow nodes in this process, gone at the end of the block.
 
     `controllers` are names as in `--controllers` (empty: none). With `data_dir` the store is durable
     and a later cluster on the same folder finds everything again; without it all is in memory.
+    `static_tokens` are bearer tokens that the HTTPS listener accepts, each with the user it stands for.
     """
     async with AsyncExitStack() as stack:
         folder = data_dir
@@ -47,5 +50,6 @@ async def running_cluster(
                 https=https, controllers=bool(controllers), scheduler=scheduler, nodes=nodes > 0, network=False
             ),
             detect_mutations=detect_mutations,
+            static_tokens=static_tokens or {},
         )
         yield await stack.enter_async_context(cluster)

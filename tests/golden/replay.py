@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from orchestrator.apiserver.user import User
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import running_cluster
 from tests.golden.compare import Bindings, Difference, differences
@@ -25,6 +26,15 @@ from tests.golden.expected import is_expected, prepare
 
 CACHE_RETRIES = 10
 """A recorder waited for caches of the real server where a scenario depends on them; ours has none."""
+
+STATIC_TOKENS = {
+    "admin-token": User("kubernetes-admin", "admin", ("system:masters",)),
+    **{
+        f"node-token-{number}": User(f"system:node:hollow-node-{number}", f"node-{number}", ("system:nodes",))
+        for number in range(1, 10)
+    },
+}
+"""The token file of the recorded servers."""
 
 
 @dataclass
@@ -80,7 +90,9 @@ async def replay_all(scenarios: list[dict[str, Any]]) -> list[Outcome]:
     """Replay scenarios one after the other on one fresh cluster."""
     outcomes = []
     async with (
-        running_cluster(nodes=0, https=True, controllers=(), scheduler=False, detect_mutations=False) as cluster,
+        running_cluster(
+            nodes=0, https=True, controllers=(), scheduler=False, detect_mutations=False, static_tokens=STATIC_TOKENS
+        ) as cluster,
         session_of(cluster) as admin,
         anonymous_session_of(cluster) as anonymous,
     ):

@@ -99,14 +99,15 @@ def _covers(owned: Sequence[Rule], part: dict[str, Any]) -> bool:
         return any(rule.allows_verb(verb) and any(_url_covers(have, url) for have in rule.urls) for rule in owned)
     group, resource = part["apiGroups"][0], part["resources"][0]
     name = part.get("resourceNames", [""])[0]
-    main, _, subresource = resource.partition("/")
+    _, _, subresource = resource.partition("/")
+    names = {ALL, resource, f"*/{subresource}"} if subresource else {ALL, resource}
     return any(
         rule.allows_verb(verb)
         and (group in rule.groups or ALL in rule.groups)
-        and (resource in rule.resources or ALL in rule.resources or (bool(subresource) and f"*/{subresource}" in rule.resources))
+        and not names.isdisjoint(rule.resources)
         and (not rule.names or (bool(name) and name in rule.names))
         for rule in owned
-    )  # fmt: skip
+    )
 
 
 def _url_covers(have: str, wanted: str) -> bool:
@@ -118,7 +119,8 @@ def compact(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: dict[tuple[Any, ...], dict[str, Any]] = {}
     compacted: list[dict[str, Any]] = []
     for rule in rules:
-        groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
+        groups: list[str] = rule.get("apiGroups") or []
+        resources: list[str] = rule.get("resources") or []
         if len(groups) != 1 or len(resources) != 1 or rule.get("nonResourceURLs"):
             compacted.append(rule)
             continue
