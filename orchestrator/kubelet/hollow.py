@@ -53,6 +53,7 @@ _REFERENCE = re.compile(r"[a-z0-9]+(?:[._:/-]+[A-Za-z0-9_.-]+)*(?:@sha256:[0-9a-
 _HASH_LABEL = "io.kubernetes.container.hash"
 _shared_labels: dict[str, dict[str, str]] = {}
 _SHARED_LABELS_MAX = 10_000
+IMAGES_MAX = 10_000
 
 
 def _labels(labels: Mapping[str, str]) -> Mapping[str, str]:
@@ -89,7 +90,7 @@ class HollowRuntime:
         missing_images: str = "",
         info: RuntimeInfo | None = None,
     ) -> None:
-        """`missing_images`: a regular expression; pulling a matching reference fails."""
+        """`missing_images`: a regular expression of references that are absent and cannot be pulled."""
         self._clock = clock
         network = ipaddress.ip_network(pod_cidr)
         self._ip_first = int(network.network_address) + 2
@@ -97,7 +98,8 @@ class HollowRuntime:
         self._ip_next = 0
         self._ips_used: set[int] = set()
         self._start_delay_seconds = start_delay_seconds
-        self._missing = re.compile(missing_images) if missing_images else None
+        self.missing_images = re.compile(missing_images) if missing_images else None
+        """Images that are not on the node and cannot be pulled; all others are there."""
         self._info = info or RuntimeInfo("hollow", "1.0", cpu_count=8, memory_bytes=32 << 30, os_image="hollow")
         self._pods: dict[str, _HollowPod] = {}
         self._pod_of: dict[str, str] = {}
@@ -105,7 +107,7 @@ class HollowRuntime:
         self._changed: dict[str, None] = {}
         self._wake = asyncio.Event()
         self.images: dict[str, Image] = {}
-        """What was pulled (or put here by a test), by reference."""
+        """Those that were asked for, by reference."""
 
     # What tests do to it.
 
@@ -258,7 +260,7 @@ class HollowRuntime:
     async def image_status(self, reference: str) -> Image | None:
         if not _REFERENCE.fullmatch(reference):
             raise ImageNameInvalid(f'couldn\'t parse image name "{reference}": invalid reference format')
-        return self.images.get(reference)
+        return self.images.get(reference) or (None if self._is_missing(reference) else self._image(reference))
 
     async def list_images(self) -> list[Image]:
         return [*self.images.values()]
@@ -266,12 +268,20 @@ class HollowRuntime:
     async def pull_image(self, reference: str, auth: Mapping[str, Any] | None = None) -> Image:
         if not _REFERENCE.fullmatch(reference):
             raise ImageNameInvalid(f'couldn\'t parse image name "{reference}": invalid reference format')
-        if self._missing is not None and self._missing.search(reference):
+        if self._is_missing(reference):
             raise ImagePullError(f'failed to pull image "{reference}": not found')
+        return self._image(reference)
+
+    def _is_missing(self, reference: str) -> bool:
+        return self.missing_images is not None and bool(self.missing_images.search(reference))
+
+    def _image(self, reference: str) -> Image:
         image = self.images.get(reference)
         if image is None:
             digest = hashlib.sha256(reference.encode()).hexdigest()
-            image = self.images[reference] = Image(f"sha256:{digest}", (reference,), (), 1 << 20)
+            image = Image(f"sha256:{digest}", (reference,), (), 1 << 20)
+            if len(self.images) < IMAGES_MAX:
+                self.images[reference] = image
         return image
 
     async def remove_image(self, image_id: str) -> None:

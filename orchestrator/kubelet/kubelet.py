@@ -32,7 +32,7 @@ from orchestrator.kubelet.node import (
     heartbeat_offset_seconds,
     plan_node_status,
 )
-from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, is_terminal, spec_of
+from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
@@ -285,7 +285,7 @@ class Kubelet:
         """Count the pod's requests; refuse it if it was never started and does not fit."""
         record.admitted = True
         pod = record.pod
-        if is_terminal(pod) or record.is_terminating:
+        if record.is_over or record.is_terminating:
             return None
         record.requests = pod_requests(pod)
         if (pod.get("status") or {}).get("startTime"):
@@ -293,7 +293,7 @@ class Kubelet:
         others = [
             other
             for other in self._pods.values()
-            if other is not record and other.admitted and other.failure is None and not is_terminal(other.view())
+            if other is not record and other.admitted and other.failure is None and not other.is_over
         ]
         return refuse_pod(record.requests, (o.requests for o in others), len(others), self._syncer.allocatable)
 

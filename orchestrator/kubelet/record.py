@@ -93,6 +93,11 @@ class PodRecord:
         """The newest status: our last write, or what the API said when we have not written yet."""
         return self.status if self.status is not None else status_of(self.pod)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the pod reached Succeeded or Failed."""
+        return self.known_status.get("phase") in ("Succeeded", "Failed")
+
     def view(self) -> Object:
         """The pod with its newest status."""
         if self.status is None:

@@ -50,7 +50,6 @@ from orchestrator.kubelet.pod import (
     field_path_of,
     find_container,
     grace_seconds_of,
-    is_terminal,
     spec_of,
 )
 from orchestrator.kubelet.record import Interrupted, PodRecord
@@ -203,7 +202,7 @@ class PodSyncer:
         if record.is_terminating:
             return await self._terminate(record, observed)
         self._check_deadline(record)
-        if record.failure is not None or is_terminal(record.view()):
+        if record.failure is not None or record.is_over:
             return await self._finish(record, observed)
 
         result = SyncResult()

@@ -16,6 +16,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.cluster.cluster import KUBELETS, Cluster, Parts
 from orchestrator.config import Config
+from orchestrator.kubelet.actions import Actions
 from orchestrator.kubelet.hollow import HollowRuntime
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
@@ -80,11 +81,12 @@ async def settle(turns: int = 60) -> None:
 class Node:
     """A node under test and what a test wants to ask of it."""
 
-    def __init__(self, cluster: Cluster, clock: SteppedClock, missing_images: str = "missing") -> None:
+    def __init__(self, cluster: Cluster, clock: SteppedClock, actions: Actions | None = None) -> None:
         self.cluster = cluster
         self.clock = clock
         self.client: Client = cluster.client()
-        self.runtime = HollowRuntime(clock=clock, pod_cidr="10.244.1.0/24", missing_images=missing_images)
+        self.runtime = HollowRuntime(clock=clock, pod_cidr="10.244.1.0/24", missing_images="missing")
+        self.actions = actions
         self.options = NodeOptions(name="node-1", ip="172.30.0.2", pod_cidr="10.244.1.0/24")
         self.kubelets: Kubelets | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,7 +99,7 @@ class Node:
             clock=self.clock,
             detect_mutations=True,
         )
-        self.kubelets.add(self.options, self.runtime)
+        self.kubelets.add(self.options, self.runtime, actions=self.actions)
         self._tasks = [
             asyncio.create_task(informers.run(), name="informers"),
             asyncio.create_task(self.kubelets.run(), name="kubelets"),
@@ -151,7 +153,7 @@ class Node:
 
 
 @asynccontextmanager
-async def hollow_node(tmp_path: Any) -> AsyncIterator[Node]:
+async def hollow_node(tmp_path: Any, *, actions: Actions | None = None) -> AsyncIterator[Node]:
     """A cluster of an API server and one hollow node."""
     clock = SteppedClock()
     config = Config(data_dir=tmp_path, listen="127.0.0.1:0", nodes=0, runtime="hollow", ephemeral=True)
@@ -159,7 +161,7 @@ async def hollow_node(tmp_path: Any) -> AsyncIterator[Node]:
     async with Cluster(config, clock=clock, parts=parts, detect_mutations=True) as cluster:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         await cluster.client().create(SERVICE_ACCOUNTS, account, "default")
-        node = Node(cluster, clock)
+        node = Node(cluster, clock, actions)
         await node.start()
         try:
             yield node

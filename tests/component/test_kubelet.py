@@ -12,6 +12,7 @@ from orchestrator.api import errors
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS
 from orchestrator.component.kubelet_api import PodLogOptions
+from orchestrator.kubelet.runtime import RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
 
 
@@ -59,10 +60,18 @@ async def test_pod_runs_with_everything_its_status_needs(node: Node) -> None:
         assert condition["status"] == "True", type_
     messages = await node.event_messages("web")
     assert messages == [
-        'Pulling: Pulling image "app:1"',
-        'Pulled: Successfully pulled image "app:1" in 1ms (1ms including waiting). Image size: 1048576 bytes.',
+        'Pulled: Container image "app:1" already present on machine',
         "Created: Container created",
         "Started: Container started",
+    ]
+
+
+async def test_image_is_pulled_when_the_policy_says_so(node: Node) -> None:
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "imagePullPolicy": "Always"}])
+    await node.wait_phase("web", "Running")
+    assert (await node.event_messages("web"))[:2] == [
+        'Pulling: Pulling image "app:1"',
+        'Pulled: Successfully pulled image "app:1" in 1ms (1ms including waiting). Image size: 1048576 bytes.',
     ]
 
 
@@ -219,7 +228,7 @@ async def test_image_that_cannot_be_pulled(node: Node) -> None:
     pod = await node.get("web")
     assert state(pod)["waiting"]["reason"] == "ImagePullBackOff"
     assert state(pod)["waiting"]["message"].startswith('Back-off pulling image "missing:1": ErrImagePull: ')
-    node.runtime._missing = None
+    node.runtime.missing_images = None
     await node.clock.advance(8)
     await node.wait_phase("web", "Running")
     messages = await node.event_messages("web")
@@ -231,7 +240,7 @@ async def test_image_that_cannot_be_pulled(node: Node) -> None:
     ("container", "reason"),
     [
         ({"image": "UPPER case"}, "InvalidImageName"),
-        ({"image": "app:2", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
+        ({"image": "missing:2", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
         (
             {"image": "app:2", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "no", "key": "k"}}}]},
             "CreateContainerConfigError",
@@ -367,3 +376,175 @@ async def test_deleted_node_registers_again(node: Node) -> None:
     await node.client.delete(NODES, "node-1")
     await node.clock.advance(320)
     assert (await node.client.get(NODES, "node-1"))["status"]["conditions"]
+
+
+class ScriptedActions:
+    """Probes and hooks that do what the test says."""
+
+    def __init__(self) -> None:
+        self.failing: set[str] = set()
+        """Paths of httpGet handlers that fail."""
+        self.calls: list[str] = []
+
+    async def run(
+        self, pod: Any, container: Any, container_id: str, handler: Any, ips: tuple[str, ...], seconds: float
+    ) -> tuple[bool, str]:
+        path = handler["httpGet"]["path"]
+        self.calls.append(path)
+        return path not in self.failing, f"{path} is scripted"
+
+
+def http(path: str, **more: Any) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": 80}, "periodSeconds": 5, **more}
+
+
+@pytest.fixture
+async def scripted(tmp_path: Path) -> AsyncIterator[tuple[Node, ScriptedActions]]:
+    actions = ScriptedActions()
+    async with hollow_node(tmp_path, actions=actions) as running:
+        yield running, actions
+
+
+async def test_readiness_follows_its_thresholds(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    probe = http("/ready", failureThreshold=2, successThreshold=2)
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": probe}])
+    pod = await node.wait_phase("web", "Running")
+    assert not pod["status"]["containerStatuses"][0]["ready"]
+    await node.clock.advance(0.1)
+    assert not (await node.get("web"))["status"]["containerStatuses"][0]["ready"]
+    await node.clock.advance(5)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
+    ready = condition_of(pod, "Ready")
+    assert ready is not None
+    assert "reason" not in ready
+    actions.failing.add("/ready")
+    await node.clock.advance(5)
+    assert (await node.get("web"))["status"]["containerStatuses"][0]["ready"]
+    await node.clock.advance(5)
+    await node.wait("web", lambda p: not p["status"]["containerStatuses"][0]["ready"])
+    assert "Unhealthy: Readiness probe failed: /ready is scripted" in await node.event_messages("web")
+
+
+async def test_failed_liveness_restarts_the_container(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    actions.failing.add("/live")
+    probe = http("/live", failureThreshold=3)
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "livenessProbe": probe}])
+    await node.wait_phase("web", "Running")
+    await node.clock.advance(9)
+    assert (await node.get("web"))["status"]["containerStatuses"][0]["restartCount"] == 0
+    await node.clock.advance(2)
+    await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    assert "Killing: Container a failed liveness probe, will be restarted" in await node.event_messages("web")
+
+
+async def test_nothing_is_probed_before_startup_succeeded(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    actions.failing.add("/start")
+    container = {
+        "name": "a",
+        "image": "app:1",
+        "startupProbe": http("/start", failureThreshold=10),
+        "livenessProbe": http("/live"),
+        "readinessProbe": http("/ready"),
+    }
+    await node.create("web", containers=[container])
+    pod = await node.wait_phase("web", "Running")
+    assert not pod["status"]["containerStatuses"][0]["started"]
+    await node.clock.advance(12)
+    assert set(actions.calls) == {"/start"}
+    actions.failing.clear()
+    await node.clock.advance(6)
+    pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
+    assert pod["status"]["containerStatuses"][0]["started"]
+    before = actions.calls.count("/start")
+    await node.clock.advance(60)
+    assert actions.calls.count("/start") == before
+
+
+async def test_no_probe_is_left_after_the_pod(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "livenessProbe": http("/live")}])
+    await node.wait_phase("web", "Running")
+    await node.clock.advance(6)
+    await node.client.delete(PODS, "web", "default")
+    await node.wait_gone("web")
+    count = len(actions.calls)
+    await node.clock.advance(60)
+    assert count > 0
+    assert len(actions.calls) == count
+
+
+async def test_hooks(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    lifecycle = {"postStart": http("/post"), "preStop": http("/pre")}
+    for hook in lifecycle.values():
+        del hook["periodSeconds"]
+    actions.failing.add("/pre")
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}])
+    await node.wait_phase("web", "Running")
+    assert actions.calls == ["/post"]
+    await node.client.delete(PODS, "web", "default")
+    await node.wait_gone("web")
+    assert actions.calls == ["/post", "/pre"]
+    assert "FailedPreStopHook: PreStopHook failed: /pre is scripted" in await node.event_messages("web")
+
+
+async def test_failed_post_start_kills_the_container(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    actions.failing.add("/post")
+    lifecycle = {"postStart": {"httpGet": {"path": "/post", "port": 80}}}
+    await node.create(
+        "web", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}], restartPolicy="Never"
+    )
+    pod = await node.wait_phase("web", "Failed")
+    assert state(pod)["terminated"]["exitCode"] == 143
+    assert "FailedPostStartHook: PostStartHook failed: /post is scripted" in await node.event_messages("web")
+
+
+async def test_shorter_grace_cuts_a_running_deletion_short(node: Node) -> None:
+    lifecycle = {"preStop": {"sleep": {"seconds": 25}}}
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}])
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default")
+    await node.clock.advance(3)
+    assert (await node.get("web"))["metadata"]["deletionTimestamp"]
+    await node.client.delete(PODS, "web", "default", grace_period_seconds=5)
+    await node.clock.advance(3)
+    await node.wait_gone("web")
+    assert node.runtime.pods() == []
+
+
+async def test_a_long_stop_does_not_block_other_pods(node: Node) -> None:
+    lifecycle = {"preStop": {"sleep": {"seconds": 25}}}
+    await node.create("slow", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}])
+    await node.wait_phase("slow", "Running")
+    await node.client.delete(PODS, "slow", "default")
+    await node.create("quick")
+    await node.wait_phase("quick", "Running")
+    assert (await node.get("slow"))["metadata"]["deletionTimestamp"]
+    await node.clock.advance(26)
+    await node.wait_gone("slow")
+
+
+async def test_runtime_that_does_not_answer_makes_the_node_not_ready(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> Any:
+        raise RuntimeUnavailable("no such socket")
+
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    with monkeypatch.context() as patch:
+        patch.setattr(node.runtime, "info", broken)
+        await node.clock.advance(15)
+        ready = condition_of(await node.client.get(NODES, "node-1"), "Ready")
+        assert ready is not None
+        assert (ready["status"], ready["reason"]) == ("False", "KubeletNotReady")
+        assert "no such socket" in ready["message"]
+    await node.clock.advance(30)
+    ready = condition_of(await node.client.get(NODES, "node-1"), "Ready")
+    assert ready is not None
+    assert ready["status"] == "True"
+    assert len(node.runtime.pods()) == 1
