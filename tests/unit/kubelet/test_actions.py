@@ -1,0 +1,114 @@
+"""Probe actions against real sockets on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orchestrator.aiokit.clock import SystemClock
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.actions import RealActions, port_number
+from orchestrator.kubelet.grpc_health import check
+from orchestrator.kubelet.hollow import HollowRuntime
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def probe(handler: Object, seconds: float = 5.0) -> tuple[bool, str]:
+    clock = SystemClock()
+    actions = RealActions(runtime=HollowRuntime(clock=clock), clock=clock)
+    container = {"name": "a", "ports": [{"name": "web", "containerPort": 8080}]}
+    return await actions.run({"metadata": {}, "spec": {}}, container, "c", handler, ("127.0.0.1",), seconds)
+
+
+def http_server(status: str) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode())
+        await writer.drain()
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("200 OK", (True, "ok")),
+        ("302 Found", (True, "ok")),
+        ("404 Not Found", (False, "HTTP probe failed with statuscode: 404")),
+    ],
+)
+async def test_http(status: str, expected: tuple[bool, str]) -> None:
+    async with serving(http_server(status)) as port:
+        assert await probe({"httpGet": {"path": "/x", "port": port}}) == expected
+
+
+async def test_http_that_does_not_answer_in_time() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(silent) as port:
+        succeeded, why = await probe({"httpGet": {"path": "/", "port": port}}, seconds=0.05)
+    assert not succeeded
+    assert "context deadline exceeded" in why
+
+
+async def test_tcp() -> None:
+    async with serving(http_server("200 OK")) as port:
+        assert await probe({"tcpSocket": {"port": port}}) == (True, "")
+    succeeded, why = await probe({"tcpSocket": {"port": port}})
+    assert not succeeded
+    assert why == f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def grpc_server(status: int | None) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(24)
+        while True:
+            head = await reader.readexactly(9)
+            await reader.readexactly(int.from_bytes(head[:3], "big"))
+            if head[3] == 0 and head[4] & 1:
+                break
+        writer.write(frame(4, 0, 0))
+        if status is not None:
+            writer.write(frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"\0" + struct.pack(">I", 2) + bytes([8, status])))
+        writer.write(frame(1, 5, 1, b"\x88"))
+        await writer.drain()
+        await reader.read()
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("status", "succeeded", "why"),
+    [(1, True, ""), (2, False, 'responded with "NOT_SERVING"'), (None, False, "does not implement the grpc health")],
+)
+async def test_grpc(status: int | None, succeeded: bool, why: str) -> None:
+    async with serving(grpc_server(status)) as port:
+        found = await check("127.0.0.1", port, "svc", 5.0)
+    assert found[0] == succeeded
+    assert why in found[1]
+
+
+@pytest.mark.parametrize(("port", "number"), [(80, 80), ("web", 8080), ("81", 81), ("no", 0)])
+def test_port_numbers(port: object, number: int) -> None:
+    assert port_number({"ports": [{"name": "web", "containerPort": 8080}]}, port) == number

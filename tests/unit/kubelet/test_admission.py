@@ -1,0 +1,32 @@
+"""What a node refuses."""
+
+from __future__ import annotations
+
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.admission import pod_requests, refuse_pod
+from tests.unit.kubelet.pods import pod, sidecar
+
+
+def asking(**requests: str) -> Object:
+    return {"resources": {"requests": requests}}
+
+
+def test_requests_are_the_larger_of_init_and_running() -> None:
+    obj = pod("a", "b", init=[{"name": "i", **asking(cpu="3")}, {**sidecar("p"), **asking(cpu="1")}])
+    for container in obj["spec"]["containers"]:
+        container.update(asking(cpu="500m", memory="1Mi"))
+    assert pod_requests(obj) == {"cpu": 3000, "memory": 2 << 20}
+    obj["spec"]["initContainers"].reverse()  # now the init container runs beside the sidecar
+    assert pod_requests(obj) == {"cpu": 4000, "memory": 2 << 20}
+
+
+def test_refusals() -> None:
+    allocatable = {"cpu": "2", "pods": "2"}
+    assert refuse_pod({"cpu": 1000}, [{"cpu": 1000}], 1, allocatable) is None
+    assert refuse_pod({"cpu": 1001}, [{"cpu": 1000}], 1, allocatable) == (
+        "OutOfcpu",
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1001, used: 1000, capacity: 2000",
+    )
+    refused = refuse_pod({}, [{}, {}], 2, allocatable)
+    assert refused is not None
+    assert refused[0] == "OutOfpods"
