@@ -58,10 +58,12 @@ def run(arguments: Sequence[str]) -> int:
     gc.disable()
     config = configuration(parser().parse(arguments))
     from orchestrator import logs
+    from orchestrator.cli.startup import import_aiohttp
     from orchestrator.store import StoreError
     from orchestrator.store.log import hold_lock
 
     logs.configure(level=config.log_level, format=config.log_format)  # type: ignore[arg-type]
+    import_aiohttp()
     try:
         with _prepared(config) as prepared:
             if not prepared.ephemeral:
@@ -73,6 +75,12 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"the data directory {config.data_dir} cannot be used: {error}")
     except OSError as error:
         return _fail(_explain(error, config))
+    except Exception as error:
+        from orchestrator.kubelet.runtime import RuntimeFailure
+
+        if isinstance(error, RuntimeFailure):
+            return _fail(f"{error}; `--runtime hollow` runs without a Docker Engine")
+        raise
 
 
 @contextlib.contextmanager
