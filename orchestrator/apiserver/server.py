@@ -8,6 +8,7 @@ kube-apiserver's generic registry and its endpoint handlers.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -350,10 +351,10 @@ class ApiServer:
             obj.pop("status", None)
         kind.default(obj)
         self.ownership.on_create(request, obj)
-        kind.prepare_create(obj)
         attributes = self._attributes(request, "CREATE", obj, None)
         await self.admission.admit(attributes)
         obj = attributes.obj
+        kind.prepare_create(obj)
         causes = [*validate_object_meta(obj, kind), *kind.validate(obj)]
         if causes:
             raise errors.invalid(request.group, kind.resource.kind, name_of(obj), causes)
@@ -371,7 +372,17 @@ class ApiServer:
             for revert in undo:
                 revert()
             raise
+        self._tell("created", request, record)
         return self._result(kind, record, code=201)
+
+    def _tell(self, what: str, request: ApiRequest, record: Record) -> None:
+        """One line in the log for each write, for those who want to see who told whom."""
+        if not self._log.is_enabled_for(logging.DEBUG):
+            return
+        key = record.key
+        resource = f"{key.resource}/{request.subresource}" if request.subresource else key.resource
+        name = f"{key.namespace}/{key.name}" if key.namespace else key.name
+        self._log.debug(f"object.{what}", resource=resource, name=name, by=request.user.name, revision=record.revision)
 
     async def _dry_run_create(self, request: ApiRequest, stored: Object) -> ObjectResult:
         name = name_of(stored)
@@ -502,6 +513,7 @@ class ApiServer:
                     revert()
                 raise
             self._committed(record.key.resource, written.obj, record.obj)
+            self._tell("updated", request, written)
             return self._result(kind, written)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
 
@@ -569,19 +581,20 @@ class ApiServer:
             if request.subresource == "status":
                 new = self._keep_all_but_status(kind, new, old)
                 self.ownership.on_update(request, new, old)
-                kind.prepare_status_update(new, old)
             else:
                 if kind.has_status:
                     _carry(new, old, "status")
                 kind.default(new)
                 self.ownership.on_update(request, new, old)
-                kind.prepare_update(new, old)
         else:
             kind.default(new)
             self.ownership.on_update(request, new, old)
         attributes = self._attributes(request, "UPDATE", new, old)
         await self.admission.admit(attributes)
         new = attributes.obj
+        if not trusted:
+            prepare = kind.prepare_status_update if request.subresource == "status" else kind.prepare_update
+            prepare(new, old)
         if kind.has_generation and not trusted and request.subresource != "status" and _differs_in_spec(new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         self.ownership.settle(new, old)
@@ -636,6 +649,7 @@ class ApiServer:
                 with translated(kind, request.name):
                     if plan.remove:
                         gone = await self._remove(kind, record)
+                        self._tell("deleted", request, gone)
                         return self._deleted(kind, self._after_removal(kind, obj, gone), removed=True)
                     if plan.marked is None:
                         return self._deleted(kind, obj, removed=False)
