@@ -110,7 +110,8 @@ class FieldOwnership:
                 new,
                 entries=entries,
                 manager=manager,
-                time=format_time(self._clock.now()),
+                # Entries that a scale makes have no time in kube-apiserver.
+                time="" if request.owned_through else format_time(self._clock.now()),
                 scope=scope_of(kind, request.subresource),
             )
         except NotTyped:

@@ -52,7 +52,7 @@ def from_scale(
             continue
         kept = after.pop(id_of({**entry, "apiVersion": scale_version}), None)
         if kept is not None:
-            out.append(entry if kept.get("time") == entry.get("time") else {**entry, "time": kept["time"]})
+            out.append(entry)
             continue
         rest = difference(entry["fieldsV1"], replicas)
         if rest:
@@ -60,5 +60,5 @@ def from_scale(
     for owner, entry in after.items():
         version = parent_version if entry["apiVersion"] == scale_version else entry["apiVersion"]
         owner = owner._replace(api_version=version if owner.operation == "Update" else "")
-        out.append(new_entry(owner, version, entry.get("time"), replicas))
+        out.append(new_entry(owner, version, None, replicas))  # kube-apiserver loses the time on this way, too
     return in_order(out)
