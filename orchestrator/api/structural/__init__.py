@@ -1,0 +1,1 @@
+"""Structural schemas of CustomResourceDefinitions: what they may say, and what they do to custom resources."""

@@ -1,0 +1,1 @@
+"""CEL rules (`x-kubernetes-validations`): types, Kubernetes' function library, compilation, evaluation."""
