@@ -55,6 +55,12 @@ CONTROLLERS: dict[str, Entry] = {
         "replication-controller",
         requires=("replicationcontrollers",),
     ),
+    "statefulset": _entry(
+        "statefulset-controller",
+        "statefulset",
+        "StatefulSetController",
+        requires=("statefulsets.apps", "controllerrevisions.apps", "persistentvolumeclaims"),
+    ),
     "job": _entry("job-controller", "job", "JobController", requires=("jobs.batch",)),
     "ttl-after-finished": _entry(
         "ttl-after-finished-controller", "ttlafterfinished", "TTLAfterFinishedController", requires=("jobs.batch",)
@@ -78,6 +84,18 @@ CONTROLLERS: dict[str, Entry] = {
         "endpoints",
         "EndpointSliceMirroringController",
         "endpoint-slice-mirroring-controller",
+    ),
+    "pvc-protection": _entry(
+        "persistentvolumeclaim-protection-controller",
+        "storageprotection",
+        "ClaimProtectionController",
+        requires=("persistentvolumeclaims",),
+    ),
+    "pv-protection": _entry(
+        "persistentvolume-protection-controller",
+        "storageprotection",
+        "VolumeProtectionController",
+        requires=("persistentvolumes",),
     ),
     "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),

@@ -183,9 +183,7 @@ async def test_pod_failure_policy_fails_an_index_without_retry(timed: TimedStage
 async def test_success_policy_ends_the_rest(stage: Stage) -> None:
     policy = {"rules": [{"succeededIndexes": "0"}]}
     stage.exit_code = lambda pod: 0 if index(pod) == "0" else None
-    await stage.client.create(
-        JOBS, job(completions=3, parallelism=3, completionMode="Indexed", successPolicy=policy)
-    )
+    await stage.client.create(JOBS, job(completions=3, parallelism=3, completionMode="Indexed", successPolicy=policy))
     done = await stage.until_one(JOBS, "j", has("Complete", "SuccessPolicy"))
     assert condition_of(done, "SuccessCriteriaMet")["message"] == "Matched rules at index 0"  # type: ignore[index]
     assert done["status"]["completedIndexes"] == "0"
