@@ -56,7 +56,7 @@ def test_operations_are_those_of_sets(left: set[tuple[str, ...]], right: set[tup
     assert set(paths(union(a, b))) == left | right
     assert set(paths(difference(a, b))) == left - right
     assert set(paths(intersection(a, b))) == left & right
-    assert a == build(left) and b == build(right), "operands are never changed"
+    assert (a, b) == (build(left), build(right)), "operands are never changed"
 
 
 @given(PATH_SETS)

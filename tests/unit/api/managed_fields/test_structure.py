@@ -88,7 +88,12 @@ class TestCompare:
                 {"f:items": {'k:{"name":"a"}': {"f:val": {}}, 'k:{"name":"c"}': {".": {}, "f:name": {}}}},
                 {"f:items": {'k:{"name":"b"}': {".": {}, "f:name": {}}}},
             ),
-            ({"free": {"a": {"b": 1}}}, {"free": {"a": {"b": 2}, "l": [1]}}, {"f:free": {"f:a": {"f:b": {}}, "f:l": {}}}, None),
+            (
+                {"free": {"a": {"b": 1}}},
+                {"free": {"a": {"b": 2}, "l": [1]}},
+                {"f:free": {"f:a": {"f:b": {}}, "f:l": {}}},
+                None,
+            ),
             ({"free": {}}, {"free": None}, {"f:free": {}}, None),
         ],
     )  # fmt: skip
@@ -143,7 +148,10 @@ class TestFieldSetOf:
             ({"names": {"a": "x"}}, {"f:names": {"f:a": {}}}),
             ({"names": {}}, {"f:names": {}}),
             ({"color": None}, {"f:color": {}}),
-            ({"items": [{"name": "a", "val": 1}]}, {"f:items": {'k:{"name":"a"}': {".": {}, "f:name": {}, "f:val": {}}}}),
+            (
+                {"items": [{"name": "a", "val": 1}]},
+                {"f:items": {'k:{"name":"a"}': {".": {}, "f:name": {}, "f:val": {}}}},
+            ),
             ({"whole": {"a": "x"}}, {"f:whole": {}}),
             ({"free": {"a": {"b": 1}}}, {"f:free": {"f:a": {".": {}, "f:b": {}}}}),
             ({"items": []}, None),
@@ -185,8 +193,16 @@ class TestRemove:
             ({"color": "red", "replicas": 1}, {"f:color": {}}, {"replicas": 1}),
             ({"tags": ["a", "b"]}, {"f:tags": {'v:"a"': {}}}, {"tags": ["b"]}),
             ({"tags": ["a"]}, {"f:tags": {'v:"a"': {}}}, {"tags": None}),
-            ({"items": [{"name": "a", "val": 1}]}, {"f:items": {'k:{"name":"a"}': {"f:val": {}}}}, {"items": [{"name": "a"}]}),
-            ({"items": [{"name": "a"}, {"name": "b"}]}, {"f:items": {'k:{"name":"a"}': {".": {}}}}, {"items": [{"name": "b"}]}),
+            (
+                {"items": [{"name": "a", "val": 1}]},
+                {"f:items": {'k:{"name":"a"}': {"f:val": {}}}},
+                {"items": [{"name": "a"}]},
+            ),
+            (
+                {"items": [{"name": "a"}, {"name": "b"}]},
+                {"f:items": {'k:{"name":"a"}': {".": {}}}},
+                {"items": [{"name": "b"}]},
+            ),
         ],
     )  # fmt: skip
     def test_spec(self, value: Any, fields: Any, left: Any) -> None:
