@@ -33,12 +33,10 @@ class Api:
         *,
         force: bool = False,
         subresource: str = "",
-        **query: str,
+        query: dict[str, str] | None = None,
     ) -> Object:
-        query["fieldManager"] = manager
-        if force:
-            query["force"] = "true"
-        query = {key: value for key, value in query.items() if value}
+        given = {"fieldManager": manager, "force": "true" if force else "", **(query or {})}
+        query = {key: value for key, value in given.items() if value}
         name = config["metadata"]["name"]
         request = Request("patch", resource, _namespace(resource), name, subresource, query, config, APPLY_PATCH)
         return await self.client.transport.send(request)
@@ -227,7 +225,7 @@ async def test_refused(
     api: Api, config: Object, manager: str, query: dict[str, str], error: type[errors.ApiError], message: str
 ) -> None:
     with pytest.raises(error) as caught:
-        await api.apply(CONFIG_MAPS, config, manager, **query)
+        await api.apply(CONFIG_MAPS, config, manager, query=query)
     assert caught.value.message == message
 
 
@@ -248,7 +246,7 @@ async def test_a_stale_resource_version_conflicts(api: Api) -> None:
 
 
 async def test_dry_run_stores_nothing(api: Api) -> None:
-    tried = await api.apply(CONFIG_MAPS, config_map(a="1"), dryRun="All")
+    tried = await api.apply(CONFIG_MAPS, config_map(a="1"), query={"dryRun": "All"})
     assert owners(tried) == {"m1/Apply": {"f:data": {"f:a": {}}}}
     with pytest.raises(errors.NotFound):
         await api.get(CONFIG_MAPS, "c")
