@@ -35,6 +35,8 @@ class Attributes:
     name: str = ""
     path: str = ""
     """Set for non-resource requests only."""
+    field_selector: str = ""
+    """Of a list or watch, as the client wrote it."""
 
 
 class Authorizer(Protocol):

@@ -17,6 +17,8 @@ from orchestrator.apiserver.authorizer import (
     MastersAuthorizer,
 )
 from orchestrator.apiserver.indexes import INDEXED_FIELDS
+from orchestrator.apiserver.node.authorizer import NodeAuthorizer
+from orchestrator.apiserver.node.graph import NodeGraph
 from orchestrator.apiserver.rbac.authorizer import RbacAuthorizer
 from orchestrator.apiserver.rbac.policy import Policy
 from orchestrator.apiserver.rbac.reconciliation import ensure_default_policy
@@ -36,7 +38,14 @@ async def build_api_server(
         registry=Registry(builtin_kinds()),
         store=store,
         clock=clock,
-        authorizer=AuthorizerChain((MastersAuthorizer(), ComponentAuthorizer(component_users), RbacAuthorizer(policy))),
+        authorizer=AuthorizerChain(
+            (
+                MastersAuthorizer(),
+                ComponentAuthorizer(component_users),
+                NodeAuthorizer(NodeGraph(store)),
+                RbacAuthorizer(policy),
+            )
+        ),
         indexed_fields=INDEXED_FIELDS,
     )
     allocator = ServiceAllocator(service_cidr)
@@ -44,7 +53,7 @@ async def build_api_server(
     server.service_allocator = allocator
     server.write_hooks["services"] = [allocator.on_write]
     server.commit_hooks["services"] = [allocator.on_event]
-    server.admission = AdmissionChain(default_plugins(server))
+    server.admission = AdmissionChain(default_plugins(server, policy))
     subresources.register(server)
     server.reviews = Reviews(policy)
     server.reviews.register(server)

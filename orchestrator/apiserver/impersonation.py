@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
-from orchestrator.api import errors
 from orchestrator.apiserver.authorizer import Attributes, Authorizer, check
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
 
 EXTRA_PREFIX = "impersonate-extra-"
+HEADERS = ("Impersonate-User", "Impersonate-Group", "Impersonate-Uid")
+"""Any of them makes a request one on behalf of somebody; extras alone mean nothing."""
+
+
+class NobodyImpersonated(Exception):
+    """Groups, a uid or extras were asked for without a user; answered with a plain 500, as kube-apiserver does."""
+
+
+def _requested(groups: tuple[str, ...], uid: str, extra: Mapping[str, tuple[str, ...]]) -> str:
+    """The requested parts, as kube-apiserver prints the list of references that it makes of them."""
+    references = [f"{{Group  {group}    }}" for group in groups]
+    if uid:
+        references.append(f"{{UID  {uid}  authentication.k8s.io/v1  }}")
+    references += [
+        f"{{UserExtra  {value}  authentication.k8s.io/v1  {key}}}" for key, values in extra.items() for value in values
+    ]
+    return f"requested [{' '.join(references)}] without impersonating a user"
 
 
 def impersonated(authorizer: Authorizer, user: User, headers: CIMultiDictProxy[str]) -> User:
@@ -24,7 +41,7 @@ def impersonated(authorizer: Authorizer, user: User, headers: CIMultiDictProxy[s
         if key.lower().startswith(EXTRA_PREFIX)
     }
     if not name:
-        raise errors.InternalError("groups, uid or extra were requested without impersonating a user")
+        raise NobodyImpersonated(_requested(groups, uid, extra))
     service_account = name.removeprefix("system:serviceaccount:")
     if service_account != name and service_account.count(":") == 1:
         namespace, account = service_account.split(":")

@@ -122,6 +122,7 @@ class ApiServer:
                 subresource=request.subresource,
                 namespace=namespace,
                 name=name,
+                field_selector=request.query.get("fieldSelector", ""),
             ),
         )
 
@@ -738,6 +739,13 @@ class ApiServer:
         if any(subresource.name == name for subresource in kind.subresources):
             raise method_not_allowed()
         raise errors.NotFound("the server could not find the requested resource")
+
+    async def admit_subresource(self, request: ApiRequest, obj: Object) -> Object:
+        """Admission for what is created below an object and not stored itself: tokens, evictions."""
+        attributes = self._attributes(request, "CREATE", obj, None)
+        await self.admission.admit(attributes)
+        await self.admission.validate(attributes)
+        return attributes.obj
 
     # Small things.
 

@@ -52,6 +52,7 @@ class ServiceAccountTokens:
         if account is None:
             raise errors.not_found("", "serviceaccounts", request.name)
         body: Object = request.body if isinstance(request.body, dict) else {}
+        body = await server.admit_subresource(request, body)
         spec: Object = dict(body.get("spec") or {})
         seconds = spec.get("expirationSeconds")
         seconds = SECONDS_DEFAULT if seconds is None else seconds
@@ -93,7 +94,11 @@ class ServiceAccountTokens:
 
         token = jwt.encode(claims, self._signing_key(), algorithm=ALGORITHM, headers={"kid": self.key_id()})
         expiry = format_time(now.fromtimestamp(issued + seconds, now.tzinfo))
-        spec["audiences"], spec["expirationSeconds"] = audiences, seconds
+        spec = {
+            "audiences": audiences,
+            "expirationSeconds": seconds,
+            "boundObjectRef": spec.get("boundObjectRef"),
+        }
         return ObjectResult(
             {
                 "kind": "TokenRequest",

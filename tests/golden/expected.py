@@ -21,6 +21,7 @@ ADDED_SINCE: tuple[tuple[str, str], ...] = (
     (r"\.metadata\.labels(\.kubernetes\.io/metadata\.name)?$", "every namespace carries its name as a label, v1.21"),
     (r"\.metadata\.generation$", "pods and others have a generation, v1.33 to v1.35"),
     (r"\.observedGeneration$", "pod conditions, v1.33 to v1.35"),
+    (r"^\.body\.metadata\.(name|namespace)$", "a TokenRequest names its account, v1.22"),
     (r"\.status\.user\.extra$", "the credential's id, v1.32"),
     (r"\.spec\.(volumeMode|resizePolicy|hostUsers)$", "newer defaults"),
 )

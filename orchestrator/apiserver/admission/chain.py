@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Reader
+from orchestrator.apiserver.admission.node_restriction import NodeRestriction
+from orchestrator.apiserver.admission.plugin import AdmissionPlugin
 from orchestrator.apiserver.admission.pod_defaults import DefaultTolerationSeconds, Priority, RuntimeClass
+from orchestrator.apiserver.admission.rbac_escalation import RbacEscalation
 from orchestrator.apiserver.admission.service_account import ServiceAccount
 from orchestrator.apiserver.admission.storage_protection import (
     DefaultIngressClass,
     DefaultStorageClass,
     StorageObjectInUseProtection,
 )
+from orchestrator.apiserver.rbac.policy import Policy
+from orchestrator.apiserver.server import ApiServer
 
 
-def default_plugins(reader: Reader) -> list[AdmissionPlugin]:
+def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
     """Fresh plugins for one API server."""
     return [
-        NamespaceLifecycle(reader),
-        ServiceAccount(reader),
-        Priority(reader),
+        NamespaceLifecycle(server),
+        ServiceAccount(server),
+        NodeRestriction(server),
+        Priority(server),
         DefaultTolerationSeconds(),
-        DefaultStorageClass(reader),
+        DefaultStorageClass(server),
         StorageObjectInUseProtection(),
-        RuntimeClass(reader),
-        DefaultIngressClass(reader),
+        RuntimeClass(server),
+        DefaultIngressClass(server),
+        RbacEscalation(policy, server.authorizer),
     ]

@@ -23,7 +23,8 @@ from orchestrator.apiserver.http.bodies import decode_body, read_body
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, negotiate
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
-from orchestrator.apiserver.impersonation import impersonated
+from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
+from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import User
@@ -104,6 +105,9 @@ class HttpServer:
             return await self._dispatch(raw)
         except errors.ApiError as error:
             return status_response(error, accept)
+        except NobodyImpersonated as error:
+            text = f'Internal Server Error: "{raw.path_qs}": {error}\n'
+            return web.Response(status=500, text=text, content_type="text/plain", charset="utf-8")
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -114,7 +118,7 @@ class HttpServer:
         transport = raw.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         user = await self.authenticator.authenticate(certificate, raw.headers.get("Authorization", ""))
-        if "Impersonate-User" in raw.headers or "Impersonate-Group" in raw.headers:
+        if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user)
         route = parse_path(request.path)

@@ -616,6 +616,11 @@ _NAMESPACED: tuple[tuple[str, str, tuple[RuleText, ...], str, tuple[tuple[str, s
 """namespace, role, rules, name of the binding (empty: the role's), subjects"""
 
 
+def node_rules() -> tuple[RuleText, ...]:
+    """What every node may do, by the node authorizer; the same as the role `system:node`."""
+    return _NODE
+
+
 @cache
 def default_objects() -> tuple[tuple[str, Object], ...]:
     """(group-resource, object) of everything, roles before bindings. Read-only."""
