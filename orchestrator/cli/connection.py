@@ -300,8 +300,15 @@ async def connect(arguments: argparse.Namespace) -> AsyncIterator[Connection]:
     except (ConfigError, OSError) as error:
         raise CliError(f"error: the credentials in {files[0]} cannot be used: {error}") from error
     async with client:
+        client.event_hooks = {"response": [_read_refusal]}
         namespace = single.context.namespace or "default"
         yield Connection(client, server=single.cluster.server, namespace=namespace)
+
+
+async def _read_refusal(response: httpx2.Response) -> None:
+    """Keep the Status of a refused WebSocket, which the library closes unread."""
+    if response.status_code >= 400:
+        await response.aread()
 
 
 def _never_proxy_loopback(server: str) -> None:

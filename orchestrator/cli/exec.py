@@ -130,12 +130,7 @@ async def _run(
     except* (HTTPXWSException, httpx2.HTTPError) as group:
         failure = _first(group)
     if isinstance(failure, WebSocketUpgradeError):
-        response = failure.response
-        try:
-            content = await response.aread()
-        except (httpx2.HTTPError, httpx2.StreamError):
-            content = b""
-        raise ServerError(status_of(response.status_code, content))
+        raise ServerError(status_of(failure.response.status_code, failure.response.content))
     if failure is not None and not status:
         raise CliError(f"error: the connection to the container was lost: {failure or type(failure).__name__}")
     code = exit_code_of(status)

@@ -166,13 +166,11 @@ def _variable(variable: Object) -> list[str]:
     if "resourceFieldRef" in source:
         field = source["resourceFieldRef"]
         return [f"  {name}:\t{field.get('containerName') or ''} ({field['resource']})"]
-    for kind, word in (("secretKeyRef", "secret"), ("configMapKeyRef", "config map")):
+    for kind, word in (("secretKeyRef", "in secret"), ("configMapKeyRef", "of config map")):
         if kind in source:
             key = source[kind]
             optional = "true" if key.get("optional") else "false"
-            return [
-                f"  {name}:\t<set to the key '{key['key']}' of {word} '{key.get('name', '')}'>  Optional: {optional}"
-            ]
+            return [f"  {name}:\t<set to the key '{key['key']}' {word} '{key.get('name', '')}'>  Optional: {optional}"]
     first, *rest = str(variable.get("value", "")).split("\n")
     return [f"  {name}:\t{first}", *(f"  \t{line}" for line in rest)]
 
@@ -271,8 +269,9 @@ def template_lines(template: Object) -> list[str]:
         lines.append(f"Service Account:\t{spec['serviceAccountName']}")
     for title, field in (("Init Containers", "initContainers"), ("Containers", "containers")):
         if spec.get(field):
-            lines += [f"{title}:", *container_lines(spec[field], ())]
-    lines += volume_lines(spec.get("volumes") or ())
+            # kubectl indents less inside a template.
+            lines += [f"{title}:", *(line[1:] for line in container_lines(spec[field], ()))]
+    lines += [line[1:] if line.startswith("  ") else line for line in volume_lines(spec.get("volumes") or ())]
     if spec.get("priorityClassName"):
         lines.append(f"Priority Class Name:\t{spec['priorityClassName']}")
     lines += map_lines("Node-Selectors", spec.get("nodeSelector"))
