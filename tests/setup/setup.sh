@@ -53,6 +53,7 @@ python_stamp() { pwd; cat pyproject.toml; }
 
 setup_python() {
     if [ -x .venv/bin/python ] && python_stamp | cmp -s - .venv/setup-stamp; then
+        compile_python
         return
     fi
     local python
@@ -76,8 +77,13 @@ setup_python() {
     say "installing the project and its development tools into .venv"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' ||
         fail "pip could not install the project (see above); is a package index reachable?"
+    compile_python
     { pwd; cat pyproject.toml; } >.venv/setup-stamp
 }
+
+# Start-up is a feature: compiled files are made here, also where PYTHONDONTWRITEBYTECODE keeps imports from
+# making them. Only what changed is compiled.
+compile_python() { .venv/bin/python -m compileall -q orchestrator; }
 
 # --- Docker Engine -----------------------------------------------------------------------------------
 
