@@ -20,6 +20,7 @@ from orchestrator.api.objects import Object
 from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.http.bodies import decode_body, read_body
+from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, negotiate
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
@@ -238,15 +239,14 @@ class HttpServer:
         else:
             body = encode_object(result, api_request.kind, negotiated, now=now, include=include)
             code = result.code
-        response = web.Response(status=code, body=body, headers={"Content-Type": negotiated.content_type})
+        headers = {"Content-Type": negotiated.content_type}
+        if len(body) >= COMPRESS_FROM_BYTES and accepts_gzip(request.header("Accept-Encoding")):
+            body = gzip(body)
+            headers["Content-Encoding"] = "gzip"
+            headers["Vary"] = "Accept-Encoding"
+        response = web.Response(status=code, body=body, headers=headers)
         if api_request.warnings:
             add_warnings(response, api_request.warnings)
-        return self._compressed(request, response, body)
-
-    def _compressed(self, request: HttpRequest, response: web.Response, body: bytes) -> web.Response:
-        # kube-apiserver compresses answers of at least 128 KiB for clients that accept it.
-        if len(body) >= 128 * 1024 and "gzip" in request.header("Accept-Encoding"):
-            response.enable_compression(web.ContentCoding.gzip)
         return response
 
     # Watches.
