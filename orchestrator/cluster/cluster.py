@@ -28,6 +28,15 @@ from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.cluster.users import (
+    APISERVER,
+    CONTROLLER_MANAGER,
+    KUBELETS,
+    SCHEDULER,
+    controller_groups,
+    controller_user,
+    program_of,
+)
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.kubelet_api import KubeletApi
 from orchestrator.component.supervisor import Supervisor
@@ -39,12 +48,6 @@ if TYPE_CHECKING:
     from orchestrator.apiserver.http.server import HttpServer
     from orchestrator.cluster.nodes import Nodes
     from orchestrator.kubelet.nodes import Kubelets
-
-CONTROLLER_MANAGER = "system:kube-controller-manager"
-SCHEDULER = "system:kube-scheduler"
-APISERVER = "system:apiserver"
-KUBELETS = "system:kubelets"
-SYSTEM_USERS = (CONTROLLER_MANAGER, SCHEDULER, APISERVER, KUBELETS)
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,7 @@ class Cluster:
 
     def client(self, user: str = "kubernetes-admin", groups: Sequence[str] = (MASTERS_GROUP,)) -> Client:
         """An in-process client under this identity."""
-        manager = user.rpartition(":")[2]
-        return Client(InProcessTransport(self.api, component_user(user, groups), user_agent=manager))
+        return Client(InProcessTransport(self.api, component_user(user, groups), user_agent=program_of(user)))
 
     async def __aenter__(self) -> Self:
         try:
@@ -164,12 +166,11 @@ class Cluster:
         if self.parts.nodes:
             await self._prepare_nodes()
             config = self.config
-        node_names = self.nodes.names if self.nodes is not None else []
         self._api = await build_api_server(
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
-            component_users=self._component_users(node_names),
+            component_users=(KUBELETS,),
         )
         tokens = ServiceAccountTokens(
             self._api,
@@ -183,7 +184,7 @@ class Cluster:
         self._api.reviews.token_reviewers += [tokens, self._static_tokens]
         assert self._api.service_allocator is not None
         service_ip = self._api.service_allocator.api_service_ip
-        await bootstrap(self.client(APISERVER), system_objects(service_ip=service_ip))
+        await bootstrap(self.client(APISERVER, (MASTERS_GROUP,)), system_objects(service_ip=service_ip))
         if self.parts.https:
             await self._start_https(service_ip, tokens)
         if self.nodes is not None:
@@ -195,15 +196,6 @@ class Cluster:
         self._run("supervisor", self.supervisor.run())
         # What a start leaves behind lives as long as the cluster: the collector need not look at it again.
         gc.freeze()
-
-    def _component_users(self, node_names: Sequence[str]) -> list[str]:
-        from orchestrator.controllers.registry import CONTROLLERS
-
-        return [
-            *SYSTEM_USERS,
-            *(controller_user(name) for name in CONTROLLERS),
-            *(f"system:node:{name}" for name in node_names),
-        ]
 
     def _run(self, name: str, coroutine: Any) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
@@ -234,7 +226,7 @@ class Cluster:
         self._cleanup.append(http.close)
         self.https = http
         pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
-        await publish_endpoints(self.client(APISERVER), self.advertised_host, self.port)
+        await publish_endpoints(self.client(APISERVER, (MASTERS_GROUP,)), self.advertised_host, self.port)
 
     def kubelet(self, node_name: str) -> KubeletApi | None:
         """Find a kubelet, for the API server's streams (`KubeletConnector`)."""
@@ -272,7 +264,7 @@ class Cluster:
 
         controllers = build_controllers(
             select_controllers(self.config.controllers),
-            client_for=lambda name: self.client(controller_user(name), ()),
+            client_for=lambda name: self.client(controller_user(name), controller_groups()),
             informers=self._informers("kube-controller-manager", CONTROLLER_MANAGER),
             recorder_for=lambda name: self._recorder(event_component(name), controller_user(name)),
             clock=self.clock,
@@ -320,8 +312,3 @@ class Cluster:
         )
         await nodes.populate(self.kubelets, cluster_dns="")
         self.supervisor.add("kubelets", self.kubelets.run)
-
-
-def controller_user(name: str) -> str:
-    """The identity of a controller."""
-    return f"system:serviceaccount:kube-system:{name}-controller"

@@ -320,6 +320,7 @@ _CLUSTER_ROLE_BINDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("system:node", ()),  # nodes are the node authorizer's; the role is there for those who bind it
 )
 
+# Beyond Kubernetes' own roles: our controllers of claims and volumes patch where Kubernetes' update.
 _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
     "attachdetach-controller": (
         allow("list watch", "core", "persistentvolumeclaims persistentvolumes"),
@@ -457,11 +458,11 @@ _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
         allow("patch", "core", "pods/status"),
     ),
     "pv-protection-controller": (
-        allow("get list update watch", "core", "persistentvolumes"),
+        allow("get list patch update watch", "core", "persistentvolumes"),
         EVENTS,
     ),
     "pvc-protection-controller": (
-        allow("get list update watch", "core", "persistentvolumeclaims"),
+        allow("get list patch update watch", "core", "persistentvolumeclaims"),
         allow(READ, "core", "pods"),
         EVENTS,
     ),
@@ -518,7 +519,7 @@ _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
         allow("create delete get patch update", "core", "pods"),
         allow("create delete get list patch update watch", "apps", "controllerrevisions"),
         allow("create get", "core", "persistentvolumeclaims"),
-        allow("delete update", "core", "persistentvolumeclaims"),
+        allow("delete patch update", "core", "persistentvolumeclaims"),
         EVENTS,
     ),
     "ttl-after-finished-controller": (

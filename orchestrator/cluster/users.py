@@ -1,0 +1,51 @@
+"""Under which user each component of the cluster talks to the API, and which program it names itself.
+
+The names are Kubernetes' own, so that the default RBAC policy is about them. Decides nothing: what they may do
+is the authorizers' business.
+"""
+
+from __future__ import annotations
+
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+SCHEDULER = "system:kube-scheduler"
+APISERVER = "system:apiserver"
+KUBELETS = "system:kubelets"
+"""The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
+
+_CONTROLLER_ACCOUNTS = {
+    "clusterrole-aggregation": "clusterrole-aggregation-controller",
+    "csrapproving": "certificate-controller",
+    "csrcleaner": "certificate-controller",
+    "csrsigning": "certificate-controller",
+    "daemonset": "daemon-set-controller",
+    "garbagecollector": "generic-garbage-collector",
+    "horizontalpodautoscaling": "horizontal-pod-autoscaler",
+    "nodelifecycle": "node-controller",
+    "persistentvolume-binder": "persistent-volume-binder",
+    "podgc": "pod-garbage-collector",
+    "replicationcontroller": "replication-controller",
+    "root-ca-cert-publisher": "root-ca-cert-publisher",
+    "serviceaccount": "service-account-controller",
+    "taint-eviction": "node-controller",
+}
+"""Controllers whose account is not called after them, as kube-controller-manager names them."""
+
+
+def controller_user(name: str) -> str:
+    """The identity of a controller, by its short name."""
+    account = _CONTROLLER_ACCOUNTS.get(name, f"{name}-controller")
+    return f"system:serviceaccount:kube-system:{account}"
+
+
+def controller_groups() -> tuple[str, ...]:
+    """The groups of every service account of kube-system."""
+    return ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+
+
+def program_of(user: str) -> str:
+    """What a component calls itself in its User-Agent, which makes it the manager of the fields that it writes."""
+    if user.startswith("system:serviceaccount:kube-system:"):
+        return "kube-controller-manager"
+    if user.startswith("system:node:") or user == KUBELETS:
+        return "kubelet"
+    return user.rpartition(":")[2]
