@@ -61,6 +61,12 @@ CONTROLLERS: dict[str, Entry] = {
         "StatefulSetController",
         requires=("statefulsets.apps", "controllerrevisions.apps", "persistentvolumeclaims"),
     ),
+    "daemonset": _entry(
+        "daemonset-controller",
+        "daemonset",
+        "DaemonSetController",
+        requires=("daemonsets.apps", "controllerrevisions.apps"),
+    ),
     "job": _entry("job-controller", "job", "JobController", requires=("jobs.batch",)),
     "ttl-after-finished": _entry(
         "ttl-after-finished-controller", "ttlafterfinished", "TTLAfterFinishedController", requires=("jobs.batch",)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
+from orchestrator.api.node_selection import tolerates_taint
 from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import NODES, PODS
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
@@ -27,20 +28,6 @@ def no_execute_taints(node: Object | None) -> list[dict[str, Any]]:
     return [taint for taint in taints if taint.get("effect") == "NoExecute"]
 
 
-def tolerates(toleration: Mapping[str, Any], taint: Taint) -> bool:
-    """Whether a toleration matches a taint (Kubernetes docs, "Taints and Tolerations")."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    if operator != "Equal" or not toleration.get("key"):
-        return False
-    return (toleration.get("value") or "") == (taint.get("value") or "")
-
-
 def plan_eviction(pod: Object, taints: Sequence[tuple[Taint, datetime]]) -> datetime | None:
     """When the pod must go, given taints and since when they are there; None: it may stay.
 
@@ -49,7 +36,7 @@ def plan_eviction(pod: Object, taints: Sequence[tuple[Taint, datetime]]) -> date
     due: datetime | None = None
     tolerations = (pod.get("spec") or {}).get("tolerations") or ()
     for taint, since in taints:
-        matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
+        matching = [toleration for toleration in tolerations if tolerates_taint(toleration, taint)]
         if not matching:
             return since
         for toleration in matching:

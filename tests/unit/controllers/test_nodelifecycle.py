@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.node_selection import tolerates_taint
 from orchestrator.controllers.nodelifecycle import (
     Zone,
     eviction_rate,
@@ -15,7 +16,7 @@ from orchestrator.controllers.nodelifecycle import (
     plan_zone_state,
 )
 from orchestrator.controllers.podgc import is_out_of_service, plan_finished
-from orchestrator.controllers.tainteviction import plan_eviction, tolerates
+from orchestrator.controllers.tainteviction import plan_eviction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STAMP = "2026-01-01T00:00:00Z"
@@ -134,7 +135,7 @@ TAINT = {"key": "k", "value": "v", "effect": "NoExecute"}
     ],
 )
 def test_tolerations(toleration: dict[str, str], expected: bool) -> None:
-    assert tolerates(toleration, TAINT) is expected
+    assert tolerates_taint(toleration, TAINT) is expected
 
 
 @pytest.mark.parametrize(
