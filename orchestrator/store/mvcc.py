@@ -622,7 +622,9 @@ def _stamp(key: Key, obj: Object, revision: int, create_revision: int) -> Record
     """A record of a copy of `obj` that carries the revision; copied no deeper than that needs."""
     stamped = dict(obj)
     stamped["metadata"] = {**(obj.get("metadata") or {}), "resourceVersion": str(revision)}
-    return Record(key, orjson.dumps(stamped), revision, create_revision, stamped)
+    # A copy of the exact length: the encoder's own buffer is up to twice as large, and would stay so.
+    raw = memoryview(orjson.dumps(stamped)).tobytes()
+    return Record(key, raw, revision, create_revision, stamped)
 
 
 @contextmanager

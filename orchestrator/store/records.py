@@ -6,6 +6,7 @@ Owns their shape and the laziness of decoding; never decides anything. A record 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,10 @@ class Key(NamedTuple):
     resource: str
     namespace: str
     name: str
+
+
+_REFERENCES_OF_OUR_OWN = 3
+"""What `sys.getrefcount` counts for a dict that only its record holds: the slot, the local name, the argument."""
 
 
 class Record:
@@ -52,6 +57,12 @@ class Record:
     def release_decoded(self) -> None:
         """Drop the decoded dict to save memory; `obj` decodes again when asked."""
         self._obj = None
+
+    def release_unshared(self) -> None:
+        """Drop the decoded dict when nobody else holds it: a cache that shares it costs nothing more."""
+        obj = self._obj
+        if obj is not None and sys.getrefcount(obj) <= _REFERENCES_OF_OUR_OWN:
+            self._obj = None
 
     def __repr__(self) -> str:
         return f"Record({'/'.join(self.key)} @ {self.revision})"
@@ -92,12 +103,14 @@ class Event:
         return frames
 
     def release_caches(self) -> None:
-        """Drop what can be computed again: frames, and the decoded dicts of states that are no longer current."""
+        """Drop what can be computed again: frames, and decoded dicts that are no longer current or that nobody shares."""
         self._frames = None
         if self.previous is not None:
             self.previous.release_decoded()
         if self.type is EventType.DELETED:
             self.record.release_decoded()
+        else:
+            self.record.release_unshared()
 
     def __repr__(self) -> str:
         return f"Event({self.type} {'/'.join(self.record.key)} @ {self.revision})"
