@@ -103,7 +103,7 @@ class Event:
         return frames
 
     def release_caches(self) -> None:
-        """Drop what can be computed again: frames, and decoded dicts that are no longer current or that nobody shares."""
+        """Drop what can be computed again: frames, and decoded dicts that are old or that nobody shares."""
         self._frames = None
         if self.previous is not None:
             self.previous.release_decoded()
