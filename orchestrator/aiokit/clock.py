@@ -58,12 +58,12 @@ class SystemClock:
 
 def format_time(moment: datetime) -> str:
     """`metav1.Time`: RFC 3339 in UTC with whole seconds, e.g. `2026-01-02T03:04:05Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def format_micro_time(moment: datetime) -> str:
     """`metav1.MicroTime`: RFC 3339 in UTC with six fractional digits (Lease, Event)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -51,7 +51,7 @@ LABEL_VALUE_BYTES_MAX: Final = 63
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _GENERATED_BASE_MAX = 63 - _SUFFIX_LENGTH
-_random = random.SystemRandom()
+_random = random.Random()
 
 
 def too_long_message(limit_bytes: int) -> str:

@@ -16,6 +16,7 @@ from orchestrator.apiserver.authorizer import (
     ComponentAuthorizer,
     MastersAuthorizer,
 )
+from orchestrator.apiserver.customresources import register_custom_resources
 from orchestrator.apiserver.indexes import INDEXED_FIELDS
 from orchestrator.apiserver.node.authorizer import NodeAuthorizer
 from orchestrator.apiserver.node.graph import NodeGraph
@@ -57,4 +58,6 @@ async def build_api_server(
     subresources.register(server)
     server.reviews = Reviews(policy)
     server.reviews.register(server)
+    server.custom_resources = register_custom_resources(server)
+    server.custom_resources.follow()
     return server

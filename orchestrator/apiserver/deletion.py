@@ -131,6 +131,7 @@ def plan_deletion(kind: Kind, obj: Object, options: DeleteOptions, now: datetime
     grace = _grace_seconds(kind, obj, options) if kind.graceful_deletion else 0
     if terminating:
         return _plan_second_deletion(kind, obj, finalizers, grace, options)
+    finalizers = _with_own_finalizers(kind, finalizers)
     if grace == 0 and not finalizers and not _keeps_itself(kind, obj):
         return DeletionPlan(remove=True)
     marked_metadata = dict(metadata)
@@ -184,6 +185,10 @@ def plan_finalizers(kind: Kind, existing: list[str], options: DeleteOptions) -> 
     return finalizers
 
 
+def _with_own_finalizers(kind: Kind, finalizers: list[str]) -> list[str]:
+    return [*finalizers, *(own for own in kind.finalizers_on_delete if own not in finalizers)]
+
+
 def is_removable(kind: Kind, obj: Object) -> bool:
     """Whether a terminating object has nothing left to wait for, so that an update completes its deletion."""
     metadata = obj["metadata"]
@@ -218,7 +223,7 @@ def _marked(kind: Kind, obj: Object, metadata: dict[str, Any]) -> Object:
     marked = {**obj, "metadata": metadata}
     if kind.resource.group_resource == "namespaces":
         marked["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
-    return marked
+    return kind.mark_terminating(marked) if kind.mark_terminating is not None else marked
 
 
 def _set_finalizers(metadata: dict[str, Any], finalizers: list[str]) -> None:

@@ -9,7 +9,6 @@ kube-apiserver's generic registry and its endpoint handlers.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +32,13 @@ from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_o
 from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
 from orchestrator.apiserver.store_errors import MODIFIED, translated
+from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
 
 if TYPE_CHECKING:
+    from orchestrator.apiserver.customresources import CustomResources
     from orchestrator.apiserver.reviews import Reviews
 
 Result = ObjectResult | ListResult
@@ -79,9 +80,13 @@ class ApiServer:
         """group-resource → handler of `create` for kinds that are asked, not stored (reviews, bindings)"""
         self.write_hooks: dict[str, list[WriteHook]] = {}
         self.commit_hooks: dict[str, list[CommitHook]] = {}
+        self.settle_hooks: dict[str, Callable[[str], Awaitable[None]]] = {}
+        """group-resource → what a write of this object (by name) waits for before it is answered."""
         self.service_allocator: ServiceAllocator | None = None
         self.reviews: Reviews | None = None
+        self.custom_resources: CustomResources | None = None
         self._indexed_fields = indexed_fields
+        self._uids = UidSource()
         self._log = get_logger("apiserver")
 
     # Reading, for admission plugins and subresources: no authorization, no copies.
@@ -130,6 +135,14 @@ class ApiServer:
         """Serve everything but watches and byte streams; raises ApiError."""
         self.authorize(request)
         check_options(request)
+        result = await self._serve(request)
+        if request.verb not in ("get", "list") and not request.dry_run:
+            settle = self.settle_hooks.get(request.kind.resource.group_resource)
+            if settle is not None:
+                await settle(request.name or name_of(result.obj if isinstance(result, ObjectResult) else {}))
+        return result
+
+    async def _serve(self, request: ApiRequest) -> Result:
         if request.subresource:
             return await self._handle_subresource(request)
         verb = request.verb
@@ -344,7 +357,7 @@ class ApiServer:
             raise errors.BadRequest("resourceVersion should not be set on objects to be created")
         for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"):
             metadata.pop(field, None)
-        metadata["uid"] = str(uuid.uuid4())
+        metadata["uid"] = self._uids.next()
         metadata["creationTimestamp"] = format_time(self.clock.now())
         if kind.has_generation:
             metadata["generation"] = 1
