@@ -246,7 +246,7 @@ def _raw_terminal() -> Iterator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setraw(descriptor)
+        tty.setraw(descriptor, termios.TCSADRAIN)  # what was typed ahead is for the command too
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -489,8 +489,9 @@ def test_exec_gives_a_terminal(box: Verbs) -> None:
     )  # fmt: skip
     os.close(other_end)
     try:
+        _read_until(terminal, b"# ", seconds=30)
         os.write(terminal, b"tty && echo from-the-$((6 * 7)); exit 3\n")
-        seen = _read_all(terminal, seconds=30)
+        seen = _read_until(terminal, None, seconds=30)
         assert b"/dev/pts/" in seen
         assert b"from-the-42" in seen
         assert process.wait(30) == 3
@@ -500,8 +501,8 @@ def test_exec_gives_a_terminal(box: Verbs) -> None:
         os.close(terminal)
 
 
-def _read_all(descriptor: int, *, seconds: float) -> bytes:
-    """Everything until the other end is closed."""
+def _read_until(descriptor: int, wanted: bytes | None, *, seconds: float) -> bytes:
+    """Everything up to the wanted bytes, or until the other end is closed."""
     seen = b""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -514,7 +515,9 @@ def _read_all(descriptor: int, *, seconds: float) -> bytes:
             if not part:
                 return seen
             seen += part
-    raise AssertionError(f"the terminal was not closed within {seconds} s; it shows {seen!r}")
+            if wanted is not None and wanted in seen:
+                return seen
+    raise AssertionError(f"within {seconds} s the terminal shows only {seen!r}")
 
 
 def test_logs_follow_a_container(box: Verbs) -> None:
