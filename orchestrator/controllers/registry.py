@@ -68,6 +68,7 @@ CONTROLLERS: dict[str, Entry] = {
         requires=("daemonsets.apps", "controllerrevisions.apps"),
     ),
     "job": _entry("job-controller", "job", "JobController", requires=("jobs.batch",)),
+    "cronjob": _entry("cronjob-controller", "cronjob", "CronJobController", requires=("cronjobs.batch", "jobs.batch")),
     "ttl-after-finished": _entry(
         "ttl-after-finished-controller", "ttlafterfinished", "TTLAfterFinishedController", requires=("jobs.batch",)
     ),
