@@ -76,6 +76,7 @@ async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCi
         async with _netlink() as ipr:
             bridge = await _find_link(ipr, bridge_name(cluster_id))
             routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
+            routes += nameservers(Path("/etc/resolv.conf"))
             with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
                 preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
             chosen = plan_cidrs(routes, preferred=preferred)
@@ -86,6 +87,18 @@ async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCi
     finally:
         os.close(lock)
     return chosen
+
+
+def nameservers(resolv_conf: Path) -> list[IPv4Network]:
+    """The machine's resolvers; they lie behind the default route, and a range that holds one would hide it."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in resolv_conf.read_text(errors="replace").splitlines():
+            keyword, _, address = line.strip().partition(" ")
+            if keyword == "nameserver":
+                with contextlib.suppress(ValueError):
+                    found.append(IPv4Network(address.strip()))
+    return found
 
 
 def _claim_lock() -> int:
