@@ -193,6 +193,8 @@ class Cluster:
             self._build_controllers()
         if self.parts.scheduler:
             self._build_scheduler()
+        assert self._api.custom_resources is not None
+        self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
         self._run("supervisor", self.supervisor.run())
         # What a start leaves behind lives as long as the cluster: the collector need not look at it again.
         gc.freeze()
@@ -237,7 +239,8 @@ class Cluster:
         return [
             kind.resource
             for kind in self.api.registry
-            if "list" in kind.verbs and "delete" in kind.verbs and kind.conversion is None
+            if "list" in kind.verbs and "delete" in kind.verbs
+            and (kind.conversion is None or kind.conversion.stored_as == kind.resource)
         ]
 
     async def _check_components(self) -> str:

@@ -145,6 +145,10 @@ class Kind:
     """Whether an update of `/status` may also change labels and annotations (pods, nodes)."""
     delete_returns_object: bool = False
     """A DELETE that removes the object at once answers with it rather than with a Status (pods, services, ...)."""
+    finalizers_on_delete: tuple[str, ...] = ()
+    """What a DELETE makes an object wait for, besides what it waits for anyway (CustomResourceDefinitions)."""
+    mark_terminating: Callable[[Object], Object] | None = None
+    """The object with a status that tells that its deletion has begun."""
     schema: Schema | None = None
     """The structure, where it does not come from a published definition (custom resources)."""
 

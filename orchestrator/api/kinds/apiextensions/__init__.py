@@ -1,0 +1,1 @@
+"""The kind of the group apiextensions.k8s.io: CustomResourceDefinition."""

@@ -1,0 +1,207 @@
+"""Subresources through which one part of an object is written, and nothing else of it.
+
+`pods/ephemeralcontainers`, `pods/resize` and `certificatesigningrequests/approval` take and return the whole
+object; what a client sends besides the part is ignored, as kube-apiserver's strategies for them do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.api import errors, fields
+from orchestrator.api.decode import NotDecodable
+from orchestrator.api.errors import Cause
+from orchestrator.api.objects import Object, copy_object
+from orchestrator.api.quantity import QuantityError, parse_quantity
+from orchestrator.apiserver import incoming
+from orchestrator.apiserver.field_ownership import is_apply
+from orchestrator.apiserver.patching import apply_patch
+from orchestrator.apiserver.request import ApiRequest, ObjectResult
+from orchestrator.apiserver.server import ApiServer, unusable_patch
+from orchestrator.scheduling.resources import qos_class
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of an object a subresource writes."""
+
+    take: Callable[[Object, Object], None]
+    """(result, sent): carries the part from what was sent over into the result, a copy of the stored object."""
+    validate: Callable[[Object, Object], list[Cause]]
+    """(new, old): what forbids the change, beyond what makes the whole object invalid."""
+
+
+def register(server: ApiServer) -> None:
+    """Serve get, update and patch of each part."""
+    for resource, name, part in (
+        ("pods", "ephemeralcontainers", EPHEMERAL_CONTAINERS),
+        ("pods", "resize", RESIZE),
+        ("certificatesigningrequests.certificates.k8s.io", "approval", APPROVAL),
+    ):
+        server.subresources[resource, name, "get"] = get
+        server.subresources[resource, name, "update"] = server.subresources[resource, name, "patch"] = _changer(part)
+
+
+async def get(server: ApiServer, request: ApiRequest) -> ObjectResult:
+    """The whole object."""
+    record = await server.read_record(request.kind.resource.group_resource, request.name, request.namespace)
+    if record is None:
+        raise errors.not_found(request.group, request.plural, request.name)
+    return ObjectResult(record.obj, record.raw)
+
+
+def _changer(part: Part) -> Callable[[ApiServer, ApiRequest], Any]:
+    async def handle(server: ApiServer, request: ApiRequest) -> ObjectResult:
+        return await change_part(server, request, part)
+
+    return handle
+
+
+async def change_part(server: ApiServer, request: ApiRequest, part: Part) -> ObjectResult:
+    """Write one part of an object from a whole object or a patch of it."""
+    applied = server.ownership.check_apply(request, request.body) if is_apply(request) else None
+
+    async def change(current: Object) -> Object:
+        if applied is not None:
+            sent = server.ownership.apply(request, current, applied)
+        else:
+            sent = _sent(request, current)
+        new = copy_object(current)
+        part.take(new, copy_object(sent))
+        if applied is not None and "managedFields" in sent["metadata"]:
+            new["metadata"]["managedFields"] = sent["metadata"]["managedFields"]
+        request.kind.default(new)
+        causes = part.validate(new, current)
+        if causes:
+            raise errors.invalid(request.group, request.kind.resource.kind, request.name, causes)
+        version = sent["metadata"].get("resourceVersion")
+        if version:
+            new["metadata"]["resourceVersion"] = version
+        else:
+            new["metadata"].pop("resourceVersion", None)
+        return new
+
+    return await server.change_object(request, change, trusted=True)
+
+
+def _sent(request: ApiRequest, current: Object) -> Object:
+    if request.verb == "patch":
+        patched = apply_patch(request, current)
+        request.raw_body = None
+        try:
+            sent = incoming.decode_object(request, request.kind, patched)
+        except NotDecodable as error:
+            raise unusable_patch(patched, error) from error
+    else:
+        sent = incoming.decode_object(request, request.kind, request.body)
+    incoming.check_name(request, sent)
+    incoming.check_namespace(request, sent)
+    return sent
+
+
+# Ephemeral containers: they can be added, never changed or removed.
+
+
+def _take_ephemeral(new: Object, sent: Object) -> None:
+    containers = (sent.get("spec") or {}).get("ephemeralContainers")
+    if containers:
+        new["spec"]["ephemeralContainers"] = containers
+    else:
+        new["spec"].pop("ephemeralContainers", None)
+
+
+def validate_ephemeral_update(new: Object, old: Object) -> list[Cause]:
+    """What there is stays as it is; what comes is a valid pod's."""
+    from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
+
+    causes = validate_pod_spec(new["spec"], "spec")
+    path = "spec.ephemeralContainers"
+    current = {container["name"]: container for container in new["spec"].get("ephemeralContainers") or ()}
+    for before in old["spec"].get("ephemeralContainers") or ():
+        name = before["name"]
+        if name not in current:
+            causes.append(fields.forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n'))
+        elif current[name] != before:
+            causes.append(fields.forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n'))
+    return causes
+
+
+EPHEMERAL_CONTAINERS = Part(_take_ephemeral, validate_ephemeral_update)
+
+
+# Resize (KEP-1287): requests and limits of cpu and memory.
+
+_RESIZABLE = frozenset(("cpu", "memory"))
+
+
+def _take_resources(new: Object, sent: Object) -> None:
+    for field in ("containers", "initContainers"):
+        wanted = {container.get("name"): container for container in (sent.get("spec") or {}).get(field) or ()}
+        for container in new["spec"].get(field) or ():
+            if container["name"] in wanted:
+                container["resources"] = wanted[container["name"]].get("resources") or {}
+
+
+def validate_resize(new: Object, old: Object) -> list[Cause]:
+    """Only cpu and memory, nothing dropped, the same quality of service; not for pods that ended."""
+    from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
+
+    causes = validate_pod_spec(new["spec"], "spec")
+    phase = (old.get("status") or {}).get("phase")
+    if phase in ("Succeeded", "Failed"):
+        causes.append(fields.forbidden("", "Pod running in a terminal state cannot be resized"))
+    if qos_class(new) != qos_class(old):
+        shown = qos_class(new)
+        causes.append(fields.invalid("spec", shown, "Pod QOS Class may not change as a result of resizing"))
+    for field in ("containers", "initContainers"):
+        before = {container["name"]: container for container in old["spec"].get(field) or ()}
+        for position, container in enumerate(new["spec"].get(field) or ()):
+            path = f"{fields.index(f'spec.{field}', position)}.resources"
+            causes += _validate_resized(
+                container.get("resources") or {}, before[container["name"]].get("resources") or {}, path
+            )
+    return causes
+
+
+def _validate_resized(new: Object, old: Object, path: str) -> list[Cause]:
+    causes = []
+    for part in ("requests", "limits"):
+        now, then = new.get(part) or {}, old.get(part) or {}
+        for name in sorted(now.keys() | then.keys()):
+            if name not in _RESIZABLE and now.get(name) != then.get(name):
+                causes.append(fields.forbidden("spec", "only cpu and memory resources are mutable"))
+            elif name in then and name not in now:
+                causes.append(fields.forbidden(f"{path}.{part}", f"resource {part} cannot be removed"))
+            elif name in now:
+                try:
+                    parse_quantity(now[name])
+                except QuantityError:
+                    pass  # validation of the pod has said so
+    return causes
+
+
+RESIZE = Part(_take_resources, validate_resize)
+
+
+# Approval of certificate signing requests: conditions, and only by decision.
+
+
+def _take_conditions(new: Object, sent: Object) -> None:
+    conditions = (sent.get("status") or {}).get("conditions")
+    status = new.setdefault("status", {})
+    if conditions:
+        status["conditions"] = conditions
+    else:
+        status.pop("conditions", None)
+
+
+def validate_approval(new: Object, old: Object) -> list[Cause]:
+    """Decisions are final, and only decisions are made here."""
+    from orchestrator.api.kinds.certificates import validate_request_update
+
+    return validate_request_update(new, old)
+
+
+APPROVAL = Part(_take_conditions, validate_approval)

@@ -1,0 +1,254 @@
+"""What one Service needs in the packet filter; pure.
+
+Most Services need map elements alone: address, protocol, port and a random number lead to an endpoint. Those
+whose answer depends on who asks (session affinity, traffic policy `Local`, topology hints) get chains.
+Mirrors what kube-proxy's nftables mode decides for each service port.
+
+All nodes live on one machine, so the node of a client is known by its address: a pod range belongs to a node,
+everything else is the machine itself or the outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.api.objects import Object, key_of, labels_of
+from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local_to, preferred_by, usable
+
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+"""Services with this label are somebody else's."""
+RANDOM = 1 << 16
+"""Elements are keyed by ranges of a random number below this."""
+AFFINITY_CLIENTS_MAX = 65_536
+"""Clients that one endpoint is remembered for."""
+AFFINITY_SECONDS_DEFAULT = 10_800
+
+Target = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """Where clients knock: an address, or every address of the machine when it is empty (node ports)."""
+
+    address: str
+    protocol: str
+    """`tcp`, `udp` or `sctp`."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a frontend leads."""
+
+    targets: tuple[Target, ...] = ()
+    """All that can be reached; each gets the same share unless a chain decides."""
+    chain: str = ""
+    """The chain that decides; empty: the targets take turns at random."""
+    drops_rest: bool = False
+    """What the chain does not translate vanishes: there are endpoints, but none for this client."""
+    is_cluster_ip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRules:
+    """Everything that one Service adds to the ruleset."""
+
+    frontends: dict[Frontend, Way] = field(default_factory=dict)
+    chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    affinity_sets: dict[str, int] = field(default_factory=dict)
+    """Name → seconds for which a client is remembered."""
+    firewalls: dict[Frontend, str] = field(default_factory=dict)
+    """Frontends that only some sources may use → the chain that checks."""
+    cluster_ips: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    """Endpoints that could be their own clients."""
+
+
+def plan_service(
+    service: Object | None, slices: Sequence[Object], nodes: Sequence[NodeFacts], *, pod_cidr: str
+) -> ServiceRules | None:
+    """The rules of a Service, None when it needs none (gone, headless, ExternalName, another proxy's)."""
+    if service is None or PROXY_NAME_LABEL in labels_of(service):
+        return None
+    spec = service.get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return None
+    cluster_ips = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if _is_ipv4(ip)]
+    if not cluster_ips:
+        return None
+    rules = ServiceRules(cluster_ips=frozenset(cluster_ips))
+    addresses: set[str] = set()
+    for port in spec.get("ports") or ():
+        protocol = port.get("protocol") or "TCP"
+        endpoints = endpoints_of(slices, port.get("name") or "", protocol)
+        addresses.update(endpoint.address for endpoint in usable(endpoints))
+        planner = _PortPlanner(service, spec, port, protocol.lower(), endpoints, nodes, pod_cidr, rules)
+        planner.plan(cluster_ips)
+    return ServiceRules(
+        frontends=rules.frontends,
+        chains=rules.chains,
+        affinity_sets=rules.affinity_sets,
+        firewalls=rules.firewalls,
+        cluster_ips=rules.cluster_ips,
+        addresses=frozenset(addresses),
+    )
+
+
+class _PortPlanner:
+    """Fills in the rules of one port of a Service."""
+
+    def __init__(
+        self,
+        service: Object,
+        spec: dict[str, Any],
+        port: dict[str, Any],
+        protocol: str,
+        endpoints: Sequence[Endpoint],
+        nodes: Sequence[NodeFacts],
+        pod_cidr: str,
+        rules: ServiceRules,
+    ) -> None:
+        self._service = service
+        self._spec = spec
+        self._port = port
+        self._protocol = protocol
+        self._endpoints = endpoints
+        self._everyone = usable(endpoints)
+        self._nodes = nodes
+        self._pod_cidr = pod_cidr
+        self._rules = rules
+        self._identity = f"{key_of(service)}/{port.get('name') or ''}/{protocol}"
+        config = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
+        self._affinity_seconds = (
+            int(config or AFFINITY_SECONDS_DEFAULT) if spec.get("sessionAffinity") == "ClientIP" else 0
+        )
+
+    def plan(self, cluster_ips: Sequence[str]) -> None:
+        number = self._port["port"]
+        internal = self._internal_way()
+        for address in cluster_ips:
+            self._rules.frontends[Frontend(address, self._protocol, number)] = internal
+        if self._everyone:
+            external = self._external_way()
+        else:
+            external = Way()
+        for address in self._spec.get("externalIPs") or ():
+            if _is_ipv4(address):
+                self._rules.frontends[Frontend(address, self._protocol, number)] = external
+        self._plan_load_balancer(external, number)
+        if self._port.get("nodePort"):
+            self._plan_node_port(external, self._port["nodePort"])
+
+    def _plan_load_balancer(self, external: Way, number: int) -> None:
+        if self._spec.get("type") != "LoadBalancer":
+            return
+        ingress = ((self._service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        sources = [source.strip() for source in self._spec.get("loadBalancerSourceRanges") or ()]
+        for item in ingress:
+            address = item.get("ip") or ""
+            if not _is_ipv4(address) or item.get("ipMode", "VIP") != "VIP":
+                continue
+            frontend = Frontend(address, self._protocol, number)
+            self._rules.frontends[frontend] = external
+            if sources:
+                chain = f"firewall_{_digest(self._identity)}"
+                allowed = ", ".join(source for source in sources if _is_ipv4(source.partition("/")[0]))
+                accept = (f"ip saddr {{ {allowed} }} return",) if allowed else ()
+                self._rules.chains[chain] = (*accept, "drop")
+                self._rules.firewalls[frontend] = chain
+
+    def _plan_node_port(self, external: Way, number: int) -> None:
+        # The machine's own addresses stand for all nodes at once, so `Local` finds every endpoint there.
+        self._rules.frontends[Frontend("", self._protocol, number)] = external
+        if self._spec.get("externalTrafficPolicy") != "Local" or not self._everyone:
+            return
+        for node in self._nodes:
+            if not node.ip:
+                continue
+            local = local_to(self._endpoints, node)
+            chain = f"local_{_digest(f'{self._identity}/{node.name}')}"
+            # Pods are inside: for them the policy does not count (kube-proxy's short circuit).
+            lines = [*self._picks(self._everyone, f"ip saddr {self._pod_cidr} "), *self._picks(local)]
+            self._rules.chains[chain] = tuple(lines)
+            way = Way(_targets(self._everyone), chain, drops_rest=not local)
+            self._rules.frontends[Frontend(node.ip, self._protocol, number)] = way
+
+    def _internal_way(self) -> Way:
+        if not self._everyone:
+            return Way(is_cluster_ip=True)
+        is_local = self._spec.get("internalTrafficPolicy") == "Local"
+        choices = [
+            (node, local_to(self._endpoints, node) if is_local else preferred_by(self._endpoints, node))
+            for node in self._nodes
+        ]
+        exceptions = [(node, chosen) for node, chosen in choices if chosen != self._everyone and node.pod_cidr]
+        targets = _targets(self._everyone)
+        if not exceptions and not self._affinity_seconds:
+            return Way(targets, is_cluster_ip=True)
+        lines: list[str] = []
+        for node, chosen in exceptions:
+            condition = f"ip saddr {node.pod_cidr} "
+            lines += self._picks(chosen, condition) if chosen else [f"{condition}return"]
+        lines += self._picks(self._everyone)
+        chain = f"service_{_digest(self._identity)}"
+        self._rules.chains[chain] = tuple(lines)
+        return Way(targets, chain, drops_rest=any(not chosen for _, chosen in exceptions), is_cluster_ip=True)
+
+    def _external_way(self) -> Way:
+        targets = _targets(self._everyone)
+        if not self._affinity_seconds:
+            return Way(targets)
+        chain = f"external_{_digest(self._identity)}"
+        self._rules.chains[chain] = tuple(self._picks(self._everyone))
+        return Way(targets, chain)
+
+    def _picks(self, endpoints: Sequence[Endpoint], condition: str = "") -> list[str]:
+        """Rules that translate to one of the endpoints, for packets that the condition matches."""
+        if not endpoints:
+            return []
+        if not self._affinity_seconds:
+            return [f"{condition}meta l4proto {self._protocol} dnat ip to {_turns(endpoints)}"]
+        chains = [self._endpoint_chain(endpoint) for endpoint in endpoints]
+        lines = [f"{condition}ip saddr @{affinity} goto {chain}" for chain, affinity in chains]
+        verdicts = ", ".join(f"{number} : goto {chain}" for number, (chain, _) in enumerate(chains))
+        lines.append(f"{condition}numgen random mod {len(chains)} vmap {{ {verdicts} }}")
+        return lines
+
+    def _endpoint_chain(self, endpoint: Endpoint) -> tuple[str, str]:
+        """The chain that leads to one endpoint and remembers the client, and the set of its clients."""
+        target = f"{endpoint.address}:{endpoint.port}"
+        digest = _digest(f"{self._identity}/{target}/{self._affinity_seconds}")
+        chain, affinity = f"endpoint_{digest}", f"affinity_{digest}"
+        self._rules.affinity_sets[affinity] = self._affinity_seconds
+        self._rules.chains[chain] = (
+            f"update @{affinity} {{ ip saddr timeout {self._affinity_seconds}s }}",
+            f"meta l4proto {self._protocol} dnat to {target}",
+        )
+        return chain, affinity
+
+
+def spread(targets: Sequence[Target]) -> Iterator[tuple[str, Target]]:
+    """Ranges of the random number, one for each target, all of the same size within one."""
+    count = len(targets)
+    for number, target in enumerate(targets):
+        yield f"{number * RANDOM // count}-{(number + 1) * RANDOM // count - 1}", target
+
+
+def _turns(endpoints: Sequence[Endpoint]) -> str:
+    pairs = ", ".join(f"{number} : {e.address} . {e.port}" for number, e in enumerate(endpoints))
+    return f"numgen random mod {len(endpoints)} map {{ {pairs} }}"
+
+
+def _targets(endpoints: Sequence[Endpoint]) -> tuple[Target, ...]:
+    return tuple((endpoint.address, endpoint.port) for endpoint in endpoints)
+
+
+def _is_ipv4(address: str) -> bool:
+    return bool(address) and address != "None" and ":" not in address
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

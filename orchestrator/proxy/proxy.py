@@ -1,0 +1,185 @@
+"""The component: follows Services, EndpointSlices and Nodes, and keeps the nftables table equal to them.
+
+Changes that arrive together become one transaction; what arrives while one runs goes into the next. The whole
+table is written at the start, after a failure and after somebody else took something out of it. Mirrors
+kube-proxy's Proxier and its bounded-frequency runner. One proxy serves all nodes, which share the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
+from orchestrator.client.informer import Informers
+from orchestrator.logs import get_logger
+from orchestrator.proxy.conntrack import forget_flows
+from orchestrator.proxy.nftables import Nft, NftError, open_nft
+from orchestrator.proxy.plan import plan_service
+from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
+from orchestrator.proxy.topology import NodeFacts
+from orchestrator.proxy.watch import TableWatch
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+SERVICE_INDEX = "proxy/service"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+VOLATILE_SETS = "affinity_"
+PLANNED_AT_ONCE = 200
+"""Services that are planned before others on the loop get their turn."""
+
+
+class ServiceProxy:
+    """Leads Service addresses to endpoints."""
+
+    def __init__(self, *, informers: Informers, layout: Layout, clock: Clock, nft: Nft | None = None) -> None:
+        self.layout = layout
+        self.transactions_total = 0
+        self._clock = clock
+        self._nft = nft
+        self._services = informers.informer(SERVICES)
+        self._slices = informers.informer(ENDPOINT_SLICES)
+        self._nodes = informers.informer(NODES)
+        self._ruleset = Ruleset(layout)
+        self._node_facts: dict[str, NodeFacts] = {}
+        self._dirty: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._must_replace = True
+        self._log = get_logger("kube-proxy", table=layout.table)
+        self._slices.add_index(SERVICE_INDEX, _service_keys)
+        self._services.add_handler(self._on_service)
+        self._slices.add_handler(self._on_slice)
+        self._nodes.add_handler(self._on_node)
+
+    async def run(self) -> None:
+        """Work until cancelled; the table stays, so that connections survive a restart of this process."""
+        nft = self._nft if self._nft is not None else open_nft()
+        watch = TableWatch(self.layout.table, volatile_prefix=VOLATILE_SETS, on_damage=self._on_damage)
+        try:
+            for informer in (self._services, self._slices, self._nodes):
+                await informer.wait_synced()
+            watch.open()
+            self._replace_all()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._sync(nft, watch)
+        finally:
+            watch.close()
+            if self._nft is None:
+                nft.close()
+
+    # What changed.
+
+    def _on_service(self, old: Object | None, new: Object | None) -> None:
+        subject = new if new is not None else old
+        assert subject is not None
+        self._mark(key_of(subject))
+
+    def _on_slice(self, old: Object | None, new: Object | None) -> None:
+        for one in (old, new):
+            if one is not None:
+                for key in _service_keys(one):
+                    self._mark(key)
+
+    def _on_node(self, old: Object | None, new: Object | None) -> None:
+        before = _facts(old) if old is not None else None
+        after = _facts(new) if new is not None else None
+        if before == after:
+            return
+        subject = new if new is not None else old
+        assert subject is not None
+        if after is None:
+            self._node_facts.pop(name_of(subject), None)
+        else:
+            self._node_facts[after.name] = after
+        self._mark_all()
+
+    def _on_damage(self) -> None:
+        self._log.warning("table.damaged", consequence="written anew")
+        self._replace_all()
+
+    def _mark(self, key: str) -> None:
+        self._dirty[key] = None
+        self._wake.set()
+
+    def _mark_all(self) -> None:
+        for key in [*self._ruleset]:
+            self._mark(key)
+        for service in self._services.list():
+            self._mark(key_of(service))
+
+    def _replace_all(self) -> None:
+        self._must_replace = True
+        self._wake.set()
+
+    # Bringing it to the kernel.
+
+    async def _sync(self, nft: Nft, watch: TableWatch) -> None:
+        changes = await self._plan()
+        replaces, self._must_replace = self._must_replace, False
+        text = self._ruleset.text() if replaces else changes.text(self.layout)
+        if text:
+            try:
+                await self._apply(nft, watch, text)
+            except NftError as error:
+                # The model is ahead of the kernel now: only the whole table brings them together again.
+                self._replace_all()
+                if replaces:
+                    raise
+                self._log.warning("transaction.refused", error=str(error), consequence="written anew")
+        await self._forget(changes.stale)
+
+    async def _plan(self) -> Changes:
+        changes = Changes()
+        nodes = sorted(self._node_facts.values(), key=lambda node: node.name)
+        planned = 0
+        while self._dirty:
+            key = next(iter(self._dirty))
+            del self._dirty[key]
+            rules = plan_service(
+                self._services.get(key), self._slices.by_index(SERVICE_INDEX, key), nodes, pod_cidr=self.layout.pods
+            )
+            self._ruleset.update(key, rules, changes)
+            planned += 1
+            if planned % PLANNED_AT_ONCE == 0:
+                await self._clock.sleep(0)
+        return changes
+
+    async def _apply(self, nft: Nft, watch: TableWatch, text: str) -> None:
+        started = self._clock.monotonic()
+        watch.begin()
+        try:
+            await nft.run(text)
+        finally:
+            watch.end()
+        self.transactions_total += 1
+        elapsed = round((self._clock.monotonic() - started) * 1000, 1)
+        self._log.debug("transaction.applied", services=len(self._ruleset), bytes=len(text), milliseconds=elapsed)
+
+    async def _forget(self, stale: Sequence[StaleFlow]) -> None:
+        if not stale:
+            return
+        try:
+            count = await asyncio.to_thread(forget_flows, stale)
+        except Exception as error:
+            # A conversation that is not forgotten ends by its own time-out; the rules are right already.
+            self._log.warning("conntrack.failed", error=str(error))
+        else:
+            self._log.debug("conntrack.forgotten", count=count)
+
+
+def _service_keys(one: Object) -> list[str]:
+    name = labels_of(one).get(SERVICE_NAME_LABEL)
+    return [f"{namespace_of(one)}/{name}"] if name else []
+
+
+def _facts(node: Object) -> NodeFacts:
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    return NodeFacts(
+        name=name_of(node),
+        ip=next((a["address"] for a in addresses if a["type"] == "InternalIP" and ":" not in a["address"]), ""),
+        pod_cidr=(node.get("spec") or {}).get("podCIDR") or "",
+        zone=labels_of(node).get(ZONE_LABEL, ""),
+    )

@@ -1,0 +1,345 @@
+"""The rules of all Services: who owns which frontend, and every change as the text of one transaction.
+
+Owns the layout of the table. `Ruleset.update` changes the model and notes the difference in `Changes`; the
+difference, or the whole table, is what `nft` is fed. Never talks to the kernel. Mirrors the tables, maps and
+chains of kube-proxy's nftables mode; the interval map keyed by a random number is our own, because one map
+look-up replaces a chain per Service and takes a tenth of the time to program.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, RANDOM, Frontend, ServiceRules, Target, Way, spread
+
+ELEMENTS_PER_LINE = 300
+"""nft 1.0.6 refuses thousands of interval elements in one command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the table is made for."""
+
+    table: str
+    bridge: str
+    """The interface behind which the pods are."""
+    pods: str
+    services: str
+    """Address ranges."""
+    guarded: tuple[Frontend, ...] = ()
+    """Listeners of this process that only pods and the machine itself may reach."""
+
+
+Element = tuple[str, str]
+"""Map or set, and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleFlow:
+    """UDP conversations that connection tracking still leads to where nobody is."""
+
+    frontend: Frontend
+    target: Target | None
+    """None: those that were not translated at all."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """The difference between two states of the ruleset, in elements, chains and sets."""
+
+    deleted: dict[Element, str] = field(default_factory=dict)
+    added: dict[Element, str] = field(default_factory=dict)
+    chains: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    """New content; None: gone."""
+    new_chains: set[str] = field(default_factory=set)
+    sets: dict[str, int | None] = field(default_factory=dict)
+    stale: list[StaleFlow] = field(default_factory=list)
+
+    def add(self, element: Element, value: str) -> None:
+        if self.deleted.get(element) == value:
+            del self.deleted[element]
+        else:
+            self.added[element] = value
+
+    def delete(self, element: Element, value: str) -> None:
+        if self.added.pop(element, None) is None:
+            self.deleted[element] = value
+
+    def text(self, layout: Layout) -> str:
+        """The commands of one transaction; empty when nothing changed."""
+        table = f"ip {layout.table}"
+        lines = [
+            f"add set {table} {name} {_affinity_set(seconds)}"
+            for name, seconds in self.sets.items()
+            if seconds is not None
+        ]
+        lines += [f"add chain {table} {name}" for name, rules in self.chains.items() if rules is not None]
+        lines += [f"flush chain {table} {name}" for name in self.chains if name not in self.new_chains]
+        for name, rules in self.chains.items():
+            lines += [f"add rule {table} {name} {rule}" for rule in rules or ()]
+        lines += _element_lines("delete", table, ((element, "") for element in self.deleted))
+        lines += _element_lines("add", table, self.added.items())
+        lines += [f"delete chain {table} {name}" for name, rules in self.chains.items() if rules is None]
+        lines += [f"delete set {table} {name}" for name, seconds in self.sets.items() if seconds is None]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _element_lines(verb: str, table: str, elements: Iterable[tuple[Element, str]]) -> Iterator[str]:
+    by_map: dict[str, list[str]] = {}
+    for (name, key), value in elements:
+        by_map.setdefault(name, []).append(f"{key} : {value}" if value else key)
+    for name, items in by_map.items():
+        for start in range(0, len(items), ELEMENTS_PER_LINE):
+            yield f"{verb} element {table} {name} {{ {', '.join(items[start : start + ELEMENTS_PER_LINE])} }}"
+
+
+def _affinity_set(seconds: int) -> str:
+    return f"{{ type ipv4_addr; size {AFFINITY_CLIENTS_MAX}; flags dynamic,timeout; timeout {seconds}s; }}"
+
+
+class Ruleset:
+    """The rules of all Services, by the Service's key."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._rules: dict[str, ServiceRules] = {}
+        self._owners: dict[Frontend, list[str]] = {}
+        self._references: Counter[Element] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rules
+
+    def keys(self) -> list[str]:
+        """The Services that have rules."""
+        return [*self._rules]
+
+    def update(self, key: str, rules: ServiceRules | None, changes: Changes) -> None:
+        """Replace the rules of one Service (None: it has none any more) and note the difference."""
+        old = self._rules.get(key)
+        if old == rules:
+            return
+        before, after = old or ServiceRules(), rules or ServiceRules()
+        self._update_chains(before, after, changes)
+        frontends = {**before.frontends, **after.frontends}
+        held = {frontend: self._way(frontend) for frontend in frontends}
+        if rules is None:
+            self._rules.pop(key, None)
+        else:
+            self._rules[key] = rules
+        for frontend, old_way in held.items():
+            self._own(frontend, key, frontend in after.frontends)
+            self._update_frontend(frontend, old_way, self._way(frontend), changes)
+        for frontend in {*before.firewalls, *after.firewalls}:
+            self._swap(_firewall(frontend, before), _firewall(frontend, after), changes)
+        self._count(before, after, changes)
+
+    def text(self) -> str:
+        """One transaction that puts the whole table in place of whatever has its name."""
+        everything = Ruleset(self.layout)
+        changes = Changes()
+        # In the order of ownership, so that a frontend that two Services claim stays with the one that has it.
+        for key, rules in self._rules.items():
+            everything.update(key, rules, changes)
+        for frontend, owners in self._owners.items():
+            if len(owners) > 1 and everything._owners[frontend] != owners:
+                current = everything._way(frontend)
+                everything._owners[frontend] = owners
+                everything._update_frontend(frontend, current, self._way(frontend), changes)
+        return skeleton(self.layout) + changes.text(self.layout)
+
+    def conflicts(self) -> dict[Frontend, list[str]]:
+        """Frontends that several Services claim; the first of them has it."""
+        return {frontend: list(owners) for frontend, owners in self._owners.items() if len(owners) > 1}
+
+    def _own(self, frontend: Frontend, key: str, is_wanted: bool) -> None:
+        owners = self._owners.setdefault(frontend, [])
+        if is_wanted and key not in owners:
+            owners.append(key)
+        elif not is_wanted and key in owners:
+            owners.remove(key)
+        if not owners:
+            del self._owners[frontend]
+
+    def _way(self, frontend: Frontend) -> Way | None:
+        owners = self._owners.get(frontend)
+        return self._rules[owners[0]].frontends.get(frontend) if owners else None
+
+    def _update_chains(self, before: ServiceRules, after: ServiceRules, changes: Changes) -> None:
+        for name, rules in after.chains.items():
+            if before.chains.get(name) == rules:
+                continue
+            if name not in before.chains:
+                if changes.chains.get(name, ()) is None:
+                    pass  # it was to be deleted in this very transaction, and stays
+                else:
+                    changes.new_chains.add(name)
+            changes.chains[name] = rules
+        for name in before.chains.keys() - after.chains.keys():
+            if name in changes.new_chains:
+                changes.new_chains.discard(name)
+                del changes.chains[name]
+            else:
+                changes.chains[name] = None
+        for name in after.affinity_sets.keys() - before.affinity_sets.keys():
+            if name in changes.sets and changes.sets[name] is None:
+                del changes.sets[name]
+            else:
+                changes.sets[name] = after.affinity_sets[name]
+        for name in before.affinity_sets.keys() - after.affinity_sets.keys():
+            if changes.sets.get(name) is not None:
+                del changes.sets[name]
+            else:
+                changes.sets[name] = None
+
+    def _update_frontend(self, frontend: Frontend, old: Way | None, new: Way | None, changes: Changes) -> None:
+        if old == new:
+            return
+        self._swap(dict(_elements(frontend, old)), dict(_elements(frontend, new)), changes)
+        if frontend.protocol == "udp":
+            kept = set(new.targets) if new is not None else set()
+            gone = [target for target in (old.targets if old is not None else ()) if target not in kept]
+            changes.stale += [StaleFlow(frontend, target) for target in gone]
+            if kept and (old is None or not old.targets):
+                changes.stale.append(StaleFlow(frontend, None))
+
+    def _swap(self, old: dict[Element, str], new: dict[Element, str], changes: Changes) -> None:
+        for element, value in old.items():
+            if new.get(element) != value:
+                changes.delete(element, value)
+        for element, value in new.items():
+            if old.get(element) != value:
+                changes.add(element, value)
+
+    def _count(self, before: ServiceRules, after: ServiceRules, changes: Changes) -> None:
+        old, new = _shared(before), _shared(after)
+        for element in new - old:
+            self._references[element] += 1
+            if self._references[element] == 1:
+                changes.add(element, "")
+        for element in old - new:
+            self._references[element] -= 1
+            if not self._references[element]:
+                del self._references[element]
+                changes.delete(element, "")
+
+
+def _shared(rules: ServiceRules) -> set[Element]:
+    """Elements that several Services may need."""
+    hairpins = {("hairpin", f"{address} . {address}") for address in rules.addresses}
+    return hairpins | {("cluster_ips", address) for address in rules.cluster_ips}
+
+
+def _firewall(frontend: Frontend, rules: ServiceRules) -> dict[Element, str]:
+    chain = rules.firewalls.get(frontend)
+    return {("firewalls", _key(frontend)): f"jump {chain}"} if chain else {}
+
+
+def _key(frontend: Frontend) -> str:
+    start = f"{frontend.address} . " if frontend.address else ""
+    return f"{start}{frontend.protocol} . {frontend.port}"
+
+
+def _elements(frontend: Frontend, way: Way | None) -> Iterator[tuple[Element, str]]:
+    if way is None:
+        return
+    key = _key(frontend)
+    suffix = "" if frontend.address else "_node_ports"
+    if way.chain:
+        yield (f"special{suffix}", key), f"goto {way.chain}"
+        if way.drops_rest:
+            yield (f"refused{suffix}", key), "drop"
+    elif way.targets == ((frontend.address, frontend.port),):
+        return  # it listens on its Service's own address: nothing to translate
+    elif way.targets:
+        for numbers, (address, port) in spread(way.targets):
+            yield (f"targets{suffix}", f"{key} . {numbers}"), f"{address} . {port}"
+    elif not way.is_cluster_ip:  # a cluster IP refuses every port that leads nowhere
+        yield (f"refused{suffix}", key), "goto refuse"
+
+
+def skeleton(layout: Layout) -> str:
+    """The table without any Service, as text that first removes an older one.
+
+    Translation stands behind the host ports of pods (priority -105). Refusals come after translation: what
+    still carries a Service's address then leads nowhere. The source address of a client is kept except where
+    a pod reaches itself, so that answers come back through the bridge's address.
+    """
+    table, bridge = layout.table, layout.bridge
+    protocols = "meta l4proto { tcp, udp, sctp }"
+    random = f"numgen random mod {RANDOM}"
+    machine = "fib daddr type local ip daddr != 127.0.0.0/8"
+    guarded = ", ".join(_key(frontend) for frontend in layout.guarded)
+    guard_elements = f" elements = {{ {guarded} }}" if guarded else ""
+    return f"""\
+table ip {table} {{}}
+delete table ip {table}
+table ip {table} {{
+  map targets {{ typeof ip daddr . meta l4proto . th dport . {random} : ip daddr . th dport; flags interval; }}
+  map targets_node_ports {{ typeof meta l4proto . th dport . {random} : ip daddr . th dport; flags interval; }}
+  map special {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map special_node_ports {{ type inet_proto . inet_service : verdict; }}
+  map refused {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map refused_node_ports {{ type inet_proto . inet_service : verdict; }}
+  map firewalls {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  set cluster_ips {{ type ipv4_addr; }}
+  set hairpin {{ type ipv4_addr . ipv4_addr; }}
+  set guarded {{ type ipv4_addr . inet_proto . inet_service;{guard_elements} }}
+  chain refuse {{
+    meta l4proto tcp reject with tcp reset
+    reject with icmp port-unreachable
+  }}
+  chain services {{
+    ip daddr . meta l4proto . th dport vmap @special
+    {protocols} dnat ip to ip daddr . meta l4proto . th dport . {random} map @targets
+    {machine} goto node_ports
+  }}
+  chain node_ports {{
+    meta l4proto . th dport vmap @special_node_ports
+    {protocols} dnat ip to meta l4proto . th dport . {random} map @targets_node_ports
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    {protocols} jump services
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    {protocols} jump services
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "{bridge}" ip saddr . ip daddr @hairpin masquerade
+  }}
+  chain unserved {{
+    ip daddr . meta l4proto . th dport vmap @refused
+    {machine} meta l4proto . th dport vmap @refused_node_ports
+    oifname "{bridge}" ip daddr @cluster_ips goto refuse
+    oifname "{bridge}" ip daddr {layout.services} drop
+  }}
+  chain filter_prerouting {{
+    type filter hook prerouting priority -110; policy accept;
+    ct state new {protocols} ip daddr . meta l4proto . th dport vmap @firewalls
+  }}
+  chain filter_output_before {{
+    type filter hook output priority -110; policy accept;
+    ct state new {protocols} ip daddr . meta l4proto . th dport vmap @firewalls
+  }}
+  chain filter_input {{
+    type filter hook input priority -90; policy accept;
+    iifname != {{ "lo", "{bridge}" }} ip daddr . meta l4proto . th dport @guarded drop
+    ct state new {protocols} jump unserved
+  }}
+  chain filter_forward {{
+    type filter hook forward priority -90; policy accept;
+    ct state new {protocols} jump unserved
+  }}
+  chain filter_output {{
+    type filter hook output priority -90; policy accept;
+    ct state new {protocols} jump unserved
+  }}
+}}
+"""

@@ -1,0 +1,108 @@
+"""Which endpoints of a Service serve a client on a given node; pure.
+
+Mirrors kube-proxy's topology.go: ready endpoints first, those that are going but still serve when there is no
+other (KEP-1669), hints of nodes and zones (KEP-2433, KEP-3015), and only the node's own for the policy `Local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.api.objects import Object
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One address and port behind a port of a Service."""
+
+    address: str
+    port: int
+    node: str = ""
+    is_ready: bool = True
+    is_serving: bool = True
+    is_terminating: bool = False
+    zones: tuple[str, ...] = ()
+    """Zones whose clients should come here; empty: no hint."""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What the proxy needs to know of a node."""
+
+    name: str
+    ip: str
+    pod_cidr: str
+    zone: str = ""
+
+
+def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> list[Endpoint]:
+    """The IPv4 endpoints behind a named port of a Service, sorted; one that stands in two slices counts once."""
+    found: dict[tuple[str, int], Endpoint] = {}
+    for one in slices:
+        if one.get("addressType") != "IPv4":
+            continue
+        number = _port_of(one, port_name, protocol)
+        if number is None:
+            continue
+        for item in one.get("endpoints") or ():
+            endpoint = _endpoint(item, number)
+            known = found.get((endpoint.address, number))
+            if known is None or (endpoint.is_ready and not known.is_ready):
+                found[endpoint.address, number] = endpoint
+    return sorted(found.values())
+
+
+def _port_of(one: Object, name: str, protocol: str) -> int | None:
+    for port in one.get("ports") or ():
+        if (port.get("name") or "") == name and (port.get("protocol") or "TCP") == protocol:
+            return port.get("port")
+    return None
+
+
+def _endpoint(item: dict[str, Any], port: int) -> Endpoint:
+    conditions = item.get("conditions") or {}
+    ready = conditions.get("ready")
+    serving = conditions.get("serving")
+    is_ready = ready is None or bool(ready)
+    hints = item.get("hints") or {}
+    return Endpoint(
+        # Consumers use the first address only (EndpointSlice API: the addresses are fungible).
+        address=item["addresses"][0],
+        port=port,
+        node=item.get("nodeName") or "",
+        is_ready=is_ready,
+        is_serving=is_ready if serving is None else bool(serving),
+        is_terminating=bool(conditions.get("terminating")),
+        zones=tuple(zone["name"] for zone in hints.get("forZones") or ()),
+        nodes=tuple(node["name"] for node in hints.get("forNodes") or ()),
+    )
+
+
+def usable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """The ready ones; when there is none, those that terminate and still serve."""
+    ready = [endpoint for endpoint in endpoints if endpoint.is_ready]
+    return ready or [endpoint for endpoint in endpoints if endpoint.is_serving and endpoint.is_terminating]
+
+
+def local_to(endpoints: Sequence[Endpoint], node: NodeFacts) -> list[Endpoint]:
+    """What the traffic policy `Local` leaves for clients on a node."""
+    return usable([endpoint for endpoint in endpoints if endpoint.node == node.name])
+
+
+def preferred_by(endpoints: Sequence[Endpoint], node: NodeFacts) -> list[Endpoint]:
+    """What clients on a node use under the policy `Cluster`: hints count when every ready endpoint has one."""
+    chosen = usable(endpoints)
+    if not chosen or not chosen[0].is_ready:
+        return chosen
+    if all(endpoint.nodes for endpoint in chosen):
+        same_node = [endpoint for endpoint in chosen if node.name in endpoint.nodes]
+        if same_node:
+            return same_node
+    if node.zone and all(endpoint.zones for endpoint in chosen):
+        same_zone = [endpoint for endpoint in chosen if node.zone in endpoint.zones]
+        if same_zone:
+            return same_zone
+    return chosen
