@@ -255,9 +255,8 @@ def invalid(group: str, kind: str, name: str, causes: list[Cause]) -> Invalid:
         body = "[" + ", ".join(lines) + "]"
     else:
         body = lines[0] if lines else ""
-    return Invalid(
-        f'{_qualified(group, kind)} "{name}" is invalid: {body}', group=group, kind=kind, name=name, causes=tuple(causes)
-    )
+    message = f'{_qualified(group, kind)} "{name}" is invalid: {body}'
+    return Invalid(message, group=group, kind=kind, name=name, causes=tuple(causes))
 
 
 def _qualified(group: str, resource_or_kind: str) -> str:

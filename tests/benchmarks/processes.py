@@ -63,7 +63,7 @@ async def orchestrator(*options: str, data_dir: Path | None = None) -> AsyncIter
             line = (await process.stdout.readline()).decode()
             elapsed = time.perf_counter() - started
             if not line.startswith("ready "):
-                raise RuntimeError(f"the orchestrator did not start: {Path(log.name).read_text()[-2000:]}")
+                raise RuntimeError(f"the orchestrator did not start; its log is {log.name}")
             try:
                 yield Running(process, line.split()[1], folder, elapsed)
             finally:
@@ -74,7 +74,7 @@ async def orchestrator(*options: str, data_dir: Path | None = None) -> AsyncIter
                     stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=environment,
                 )  # fmt: skip
                 await down.wait()
-        Path(log.name).unlink()
+        os.unlink(log.name)
 
 
 async def rate(
@@ -116,6 +116,6 @@ def pod(name: str, *, namespace: str = "default", scheduler: str = "default-sche
                     "env": [{"name": "A", "value": "1"}],
                     "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
                 }
-            ]
+            ],
         },
     }
