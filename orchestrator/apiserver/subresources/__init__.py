@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from orchestrator.apiserver.server import ApiServer
-from orchestrator.apiserver.subresources import binding, namespace_finalize, scale
+from orchestrator.apiserver.subresources import binding, eviction, namespace_finalize, parts, scale
 
 
 def register(server: ApiServer) -> None:
     """Register the subresources of the built-in kinds."""
     binding.register(server)
+    eviction.register(server)
     namespace_finalize.register(server)
+    parts.register(server)
     scale.register(server)

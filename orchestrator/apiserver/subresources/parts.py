@@ -10,25 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors, fields
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.core.pod import qos_class
 from orchestrator.api.objects import Object, copy_object
-from orchestrator.api.quantity import QuantityError, parse_quantity
 from orchestrator.apiserver import incoming
 from orchestrator.apiserver.field_ownership import is_apply
 from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer, unusable_patch
-from orchestrator.scheduling.resources import qos_class
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """What of an object a subresource writes."""
 
-    take: Callable[[Object, Object], None]
-    """(result, sent): carries the part from what was sent over into the result, a copy of the stored object."""
+    take: Callable[[Object, Object, str], None]
+    """(result, sent, now): carries the part from what was sent over into the result, a copy of the stored object."""
     validate: Callable[[Object, Object], list[Cause]]
     """(new, old): what forbids the change, beyond what makes the whole object invalid."""
 
@@ -69,7 +69,7 @@ async def change_part(server: ApiServer, request: ApiRequest, part: Part) -> Obj
         else:
             sent = _sent(request, current)
         new = copy_object(current)
-        part.take(new, copy_object(sent))
+        part.take(new, copy_object(sent), format_time(server.clock.now()))
         if applied is not None and "managedFields" in sent["metadata"]:
             new["metadata"]["managedFields"] = sent["metadata"]["managedFields"]
         request.kind.default(new)
@@ -104,7 +104,7 @@ def _sent(request: ApiRequest, current: Object) -> Object:
 # Ephemeral containers: they can be added, never changed or removed.
 
 
-def _take_ephemeral(new: Object, sent: Object) -> None:
+def _take_ephemeral(new: Object, sent: Object, now: str) -> None:
     containers = (sent.get("spec") or {}).get("ephemeralContainers")
     if containers:
         new["spec"]["ephemeralContainers"] = containers
@@ -136,7 +136,7 @@ EPHEMERAL_CONTAINERS = Part(_take_ephemeral, validate_ephemeral_update)
 _RESIZABLE = frozenset(("cpu", "memory"))
 
 
-def _take_resources(new: Object, sent: Object) -> None:
+def _take_resources(new: Object, sent: Object, now: str) -> None:
     for field in ("containers", "initContainers"):
         wanted = {container.get("name"): container for container in (sent.get("spec") or {}).get(field) or ()}
         for container in new["spec"].get(field) or ():
@@ -152,8 +152,8 @@ def validate_resize(new: Object, old: Object) -> list[Cause]:
     phase = (old.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         causes.append(fields.forbidden("", "Pod running in a terminal state cannot be resized"))
-    if qos_class(new) != qos_class(old):
-        shown = qos_class(new)
+    if qos_class(new["spec"]) != qos_class(old["spec"]):
+        shown = qos_class(new["spec"])
         causes.append(fields.invalid("spec", shown, "Pod QOS Class may not change as a result of resizing"))
     for field in ("containers", "initContainers"):
         before = {container["name"]: container for container in old["spec"].get(field) or ()}
@@ -174,11 +174,6 @@ def _validate_resized(new: Object, old: Object, path: str) -> list[Cause]:
                 causes.append(fields.forbidden("spec", "only cpu and memory resources are mutable"))
             elif name in then and name not in now:
                 causes.append(fields.forbidden(f"{path}.{part}", f"resource {part} cannot be removed"))
-            elif name in now:
-                try:
-                    parse_quantity(now[name])
-                except QuantityError:
-                    pass  # validation of the pod has said so
     return causes
 
 
@@ -188,10 +183,19 @@ RESIZE = Part(_take_resources, validate_resize)
 # Approval of certificate signing requests: conditions, and only by decision.
 
 
-def _take_conditions(new: Object, sent: Object) -> None:
+def _take_conditions(new: Object, sent: Object, now: str) -> None:
     conditions = (sent.get("status") or {}).get("conditions")
     status = new.setdefault("status", {})
     if conditions:
+        before = {one.get("type"): one for one in status.get("conditions") or ()}
+        for condition in conditions:
+            # The server stamps what the client left open; kubectl leaves both open.
+            if not condition.get("lastUpdateTime"):
+                condition["lastUpdateTime"] = now
+            if not condition.get("lastTransitionTime"):
+                known = before.get(condition.get("type")) or {}
+                same = known.get("status") == condition.get("status")
+                condition["lastTransitionTime"] = known.get("lastTransitionTime") or now if same else now
         status["conditions"] = conditions
     else:
         status.pop("conditions", None)
