@@ -112,6 +112,13 @@ CONTROLLERS: dict[str, Entry] = {
         needs=("resources",),
         requires=("poddisruptionbudgets.policy",),
     ),
+    "resourcequota": _entry(
+        "resourcequota-controller",
+        "resourcequota",
+        "ResourceQuotaController",
+        needs=("resources",),
+        requires=("resourcequotas",),
+    ),
     "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),

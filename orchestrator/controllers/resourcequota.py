@@ -1,0 +1,158 @@
+"""What each ResourceQuota has used. Mirrors resourcequota-controller.
+
+Owns `status.hard` and `status.used`. Never refuses a request: admission does, and raises the numbers
+itself as objects come. A ledger for each quota holds what every counted object takes, so that a change
+costs one entry, never the namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api.objects import Object, key_of, namespace_of
+from orchestrator.api.quantity import Quantity, parse_quantity
+from orchestrator.api.quota import Usage, counts, resource_of, usage_of
+from orchestrator.api.resources import RESOURCE_QUOTAS, Resource
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.component.controller import Controller
+from orchestrator.component.events import EventRecorder
+from orchestrator.controllers.conditions import with_status
+
+
+class Ledger:
+    """What one quota counts, entry by entry, and the sums."""
+
+    def __init__(self, quota: Object) -> None:
+        self.quota = quota
+        self.hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
+        self.resources = {name for name in map(resource_of, self.hard) if name}
+        self._entries: dict[tuple[str, str], Usage] = {}
+        self._sums: Usage = {}
+
+    def put(self, resource: Resource, obj: Object) -> bool:
+        """Enter an object, or what it takes now; whether a sum changed."""
+        usage: Usage = {}
+        if counts(self.quota, resource, obj):
+            usage = {name: amount for name, amount in usage_of(resource, obj).items() if name in self.hard}
+        return self._replace((resource.group_resource, key_of(obj)), usage)
+
+    def drop(self, resource: Resource, key: str) -> bool:
+        """An object is gone; whether a sum changed."""
+        return self._replace((resource.group_resource, key), {})
+
+    def _replace(self, entry: tuple[str, str], usage: Usage) -> bool:
+        before = self._entries.pop(entry, {})
+        if usage:
+            self._entries[entry] = usage
+        if before == usage:
+            return False
+        for name, amount in before.items():
+            self._sums[name] = self._sums[name] - amount
+        for name, amount in usage.items():
+            self._sums[name] = self._sums[name] + amount if name in self._sums else amount
+        return True
+
+    def used(self) -> dict[str, str]:
+        """The sums, for each name under `hard`, as the status writes them."""
+        return {name: str(self._sums.get(name, Quantity(0, parse_quantity(self.hard[name]).format)))
+                for name in self.hard}  # fmt: skip
+
+
+def plan_status(quota: Object, used: Mapping[str, str]) -> dict[str, Any] | None:
+    """The status of a quota; None when it says so already, in whatever notation."""
+    hard = (quota.get("spec") or {}).get("hard") or {}
+    status = quota.get("status") or {}
+    if _amounts(status.get("hard")) == _amounts(hard) and _amounts(status.get("used")) == _amounts(used):
+        return None
+    return {"hard": dict(hard), "used": dict(used)}
+
+
+def _amounts(texts: Mapping[str, str] | None) -> dict[str, Quantity]:
+    return {name: parse_quantity(text) for name, text in (texts or {}).items()}
+
+
+class ResourceQuotaController(Controller):
+    """Keys are quotas; objects of the resources that they count are followed from the first such quota on."""
+
+    name: ClassVar[str] = "resourcequota"
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        informers: Informers,
+        recorder: EventRecorder,
+        clock: Clock,
+        resources: Callable[[], Sequence[Resource]],
+    ) -> None:
+        self._resources = resources
+        self._shared = informers
+        self._ledgers: dict[str, dict[str, Ledger]] = {}
+        """By namespace, then by the quota's key."""
+        self._followed: set[str] = set()
+        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+
+    def setup(self) -> None:
+        """Quotas by key."""
+        self._quotas = self.informer(RESOURCE_QUOTAS)
+        self._quotas.add_handler(self._on_quota)
+
+    def _on_quota(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            assert old is not None
+            ledgers = self._ledgers.get(namespace_of(old), {})
+            ledgers.pop(key_of(old), None)
+            if not ledgers:
+                self._ledgers.pop(namespace_of(old), None)
+            return
+        if old is None or old.get("spec") != new.get("spec"):
+            ledger = Ledger(new)
+            self._ledgers.setdefault(namespace_of(new), {})[key_of(new)] = ledger
+            for resource in self._countable(ledger.resources):
+                if resource.group_resource in self._followed:
+                    for obj in self._shared.informer(resource).list(namespace_of(new)):
+                        ledger.put(resource, obj)
+                else:
+                    # Everything that is there comes through the handler now or with the first list.
+                    self._followed.add(resource.group_resource)
+                    self._shared.informer(resource).add_handler(_Follower(self, resource))
+        self.enqueue_object(old, new)
+
+    def _countable(self, wanted: Iterable[str]) -> list[Resource]:
+        names = set(wanted)
+        return [one for one in self._resources() if one.namespaced and one.group_resource in names]
+
+    def follow(self, resource: Resource, old: Object | None, new: Object | None) -> None:
+        """An object of a counted resource came, changed or went."""
+        obj = new if new is not None else old
+        assert obj is not None
+        for key, ledger in self._ledgers.get(namespace_of(obj), {}).items():
+            if resource.group_resource not in ledger.resources:
+                continue
+            if ledger.put(resource, obj) if new is not None else ledger.drop(resource, key_of(obj)):
+                self.queue.add(key)
+
+    async def reconcile(self, key: str) -> float | None:
+        """Write what the ledger says."""
+        quota = self._quotas.get(key)
+        ledger = self._ledgers.get(namespace_of(quota), {}).get(key) if quota is not None else None
+        if quota is None or ledger is None:
+            return None
+        for resource in self._countable(ledger.resources):
+            await self._shared.informer(resource).wait_synced()
+        status = plan_status(quota, ledger.used())
+        if status is not None:
+            await self.client.update_status(RESOURCE_QUOTAS, with_status(quota, status))
+        return None
+
+
+class _Follower:
+    def __init__(self, controller: ResourceQuotaController, resource: Resource) -> None:
+        self._controller = controller
+        self._resource = resource
+
+    def __call__(self, old: Object | None, new: Object | None) -> None:
+        self._controller.follow(self._resource, old, new)
