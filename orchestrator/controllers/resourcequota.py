@@ -7,13 +7,14 @@ costs one entry, never the namespace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, key_of, namespace_of
+from orchestrator.api.pod_resources import Amounts
 from orchestrator.api.quantity import Quantity, parse_quantity
-from orchestrator.api.quota import Usage, counts, resource_of, usage_of
+from orchestrator.api.quota import matches_scopes, may_use, usage
 from orchestrator.api.resources import RESOURCE_QUOTAS, Resource
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -28,30 +29,33 @@ class Ledger:
     def __init__(self, quota: Object) -> None:
         self.quota = quota
         self.hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
-        self.resources = {name for name in map(resource_of, self.hard) if name}
-        self._entries: dict[tuple[str, str], Usage] = {}
-        self._sums: Usage = {}
+        self._entries: dict[tuple[str, str], Amounts] = {}
+        self._sums: Amounts = {}
+
+    def may_count(self, resource: Resource) -> bool:
+        """Whether objects of this resource can take anything of the quota."""
+        return may_use(resource.group_resource, self.hard)
 
     def put(self, resource: Resource, obj: Object) -> bool:
         """Enter an object, or what it takes now; whether a sum changed."""
-        usage: Usage = {}
-        if counts(self.quota, resource, obj):
-            usage = {name: amount for name, amount in usage_of(resource, obj).items() if name in self.hard}
-        return self._replace((resource.group_resource, key_of(obj)), usage)
+        taken: Amounts = {}
+        if matches_scopes(self.quota, resource.group_resource, obj):
+            taken = {name: amount for name, amount in usage(resource.group_resource, obj).items() if name in self.hard}
+        return self._replace((resource.group_resource, key_of(obj)), taken)
 
     def drop(self, resource: Resource, key: str) -> bool:
         """An object is gone; whether a sum changed."""
         return self._replace((resource.group_resource, key), {})
 
-    def _replace(self, entry: tuple[str, str], usage: Usage) -> bool:
+    def _replace(self, entry: tuple[str, str], taken: Amounts) -> bool:
         before = self._entries.pop(entry, {})
-        if usage:
-            self._entries[entry] = usage
-        if before == usage:
+        if taken:
+            self._entries[entry] = taken
+        if before == taken:
             return False
         for name, amount in before.items():
             self._sums[name] = self._sums[name] - amount
-        for name, amount in usage.items():
+        for name, amount in taken.items():
             self._sums[name] = self._sums[name] + amount if name in self._sums else amount
         return True
 
@@ -111,7 +115,7 @@ class ResourceQuotaController(Controller):
         if old is None or old.get("spec") != new.get("spec"):
             ledger = Ledger(new)
             self._ledgers.setdefault(namespace_of(new), {})[key_of(new)] = ledger
-            for resource in self._countable(ledger.resources):
+            for resource in self._countable(ledger):
                 if resource.group_resource in self._followed:
                     for obj in self._shared.informer(resource).list(namespace_of(new)):
                         ledger.put(resource, obj)
@@ -121,16 +125,15 @@ class ResourceQuotaController(Controller):
                     self._shared.informer(resource).add_handler(_Follower(self, resource))
         self.enqueue_object(old, new)
 
-    def _countable(self, wanted: Iterable[str]) -> list[Resource]:
-        names = set(wanted)
-        return [one for one in self._resources() if one.namespaced and one.group_resource in names]
+    def _countable(self, ledger: Ledger) -> list[Resource]:
+        return [one for one in self._resources() if one.namespaced and ledger.may_count(one)]
 
     def follow(self, resource: Resource, old: Object | None, new: Object | None) -> None:
         """An object of a counted resource came, changed or went."""
         obj = new if new is not None else old
         assert obj is not None
         for key, ledger in self._ledgers.get(namespace_of(obj), {}).items():
-            if resource.group_resource not in ledger.resources:
+            if not ledger.may_count(resource):
                 continue
             if ledger.put(resource, obj) if new is not None else ledger.drop(resource, key_of(obj)):
                 self.queue.add(key)
@@ -141,7 +144,7 @@ class ResourceQuotaController(Controller):
         ledger = self._ledgers.get(namespace_of(quota), {}).get(key) if quota is not None else None
         if quota is None or ledger is None:
             return None
-        for resource in self._countable(ledger.resources):
+        for resource in self._countable(ledger):
             await self._shared.informer(resource).wait_synced()
         status = plan_status(quota, ledger.used())
         if status is not None:

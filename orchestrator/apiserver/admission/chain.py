@@ -8,11 +8,13 @@ from orchestrator.apiserver.admission.certificates import (
     CertificateSigning,
     CertificateSubjectRestriction,
 )
+from orchestrator.apiserver.admission.limit_ranger import LimitRanger
 from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from orchestrator.apiserver.admission.node_restriction import NodeRestriction
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin
 from orchestrator.apiserver.admission.pod_defaults import DefaultTolerationSeconds, Priority, RuntimeClass
 from orchestrator.apiserver.admission.rbac_escalation import RbacEscalation
+from orchestrator.apiserver.admission.resource_quota import ResourceQuota
 from orchestrator.apiserver.admission.service_account import ServiceAccount
 from orchestrator.apiserver.admission.storage_protection import (
     DefaultIngressClass,
@@ -27,6 +29,7 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
     """Fresh plugins for one API server."""
     return [
         NamespaceLifecycle(server),
+        LimitRanger(server.store),
         ServiceAccount(server),
         NodeRestriction(server),
         Priority(server),
@@ -40,4 +43,5 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         CertificateSubjectRestriction(),
         DefaultIngressClass(server),
         RbacEscalation(policy, server.authorizer),
+        ResourceQuota(server.store),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
@@ -17,6 +17,7 @@ from orchestrator.api.objects import (
     Object,
     copy_object,
     is_terminating,
+    key_of,
     labels_of,
     name_of,
     namespace_of,
@@ -38,7 +39,7 @@ from orchestrator.controllers.endpoints.addresses import (
 )
 from orchestrator.controllers.endpoints.membership import ServicePods, selector_of
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
-from orchestrator.controllers.pods import NODE_INDEX, index_by_node
+from orchestrator.controllers.pods import NODE_INDEX, index_by_node, node_of
 from orchestrator.controllers.replicas import is_namespace_terminating
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -92,21 +93,74 @@ def _endpoint_identity(endpoint: Mapping[str, Any]) -> str:
     return str(target.get("uid") or endpoint["addresses"][0])
 
 
+class Entry(NamedTuple):
+    """One pod's part in one address family of a Service."""
+
+    group: tuple[str, bytes]
+    """The identity of the group that it belongs to."""
+    ports: list[dict[str, Any]]
+    identity: str
+    endpoint: dict[str, Any]
+
+
+def entries_of(service: Object, pod: Object, node: Object | None) -> list[Entry]:
+    """What a pod contributes to the slices of a Service: one entry for each family that it has an address of."""
+    if not is_candidate(pod, include_terminating=True):
+        return []
+    entries: list[Entry] = []
+    for family in families_of(service):
+        if address_of(pod, family):
+            ports = ports_for(service, pod)
+            endpoint = endpoint_of(pod, service, node, family)
+            entries.append(Entry((family, _ports_identity(ports)), ports, _endpoint_identity(endpoint), endpoint))
+    return entries
+
+
+def group_entries(entries: Iterable[Entry]) -> list[EndpointGroup]:
+    """Entries grouped as slices group them."""
+    groups: dict[tuple[str, bytes], EndpointGroup] = {}
+    for entry in entries:
+        group = groups.get(entry.group)
+        if group is None:
+            group = groups[entry.group] = EndpointGroup(entry.group[0], entry.ports)
+        group.endpoints[entry.identity] = entry.endpoint
+    return list(groups.values())
+
+
 def wanted_groups(
     service: Object, pods: Iterable[Object], nodes: Informer | Mapping[str, Object]
 ) -> list[EndpointGroup]:
     """The endpoints that a Service should have, grouped as slices group them."""
-    groups: dict[tuple[str, bytes], EndpointGroup] = {}
-    candidates = [pod for pod in pods if is_candidate(pod, include_terminating=True)]
-    for family in families_of(service):
-        for pod in candidates:
-            if not address_of(pod, family):
-                continue
-            group = EndpointGroup(family, ports_for(service, pod))
-            group = groups.setdefault(group.identity, group)
-            endpoint = endpoint_of(pod, service, nodes.get((pod.get("spec") or {}).get("nodeName") or ""), family)
-            group.endpoints[_endpoint_identity(endpoint)] = endpoint
-    return list(groups.values())
+    return group_entries(entry for pod in pods for entry in entries_of(service, pod, nodes.get(node_of(pod))))
+
+
+class EntryCache:
+    """The entries of every Service's pods, made anew only for what changed. Bounded by the members of Services."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, tuple[Object, dict[str, tuple[Object, str, list[Entry]]]]] = {}
+
+    def groups(self, service: Object, pods: Iterable[Object], nodes: Informer) -> list[EndpointGroup]:
+        """As `wanted_groups`."""
+        key = key_of(service)
+        known_service, known = self._services.get(key, (None, {}))
+        if known_service is not service:
+            known = {}
+        fresh: dict[str, tuple[Object, str, list[Entry]]] = {}
+        for pod in pods:
+            node = nodes.get(node_of(pod))
+            zone = labels_of(node).get(ZONE_LABEL, "") if node is not None else ""
+            entry = known.get(key_of(pod))
+            # The informer hands out another object for every change, so identity tells.
+            if entry is None or entry[0] is not pod or entry[1] != zone:
+                entry = (pod, zone, entries_of(service, pod, node))
+            fresh[key_of(pod)] = entry
+        self._services[key] = (service, fresh)
+        return group_entries(one for _, _, entries in fresh.values() for one in entries)
+
+    def forget(self, key: str) -> None:
+        """The Service is gone."""
+        self._services.pop(key, None)
 
 
 def plan_slices(
@@ -261,6 +315,7 @@ class EndpointSliceController(Controller):
         self._pods.add_index(NODE_INDEX, index_by_node)
         self._expectations = Expectations()
         self._writer = SliceWriter(self, self._slices, self._expectations)
+        self._entries = EntryCache()
         self._members = ServicePods(self._services, self._pods, self.queue.add)
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
@@ -287,13 +342,14 @@ class EndpointSliceController(Controller):
         service = self._services.get(key)
         if service is None:
             self._expectations.forget(key)
+            self._entries.forget(key)
             return None
         if not selector_of(service) or is_terminating(service):
             return None
         if not self._expectations.is_fulfilled(key):
             return RECHECK_SECONDS
         existing = [s for s in self._slices.by_index(f"service/{MANAGER}", key) if not is_terminating(s)]
-        groups = wanted_groups(service, self._members.pods_of(service), self._nodes)
+        groups = self._entries.groups(service, self._members.pods_of(service), self._nodes)
         await self._writer.apply(key, service, plan_slices(service, groups, existing))
         return None
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.quota import counts, pod_totals, resource_of, usage_of
+from orchestrator.api.pod_resources import pod_amounts
+from orchestrator.api.quota import matches_scopes, may_use, usage
 from orchestrator.api.resources import CONFIG_MAPS, DEPLOYMENTS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
 
 
 def texts(usage: Any) -> dict[str, str]:
-    return {name: str(amount) for name, amount in usage.items()}
+    return {name: str(amount) for name, amount in usage.items() if str(amount) != "0"}
 
 
 def container(cpu: str = "", memory: str = "", **more: Any) -> dict[str, Any]:
@@ -27,11 +28,12 @@ def container(cpu: str = "", memory: str = "", **more: Any) -> dict[str, Any]:
         ("requests.storage", "persistentvolumeclaims"), ("persistentvolumeclaims", "persistentvolumeclaims"),
         ("gold.storageclass.storage.k8s.io/requests.storage", "persistentvolumeclaims"),
         ("services.nodeports", "services"), ("count/deployments.apps", "deployments.apps"),
-        ("configmaps", "configmaps"), ("deployments", ""),
+        ("configmaps", "configmaps"),
     ],
 )  # fmt: skip
 def test_which_resource_a_name_counts(name: str, expected: str) -> None:
-    assert resource_of(name) == expected
+    resources = ("pods", "persistentvolumeclaims", "services", "configmaps", "deployments.apps", "jobs.batch")
+    assert [resource for resource in resources if may_use(resource, [name])] == [expected]
 
 
 @pytest.mark.parametrize(
@@ -58,17 +60,17 @@ def test_which_resource_a_name_counts(name: str, expected: str) -> None:
     ],
 )
 def test_pod_totals(spec: dict[str, Any], expected: dict[str, str]) -> None:
-    assert texts(pod_totals({"spec": spec}, "requests")) == expected
+    assert texts(pod_amounts(spec, "requests")) == expected
 
 
 def test_a_pod_counts_until_it_ended() -> None:
     one: dict[str, Any] = {"spec": {"containers": [container("1", "1Gi")]}}
     one["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "2", "x.io/gpu": "2"}
-    assert texts(usage_of(PODS, one)) == {
+    assert texts(usage(PODS.group_resource, one)) == {
         "count/pods": "1", "pods": "1", "cpu": "2", "requests.cpu": "2", "requests.x.io/gpu": "2",
         "limits.cpu": "1", "limits.memory": "1Gi",
     }  # fmt: skip
-    assert texts(usage_of(PODS, {**one, "status": {"phase": "Succeeded"}})) == {"count/pods": "1"}
+    assert texts(usage(PODS.group_resource, {**one, "status": {"phase": "Succeeded"}})) == {"count/pods": "1"}
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,12 @@ def test_a_pod_counts_until_it_ended() -> None:
     ],
 )
 def test_services(spec: dict[str, Any], expected: dict[str, str]) -> None:
-    assert texts(usage_of(SERVICES, {"spec": spec})) == {"count/services": "1", "services": "1", **expected}
+    assert texts(usage(SERVICES.group_resource, {"spec": spec})) == {"count/services": "1", "services": "1", **expected}
 
 
 def test_claims_count_for_their_class_too() -> None:
     spec = {"resources": {"requests": {"storage": "2Gi"}}, "storageClassName": "gold"}
-    assert texts(usage_of(PERSISTENT_VOLUME_CLAIMS, {"metadata": {}, "spec": spec})) == {
+    assert texts(usage(PERSISTENT_VOLUME_CLAIMS.group_resource, {"metadata": {}, "spec": spec})) == {
         "count/persistentvolumeclaims": "1", "persistentvolumeclaims": "1", "requests.storage": "2Gi",
         "gold.storageclass.storage.k8s.io/persistentvolumeclaims": "1",
         "gold.storageclass.storage.k8s.io/requests.storage": "2Gi",
@@ -97,8 +99,8 @@ def test_claims_count_for_their_class_too() -> None:
 
 
 def test_other_kinds_are_only_counted() -> None:
-    assert texts(usage_of(DEPLOYMENTS, {})) == {"count/deployments.apps": "1"}
-    assert texts(usage_of(CONFIG_MAPS, {})) == {"count/configmaps": "1", "configmaps": "1"}
+    assert texts(usage(DEPLOYMENTS.group_resource, {})) == {"count/deployments.apps": "1"}
+    assert texts(usage(CONFIG_MAPS.group_resource, {})) == {"count/configmaps": "1", "configmaps": "1"}
 
 
 def scoped(scope: str, operator: str = "Exists", *values: str) -> dict[str, Any]:
@@ -133,10 +135,11 @@ TERM = {"podAffinityTerm": {"namespaces": ["other"]}}
     ],
 )
 def test_scopes(quota: dict[str, Any], spec: dict[str, Any], expected: bool) -> None:
-    assert counts(quota, PODS, {"spec": spec}) is expected
+    assert matches_scopes(quota, PODS.group_resource, {"spec": spec}) is expected
 
 
 def test_scopes_of_pods_leave_out_everything_else() -> None:
-    assert not counts(scoped("NotTerminating"), CONFIG_MAPS, {})
-    assert counts(scoped("VolumeAttributesClass", "In", "fast"), PERSISTENT_VOLUME_CLAIMS,
-                  {"spec": {"volumeAttributesClassName": "fast"}})  # fmt: skip
+    assert not matches_scopes(scoped("NotTerminating"), CONFIG_MAPS.group_resource, {})
+    fast = {"spec": {"volumeAttributesClassName": "fast"}}
+    quota = scoped("VolumeAttributesClass", "In", "fast")
+    assert matches_scopes(quota, PERSISTENT_VOLUME_CLAIMS.group_resource, fast)

@@ -179,3 +179,26 @@ def test_after_any_history_every_pod_is_listed_exactly_once(history: list[set[in
         assert sorted(listed) == sorted(f"p{n}" for n in members)
         assert all(len(one["endpoints"]) <= limit for one in existing)
         assert existing
+
+
+def test_the_cache_makes_entries_anew_only_for_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = slices.entries_of
+
+    def counting(service: Object, one: Object, node: Object | None) -> list[slices.Entry]:
+        made.append(one["metadata"]["name"])
+        return real(service, one, node)
+
+    monkeypatch.setattr(slices, "entries_of", counting)
+    nodes: Any = {}
+    cache = slices.EntryCache()
+    members = [pod(f"p{number}", ip=f"10.0.0.{number + 1}") for number in range(3)]
+    one = service()
+    cache.groups(one, members, nodes)
+    changed = [members[0], {**members[1]}, members[2]]
+    groups = cache.groups(one, changed, nodes)
+    assert made == ["p0", "p1", "p2", "p1"]
+    assert [g.endpoints for g in groups] == [g.endpoints for g in slices.wanted_groups(one, changed, nodes)]
+    made.clear()
+    cache.groups({**one}, changed, nodes)
+    assert len(made) == 3
