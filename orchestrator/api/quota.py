@@ -42,9 +42,9 @@ def _is_of(group_resource: str, name: str) -> bool:
     if name == f"count/{group_resource}" or (name == group_resource and group_resource in _LEGACY_COUNTS):
         return True
     if group_resource == "pods":
-        return name in ("pods", *_COMPUTE) or name.startswith(("requests.", "limits.", "hugepages-")) and not (
+        return name in ("pods", *_COMPUTE) or (name.startswith(("requests.", "limits.", "hugepages-")) and not (
             name == "requests.storage" or _CLASS_SUFFIX in name
-        )  # fmt: skip
+        ))  # fmt: skip
     if group_resource == "services":
         return name in ("services.nodeports", "services.loadbalancers")
     if group_resource == "persistentvolumeclaims":
@@ -127,9 +127,9 @@ def matches_scopes(quota: Object, group_resource: str, obj: Object) -> bool:
 def _pod_in_scope(pod: Object, requirement: Mapping[str, Any]) -> bool:
     spec, scope = pod["spec"], requirement.get("scopeName")
     if scope in ("Terminating", "NotTerminating"):
-        return (spec.get("activeDeadlineSeconds") is not None) == (scope == "Terminating")
+        return bool((spec.get("activeDeadlineSeconds") is not None) == (scope == "Terminating"))
     if scope in ("BestEffort", "NotBestEffort"):
-        return (qos_class(spec) == "BestEffort") == (scope == "BestEffort")
+        return bool((qos_class(spec) == "BestEffort") == (scope == "BestEffort"))
     if scope == "PriorityClass":
         return _selects(requirement, spec.get("priorityClassName") or "")
     if scope == "CrossNamespacePodAffinity":

@@ -239,7 +239,8 @@ class Cluster:
         return [
             kind.resource
             for kind in self.api.registry
-            if "list" in kind.verbs and "delete" in kind.verbs
+            if "list" in kind.verbs
+            and "delete" in kind.verbs
             and (kind.conversion is None or kind.conversion.stored_as == kind.resource)
         ]
 

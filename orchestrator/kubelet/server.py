@@ -6,7 +6,7 @@ bytes come from the runtime. Mirrors pkg/kubelet/server and kuberuntime's `GetCo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock, parse_time
@@ -35,7 +35,7 @@ class KubeletServer:
         self._clock = clock
         self._node_name = node_name
 
-    async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncIterator[bytes]:
+    async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncGenerator[bytes, None]:
         """The log of a container as chunks; BadRequest when the container has not started or has no predecessor."""
         obj, runtime_pod = await self._find(namespace, pod)
         container = _container_for_logs(obj, runtime_pod, options)
@@ -52,7 +52,7 @@ class KubeletServer:
         )
         return self._read_logs(container.id, chosen)
 
-    async def _read_logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+    async def _read_logs(self, container_id: str, options: LogOptions) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in self._runtime.logs(container_id, options):
                 yield chunk

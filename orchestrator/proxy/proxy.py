@@ -105,7 +105,7 @@ class ServiceProxy:
         self._wake.set()
 
     def _mark_all(self) -> None:
-        for key in [*self._ruleset]:
+        for key in [*self._ruleset.keys()]:
             self._mark(key)
         for service in self._services.list():
             self._mark(key_of(service))

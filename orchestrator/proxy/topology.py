@@ -58,7 +58,8 @@ def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> lis
 def _port_of(one: Object, name: str, protocol: str) -> int | None:
     for port in one.get("ports") or ():
         if (port.get("name") or "") == name and (port.get("protocol") or "TCP") == protocol:
-            return port.get("port")
+            number: int | None = port.get("port")
+            return number
     return None
 
 

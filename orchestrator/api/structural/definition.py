@@ -44,7 +44,9 @@ def validate_definition(schema: Node, path: str, *, has_status: bool) -> list[Ca
         for name, value in schema.items():
             if value and name not in _ROOT_WITH_STATUS:
                 names = " ".join(_go_name(allowed) for allowed in _ROOT_WITH_STATUS)
-                detail = f"only [{names}] fields are allowed at the root of the schema if the status subresource is enabled"
+                detail = (
+                    f"only [{names}] fields are allowed at the root of the schema if the status subresource is enabled"
+                )
                 causes.append(fields.invalid(path, schema, detail))
                 break
     if schema.get("nullable"):
@@ -166,7 +168,9 @@ def _validate_list_map(node: Node, keys: list[str], path: str) -> list[Cause]:
             detail = "cannot be nullable when x-kubernetes-list-type is map"
             causes.append(fields.forbidden(f"{child_path}.nullable", detail))
         if key not in required and child.get("default") is None:
-            detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+            detail = (
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+            )
             causes.append(fields.required(f"{child_path}.default", detail))
     if len(set(keys)) != len(keys):
         causes.append(fields.invalid(keys_path, keys, "must not contain duplicate entries"))
@@ -187,7 +191,7 @@ def _validate_list_set(node: Node, path: str) -> list[Cause]:
             continue
         wanted = items.get(key)
         if wanted != "atomic" and not (kind == "array" and wanted is None):
-            detail = f"must be atomic as item of a list with x-kubernetes-list-type=set"
+            detail = "must be atomic as item of a list with x-kubernetes-list-type=set"
             where = f"{path}.items.{key}"
             causes.append(fields.required(where, detail) if wanted is None else fields.invalid(where, wanted, detail))
     return causes
@@ -251,9 +255,7 @@ def _validate_structure(node: Node, path: str, *, level: str) -> list[Cause]:
     return causes
 
 
-def _validate_type_meta(
-    properties: Mapping[str, Any], path: str, *, is_resource: bool, is_root: bool
-) -> list[Cause]:
+def _validate_type_meta(properties: Mapping[str, Any], path: str, *, is_resource: bool, is_root: bool) -> list[Cause]:
     causes: list[Cause] = []
     for name in ("kind", "apiVersion"):
         if name in properties and is_resource and properties[name].get("type") != "string":

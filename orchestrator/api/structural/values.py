@@ -150,7 +150,9 @@ def _validate_number(value: int | float, schema: Node, name: str, where: str) ->
 
 
 def _number(value: int | float) -> str:
-    return fields.format_float(float(value)) if abs(value) >= 1 << 53 or type(value) is float else _go_float(value)
+    if isinstance(value, float) or abs(value) >= 1 << 53:
+        return fields.format_float(float(value))
+    return _go_float(value)
 
 
 def _go_float(value: int) -> str:
@@ -175,9 +177,7 @@ def _same(left: Any, right: Any) -> bool:
 # --- lists and objects ----------------------------------------------------------------------------
 
 
-def _validate_list(
-    value: list[Any], schema: Node, name: str, old: Any, prefix: str, where: str
-) -> list[Cause]:
+def _validate_list(value: list[Any], schema: Node, name: str, old: Any, prefix: str, where: str) -> list[Cause]:
     causes: list[Cause] = []
     fewest, most = schema.get("minItems"), schema.get("maxItems")
     if fewest is not None and len(value) < fewest:
@@ -221,9 +221,7 @@ def _never(item: Any) -> Any:
     return UNKNOWN
 
 
-def _validate_object(
-    value: dict[str, Any], schema: Node, name: str, old: Any, prefix: str, where: str
-) -> list[Cause]:
+def _validate_object(value: dict[str, Any], schema: Node, name: str, old: Any, prefix: str, where: str) -> list[Cause]:
     fewest, most = schema.get("minProperties"), schema.get("maxProperties")
     if fewest is not None and len(value) < fewest:
         return [fields.invalid(where, len(value), f"{name} in body should have at least {fewest} properties")]
@@ -232,7 +230,7 @@ def _validate_object(
     before = old if type(old) is dict else {}
     stem = f"{name}." if name else ""
     causes = [
-        fields.required((f"{prefix}.{stem}{key}" if prefix else f"{stem}{key}"))
+        fields.required(f"{prefix}.{stem}{key}" if prefix else f"{stem}{key}")
         for key in schema.get("required") or ()
         if key not in value
     ]
@@ -266,14 +264,16 @@ def _validate_combinations(value: Any, schema: Node, name: str, old: Any, prefix
         results = [_validate(value, branch, name, UNKNOWN, prefix) for branch in any_of]
         if all(results):
             causes.append(fields.invalid(whole, "", f"{quoted} must validate at least one schema (anyOf)"))
-            causes += min(results, key=len)
+            closest = min(results, key=len)
+            causes += closest
     if one_of:
         results = [_validate(value, branch, name, UNKNOWN, prefix) for branch in one_of]
         valid = sum(1 for result in results if not result)
         if valid == 0:
             detail = f"{quoted} must validate one and only one schema (oneOf). Found none valid"
             causes.append(fields.invalid(whole, "", detail))
-            causes += min(results, key=len)
+            closest = min(results, key=len)
+            causes += closest
         elif valid > 1:
             detail = f"{quoted} must validate one and only one schema (oneOf). Found {valid} valid alternatives"
             causes.append(fields.invalid(whole, "", detail))

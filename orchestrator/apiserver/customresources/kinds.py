@@ -162,16 +162,18 @@ def _validate_scale(obj: Object, scale: Mapping[str, Any]) -> list[Cause]:
             causes.append(fields.invalid(path, value, "should be a non-negative integer"))
         elif value > _INT32_MAX:
             causes.append(fields.invalid(path, value, f"should be less than or equal to {_INT32_MAX}"))
-    path = scale.get("labelSelectorPath")
-    selector = _found(obj, path) if path else None
+    selector_path = scale.get("labelSelectorPath")
+    selector = _found(obj, selector_path) if selector_path else None
     if isinstance(selector, str):
         try:
             parse_label_selector(selector)
         except BadRequest as error:
-            causes.append(fields.invalid(str(path), selector, error.message))
+            causes.append(fields.invalid(str(selector_path), selector, error.message))
     elif selector is not None:
-        detail = f"{path} accessor error: {_go_text(selector)} is of the type {_go_type(selector)}, expected string"
-        causes.append(fields.invalid(str(path), "", detail))
+        detail = (
+            f"{selector_path} accessor error: {_go_text(selector)} is of the type {_go_type(selector)}, expected string"
+        )
+        causes.append(fields.invalid(str(selector_path), "", detail))
     return causes
 
 
@@ -194,7 +196,7 @@ def _go_text(value: Any) -> str:
 
 # --- columns and fields ---
 
-_AGE = {
+_AGE: dict[str, Any] = {
     "name": "Age",
     "type": "date",
     "jsonPath": ".metadata.creationTimestamp",

@@ -46,7 +46,9 @@ class UpgradedConnection:
         self._waiter: asyncio.Future[None] | None = None
 
     @classmethod
-    async def accept(cls, request: web.BaseRequest, upgrade: str, headers: Mapping[str, str] | None = None) -> UpgradedConnection:
+    async def accept(
+        cls, request: web.BaseRequest, upgrade: str, headers: Mapping[str, str] | None = None
+    ) -> UpgradedConnection:
         """Answer 101 and take the connection over; ConnectionResetError when the client is gone."""
         connection = cls(request)
         # Taken over before the answer goes out: what the client sends at once must not be read as HTTP.

@@ -33,9 +33,7 @@ class TypeRegistry:
     def __init__(self) -> None:
         from google.protobuf import descriptor_pb2, duration_pb2, struct_pb2, timestamp_pb2
 
-        self._wellknown = [
-            module.DESCRIPTOR.serialized_pb for module in (struct_pb2, timestamp_pb2, duration_pb2)
-        ]
+        self._wellknown = [module.DESCRIPTOR.serialized_pb for module in (struct_pb2, timestamp_pb2, duration_pb2)]
         self._file = descriptor_pb2.FileDescriptorProto(
             name="schema.proto",
             package=_PACKAGE,

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.api.objects import Object
+from orchestrator.controllers.endpoints import slices
 from orchestrator.controllers.endpoints.slices import SlicePlan, plan_slices, wanted_groups
 
 
