@@ -7,6 +7,7 @@ terminal, and never where `NO_COLOR` is set.
 from __future__ import annotations
 
 import functools
+import re
 import json
 import os
 import sys
@@ -158,6 +159,9 @@ def to_yaml(value: Any) -> str:
     return text
 
 
+_LOOKS_LIKE_A_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?0[xob][0-9a-fA-F_]+")
+
+
 @functools.cache
 def _dumper() -> Any:
     import yaml
@@ -175,7 +179,7 @@ def _dumper() -> Any:
     def represent_text(dumper: Any, text: str) -> Any:
         style = "|" if "\n" in text and not text.startswith((" ", "\n")) and " \n" not in text else None
         # PyYAML knows more words of YAML 1.1 than Go's library writes plainly, and fewer numbers than it reads.
-        if text.lower() in ("y", "n", "yes", "no", "on", "off"):
+        if text.lower() in ("y", "n", "yes", "no", "on", "off") or _LOOKS_LIKE_A_NUMBER.fullmatch(text):
             style = '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

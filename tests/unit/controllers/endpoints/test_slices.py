@@ -194,7 +194,7 @@ def test_the_cache_makes_entries_anew_only_for_what_changed(monkeypatch: pytest.
     monkeypatch.setattr(slices, "entries_of", counting)
     nodes: Any = {}
     cache = slices.EntryCache()
-    members = [pod(f"p{number}", ip=f"10.0.0.{number + 1}") for number in range(3)]
+    members = [pod(number) for number in range(3)]
     one = service()
     cache.groups(one, members, nodes)
     changed = [members[0], {**members[1]}, members[2]]
