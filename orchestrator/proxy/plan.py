@@ -20,8 +20,9 @@ from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """Services with this label are somebody else's."""
-RANDOM = 1 << 16
-"""Elements are keyed by ranges of a random number below this."""
+RANDOM = 1 << 12
+"""Elements are keyed by ranges of a random number below this: fine enough for even shares, and the kernel
+stores fewer prefixes for a range of few bits."""
 AFFINITY_CLIENTS_MAX = 65_536
 """Clients that one endpoint is remembered for."""
 AFFINITY_SECONDS_DEFAULT = 10_800
@@ -232,8 +233,9 @@ class _PortPlanner:
 
 def spread(targets: Sequence[Target]) -> Iterator[tuple[str, Target]]:
     """Ranges of the random number, one for each target, all of the same size within one."""
-    count = len(targets)
-    for number, target in enumerate(targets):
+    # Simplified: of more than 4,096 endpoints of one Service the first 4,096 get new connections.
+    count = min(len(targets), RANDOM)
+    for number, target in enumerate(targets[:count]):
         yield f"{number * RANDOM // count}-{(number + 1) * RANDOM // count - 1}", target
 
 
