@@ -195,7 +195,7 @@ class CustomResources:
 
     async def _write(self, name: str, change: object, *, subresource: str) -> None:
         request = ApiRequest(
-            "update", CUSTOM_RESOURCE_DEFINITION, _USER, "", name, subresource=subresource, user_agent=USER_AGENT
+            "patch", CUSTOM_RESOURCE_DEFINITION, _USER, "", name, subresource=subresource, user_agent=USER_AGENT
         )
         try:
             # Trusted: finalizers and conditions are written together.
