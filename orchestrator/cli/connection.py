@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -203,7 +203,9 @@ class Connection:
         except httpx2.HTTPError as error:
             raise CliError(self._unreachable(error)) from error
 
-    async def watch(self, path: str, *, query: Query = (), accept: str = JSON) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(
+        self, path: str, *, query: Query = (), accept: str = JSON
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         """(type, object) of each event until the server ends the watch; raises ServerError."""
         pairs = [*(query.items() if isinstance(query, Mapping) else query), ("watch", "true")]
         async with self.stream(path, query=pairs, accept=accept) as response:

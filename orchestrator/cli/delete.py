@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from orchestrator.cli.apply import DRY_RUN_SUFFIX
@@ -201,12 +202,13 @@ async def _wait_gone(connection: Connection, deleted: Sequence[_Doomed], timeout
             for number, each in enumerate(deleted):
                 if "watch" not in each.resource.verbs:
                     continue
-                async for obj in states(connection, each.resource, each.namespace, each.name):
-                    if obj is None or (each.uid and obj["metadata"].get("uid") != each.uid):
-                        break
-                    finalizers = obj["metadata"].get("finalizers") or []
-                    held = f", held by {', '.join(finalizers)}" if finalizers else ""
-                    progress.show(f"waiting for {_label(each)} to be gone ({number} of {len(deleted)} are){held}")
+                async with aclosing(states(connection, each.resource, each.namespace, each.name)) as seen:
+                    async for obj in seen:
+                        if obj is None or (each.uid and obj["metadata"].get("uid") != each.uid):
+                            break
+                        finalizers = obj["metadata"].get("finalizers") or []
+                        held = f", held by {', '.join(finalizers)}" if finalizers else ""
+                        progress.show(f"waiting for {_label(each)} to be gone ({number} of {len(deleted)} are){held}")
 
 
 def _label(each: _Doomed) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from orchestrator.cli.ages import age_text, parse_time
@@ -82,17 +83,18 @@ async def _main(connection: Connection, arguments: argparse.Namespace) -> int:
     version = listed["metadata"]["resourceVersion"]
     headers = not events and not arguments.no_headers
     while arguments.watch:
-        async for kind, event in connection.watch(path, query={**query, "resourceVersion": version}):
-            version = event["metadata"]["resourceVersion"]
-            if kind == "DELETED" or (types and event.get("type", "").lower() not in types):
-                continue
-            if printer is not None:
-                sys.stdout.write(printer(without_managed_fields(event)))
-            else:
-                rows = event_rows([event], with_namespace=with_namespace, headers=headers)
-                sys.stdout.write(aligned(rows, colors=colors, widths=widths))
-                headers = False
-            sys.stdout.flush()
+        async with aclosing(connection.watch(path, query={**query, "resourceVersion": version})) as changes:
+            async for kind, event in changes:
+                version = event["metadata"]["resourceVersion"]
+                if kind == "DELETED" or (types and event.get("type", "").lower() not in types):
+                    continue
+                if printer is not None:
+                    sys.stdout.write(printer(without_managed_fields(event)))
+                else:
+                    rows = event_rows([event], with_namespace=with_namespace, headers=headers)
+                    sys.stdout.write(aligned(rows, colors=colors, widths=widths))
+                    headers = False
+                sys.stdout.flush()
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from orchestrator.cli.connection import (
@@ -293,10 +294,11 @@ class _Getter:
                 show("ADDED", listed)
         while True:
             following = {**query, "resourceVersion": version, "allowWatchBookmarks": "true"}
-            async for event, document in self._connection.watch(path, query=following, accept=accept):
-                version = _version_of(document) or version
-                if event != "BOOKMARK":
-                    show(event, document)
+            async with aclosing(self._connection.watch(path, query=following, accept=accept)) as changes:
+                async for event, document in changes:
+                    version = _version_of(document) or version
+                    if event != "BOOKMARK":
+                        show(event, document)
 
 
 def _version_of(document: Object) -> str:

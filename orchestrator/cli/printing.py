@@ -7,9 +7,9 @@ terminal, and never where `NO_COLOR` is set.
 from __future__ import annotations
 
 import functools
-import re
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

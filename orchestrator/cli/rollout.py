@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
@@ -153,8 +154,9 @@ async def _status(workload: _Workload, arguments: argparse.Namespace) -> None:
     last = ""
     with Progress() as progress:
         try:
-            async with within(arguments.timeout):
-                async for obj in states(workload.connection, workload.resource, workload.namespace, workload.name):
+            following = states(workload.connection, workload.resource, workload.namespace, workload.name)
+            async with within(arguments.timeout), aclosing(following) as seen:
+                async for obj in seen:
                     if obj is None:
                         raise CliError("error: object has been deleted")
                     _check_revision(obj, arguments.revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from orchestrator.cli.apply import DRY_RUN_SUFFIX
 from orchestrator.cli.connection import (
@@ -133,14 +134,15 @@ async def _wait_scaled(
     with Progress() as progress:
         try:
             async with within(arguments.timeout):
-                async for obj in states(connection, resource, namespace, name):
-                    if obj is None:
-                        raise CliError(f"error: {resource.plural}/{name} was deleted")
-                    status = obj.get("status") or {}
-                    there = status.get("replicas", 0)
-                    observed = status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
-                    if observed and there == arguments.replicas:
-                        return
-                    progress.show(f"{there} of {arguments.replicas} replicas")
+                async with aclosing(states(connection, resource, namespace, name)) as seen:
+                    async for obj in seen:
+                        if obj is None:
+                            raise CliError(f"error: {resource.plural}/{name} was deleted")
+                        status = obj.get("status") or {}
+                        there = status.get("replicas", 0)
+                        observed = status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
+                        if observed and there == arguments.replicas:
+                            return
+                        progress.show(f"{there} of {arguments.replicas} replicas")
         except TimeoutError:
             raise timed_out() from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from orchestrator.cli.connection import CliError, Connection, Object, ServerError
@@ -14,8 +15,8 @@ TIMED_OUT: Final = "error: timed out waiting for the condition"
 
 async def states(
     connection: Connection, resource: ApiResource, namespace: str, name: str
-) -> AsyncIterator[Object | None]:
-    """Every state of one object from now on, None when it does not exist; ends never."""
+) -> AsyncGenerator[Object | None, None]:
+    """Every state of one object from now on, None when it does not exist; ends never, so close it (`aclosing`)."""
     path = resource.path(namespace)
     query = {"fieldSelector": f"metadata.name={name}"}
     while True:
@@ -24,8 +25,9 @@ async def states(
         yield {"apiVersion": resource.api_version, "kind": resource.kind, **items[0]} if items else None
         version = listed["metadata"]["resourceVersion"]
         try:
-            async for event, obj in connection.watch(path, query={**query, "resourceVersion": version}):
-                yield None if event == "DELETED" else obj
+            async with aclosing(connection.watch(path, query={**query, "resourceVersion": version})) as events:
+                async for event, obj in events:
+                    yield None if event == "DELETED" else obj
         except ServerError as error:
             if error.reason not in ("Expired", "Gone"):
                 raise

@@ -182,7 +182,7 @@ def _after_upgrade() -> web.StreamResponse:
     return response
 
 
-class _time_limit:  # noqa: N801 - reads as a statement, like asyncio.timeout
+class _time_limit:
     """`asyncio.timeout` on the injected clock."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:

@@ -420,6 +420,9 @@ def _container(
     started_at, finished_at = parse_engine_time(state.get("StartedAt")), parse_engine_time(state.get("FinishedAt"))
     if phase is ContainerPhase.EXITED and started_at is None:
         started_at = finished_at = created_at  # it never ran
+    if started_at is not None and finished_at is not None:
+        # The Engine stamps the start after the process runs: a short one has ended by then.
+        finished_at = max(started_at, finished_at)
     exited = phase is ContainerPhase.EXITED
     return Container(
         id=data["Id"],
