@@ -133,16 +133,16 @@ async def _wait_scaled(
 ) -> None:
     with Progress() as progress:
         try:
-            async with within(arguments.timeout):
-                async with aclosing(states(connection, resource, namespace, name)) as seen:
-                    async for obj in seen:
-                        if obj is None:
-                            raise CliError(f"error: {resource.plural}/{name} was deleted")
-                        status = obj.get("status") or {}
-                        there = status.get("replicas", 0)
-                        observed = status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
-                        if observed and there == arguments.replicas:
-                            return
-                        progress.show(f"{there} of {arguments.replicas} replicas")
+            following = states(connection, resource, namespace, name)
+            async with within(arguments.timeout), aclosing(following) as seen:
+                async for obj in seen:
+                    if obj is None:
+                        raise CliError(f"error: {resource.plural}/{name} was deleted")
+                    status = obj.get("status") or {}
+                    there = status.get("replicas", 0)
+                    observed = status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
+                    if observed and there == arguments.replicas:
+                        return
+                    progress.show(f"{there} of {arguments.replicas} replicas")
         except TimeoutError:
             raise timed_out() from None
