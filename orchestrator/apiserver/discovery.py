@@ -71,10 +71,14 @@ def api_group_list(kinds: Iterable[Kind]) -> Object:
 def api_resource_list(kinds: Iterable[Kind], group: str, version: str) -> Object:
     """The document at `/api/v1` and `/apis/<group>/<version>`."""
     resources: list[Object] = []
+    custom: list[Object] = []
     for kind in kinds:
         if (kind.resource.group, kind.resource.version) == (group, version):
-            resources += _classic_resources(kind)
+            (resources if kind.schema is None else custom).extend(_classic_resources(kind))
     resources.sort(key=lambda resource: str(resource["name"]))
+    # Subresources of custom resources come in the order status, scale.
+    custom.sort(key=lambda resource: str(resource["name"]).partition("/")[0])
+    resources += custom
     document: Object = {"kind": "APIResourceList"}
     if group:
         document["apiVersion"] = "v1"

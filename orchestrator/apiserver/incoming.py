@@ -12,6 +12,7 @@ import orjson
 
 from orchestrator.api import errors, names
 from orchestrator.api.decode import FieldValidation, decode, find_duplicate_fields
+from orchestrator.api.fields import invalid
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.api.schema import Schema, definition
@@ -35,6 +36,10 @@ def check_kind(request: ApiRequest, kind: Kind, body: Any) -> Object:
         raise errors.BadRequest(f"the body must be an object of kind {kind.resource.kind}")
     api_version, kind_name = body.get("apiVersion"), body.get("kind")
     expected = kind.resource.api_version
+    if kind.schema is not None and api_version == expected and kind_name and kind_name != kind.resource.kind:
+        name = (body.get("metadata") or {}).get("name") or ""
+        detail = f"must be {kind.resource.kind}"
+        raise errors.invalid(kind.resource.group, kind_name, name, [invalid("kind", kind_name, detail)])
     if (api_version and api_version != expected) or (kind_name and kind_name != kind.resource.kind):
         raise wrong_kind(kind, api_version, kind_name)
     return body

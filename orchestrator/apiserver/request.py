@@ -117,10 +117,12 @@ def check_options(request: ApiRequest) -> None:
         )
     dry_run = request.query.get("dryRun", "")
     if dry_run and dry_run != "All":
-        causes.append(not_supported("dryRun", dry_run, "All"))
+        causes.append(
+            Cause("FieldValueNotSupported", f'Unsupported value: ["{dry_run}"]: supported values: "All"', "dryRun")
+        )
     validation = request.query.get("fieldValidation", "")
     if validation and validation not in ("Ignore", "Warn", "Strict"):
-        causes.append(not_supported("fieldValidation", validation, "Ignore", "Strict", "Warn"))
+        causes.append(not_supported("fieldValidation", validation, "", "Ignore", "Strict", "Warn"))
     if causes:
         raise errors.invalid("meta.k8s.io", options, "", causes)
 

@@ -560,7 +560,7 @@ class ApiServer:
         if not version and not kind.unconditional_update and request.verb == "update":
             raise errors.invalid(
                 request.group,
-                kind.resource.kind,
+                kind.resource.plural,  # the real server names the resource, not the kind, in this one
                 request.name,
                 [
                     Cause(
@@ -754,6 +754,8 @@ class ApiServer:
                 return await handler(self, request)
         if any(subresource.name == name for subresource in kind.subresources):
             raise method_not_allowed()
+        if kind.schema is not None:
+            raise errors.not_found(request.group, request.plural, request.name)
         raise errors.NotFound("the server could not find the requested resource")
 
     async def admit_subresource(self, request: ApiRequest, obj: Object) -> Object:

@@ -56,5 +56,5 @@ def partial_metadata(obj: Object, version: str = "v1") -> Object:
 
 def _row_object(obj: Object, include: str, version: str) -> Object:
     if include == "None":
-        return {}
+        return {"object": None}
     return {"object": obj if include == "Object" else partial_metadata(obj, version)}

@@ -74,6 +74,10 @@ def is_expected(difference: Difference, scenario: dict[str, Any], step: dict[str
         return "rules come in no promised order, and selfsubjectreviews are new (v1.28)"
     if old and "Invalid value: " in str(difference.recorded) and "resourceAttributes" in str(difference.ours):
         return "values are shown as JSON, v1.33"
+    if scenario["id"] == "k-crd-scope-immutable" and step["request"]["method"] == "PATCH":
+        return "a definition is established before its creation is answered; see k-crd-scope-immutable-established"
+    if scenario["id"] == "k-watch-old-rv" and ".events[0]" in difference.path:
+        return "the recorded server had forgotten revision 1, ours remembers it"
     if difference.path.endswith(".metadata.resourceVersion") and "list-rv" in str(difference.recorded):
         return "revisions of lists are not comparable"
     return ""

@@ -30,8 +30,11 @@ ROOT = "<nil>"
 
 
 def validate_value(value: Any, schema: Node, path: str = "", old: Any = UNKNOWN) -> list[Cause]:
-    """Everything in which the value does not fit; `old` is the stored value at the same place, on updates."""
-    return _validate(value, schema, path, old, "")
+    """Everything in which the value does not fit; `old` is the stored value at the same place, on updates.
+
+    `path` leads to the value: it stands before the paths of the causes, not in their texts.
+    """
+    return _validate(value, schema, "", old, path)
 
 
 def _validate(value: Any, schema: Node, name: str, old: Any, prefix: str) -> list[Cause]:

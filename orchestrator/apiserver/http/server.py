@@ -158,6 +158,8 @@ class HttpServer:
             raise errors.NotFound("the server could not find the requested resource")
         if not verb:
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        if verb in ("update", "patch") and not route.name and kind.schema is not None:
+            raise errors.BadRequest("name must be provided")
         if kind.resource.namespaced != bool(route.namespace) and (
             not kind.resource.namespaced or route.name or verb == "create"
         ):
@@ -187,7 +189,14 @@ class HttpServer:
             return await self._serve_watch(request, api_request, negotiated)
         if verb not in ("get", "list"):
             await self._read_body(request, api_request)
-        result = await self.api.handle(api_request)
+        try:
+            result = await self.api.handle(api_request)
+        except errors.ApiError as error:
+            if not api_request.warnings:
+                raise
+            response = status_response(error, request.header("Accept"))
+            add_warnings(response, api_request.warnings)
+            return response
         return self._respond(request, api_request, result, negotiated)
 
     def _authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
@@ -207,8 +216,10 @@ class HttpServer:
         )
 
     def _is_group_served(self, route: Route) -> bool:
+        # Groups of custom resources alone answer an unknown resource like an unknown path.
         return any(
-            kind.resource.group == route.group and kind.resource.version == route.version for kind in self.api.registry
+            kind.resource.group == route.group and kind.resource.version == route.version and kind.schema is None
+            for kind in self.api.registry
         )
 
     async def _read_body(self, request: HttpRequest, api_request: ApiRequest) -> None:

@@ -112,7 +112,7 @@ def _check_replicas(request: ApiRequest, replicas: Any) -> None:
             'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal'
             f" {_go_type(replicas)} into Go struct field ScaleSpec.spec.replicas of type int32"
         )
-    if replicas < 0:
+    if replicas < 0 and request.kind.schema is None:
         raise errors.invalid(
             "autoscaling",
             "Scale",
