@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.aiokit.clock import format_time, parse_time
-from orchestrator.api import errors
+from orchestrator.api import errors, fields
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, name_of
@@ -84,11 +84,8 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
             )
         )
     dry_run = options.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
-    causes += [
-        Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: "All"', "dryRun")
-        for value in dry_run
-        if value != "All"
-    ]
+    if any(value != "All" for value in dry_run):
+        causes.append(fields.not_supported("dryRun", dry_run, ("All",)))
     if causes:
         raise errors.invalid("meta.k8s.io", "DeleteOptions", "", causes)
     if orphan is not None:

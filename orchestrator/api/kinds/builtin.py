@@ -13,6 +13,7 @@ from orchestrator.api.kinds.admissionregistration import (
     VALIDATING_ADMISSION_POLICY_BINDING,
     VALIDATING_WEBHOOK_CONFIGURATION,
 )
+from orchestrator.api.kinds.apiextensions.custom_resource_definition import CUSTOM_RESOURCE_DEFINITION
 from orchestrator.api.kinds.apps.daemon_set import DAEMON_SET
 from orchestrator.api.kinds.apps.deployment import DEPLOYMENT
 from orchestrator.api.kinds.apps.replica_set import REPLICA_SET, REPLICATION_CONTROLLER
@@ -37,7 +38,7 @@ from orchestrator.api.kinds.core.pod_template import POD_TEMPLATE
 from orchestrator.api.kinds.core.service import SERVICE
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.discovery import ENDPOINT_SLICE
-from orchestrator.api.kinds.extensions import API_SERVICE, CUSTOM_RESOURCE_DEFINITION
+from orchestrator.api.kinds.extensions import API_SERVICE
 from orchestrator.api.kinds.flowcontrol import FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION
 from orchestrator.api.kinds.networking import INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR
 from orchestrator.api.kinds.policy import POD_DISRUPTION_BUDGET

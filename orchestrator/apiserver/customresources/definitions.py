@@ -228,6 +228,5 @@ def _served_names(definition: Object) -> object:
 def register_custom_resources(server: ApiServer) -> CustomResources:
     """Make a server serve CustomResourceDefinitions; `follow` before the first request, `run` after."""
     custom_resources = CustomResources(server)
-    server.registry.register(CUSTOM_RESOURCE_DEFINITION)
     server.settle_hooks[DEFINITIONS] = custom_resources.settle
     return custom_resources

@@ -76,6 +76,7 @@ def kind_of(definition: Object, version: Mapping[str, Any], conversion: Conversi
         categories=tuple(names.get("categories") or ()),
         verbs=VERBS,
         has_status=subresources.get("status") is not None,
+        status_metadata=(),
         scale=_scale_paths(scale) if scale is not None else None,
         has_generation=True,
         unconditional_update=False,

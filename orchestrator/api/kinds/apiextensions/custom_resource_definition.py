@@ -483,4 +483,5 @@ CUSTOM_RESOURCE_DEFINITION = Kind(
     row=name_and_created_at,
     finalizers_on_delete=(CLEANUP_FINALIZER,),
     mark_terminating=mark_terminating,
+    status_metadata=(),
 )
