@@ -11,42 +11,12 @@ from typing import Any, ClassVar
 
 import orjson
 
+from orchestrator.api.node_selection import matches_required_affinity, matches_term
 from orchestrator.api.objects import labels_of, name_of
 from orchestrator.api.resources import NODES, PODS, Resource
 from orchestrator.scheduler.framework import SKIP, Action, ClusterEvent, Cycle, Plugin, Reads, Skip, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
-
-
-def matches_expression(expression: Mapping[str, Any], values: Mapping[str, str]) -> bool:
-    """Whether one NodeSelectorRequirement holds for these labels (or fields)."""
-    key, operator = expression.get("key", ""), expression.get("operator")
-    wanted: Sequence[str] = expression.get("values") or ()
-    if operator == "In":
-        return key in values and values[key] in wanted
-    if operator == "NotIn":
-        return key not in values or values[key] not in wanted
-    if operator == "Exists":
-        return key in values
-    if operator == "DoesNotExist":
-        return key not in values
-    if operator in ("Gt", "Lt"):
-        try:
-            actual, bound = int(values[key]), int(wanted[0])
-        except (KeyError, ValueError, IndexError):
-            return False
-        return actual > bound if operator == "Gt" else actual < bound
-    return False
-
-
-def matches_term(term: Mapping[str, Any], labels: Mapping[str, str], name: str) -> bool:
-    """Whether a NodeSelectorTerm matches a node; an empty term matches none."""
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return all(matches_expression(e, labels) for e in expressions) and all(
-        matches_expression(e, {"metadata.name": name}) for e in fields
-    )
 
 
 def required_terms(affinity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
@@ -56,19 +26,6 @@ def required_terms(affinity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] |
         return None
     terms: Sequence[Mapping[str, Any]] = required.get("nodeSelectorTerms") or ()
     return terms
-
-
-def matches_required(spec: Mapping[str, Any], labels: Mapping[str, str], name: str) -> bool:
-    """Whether a pod's nodeSelector and required node affinity allow a node."""
-    selector = spec.get("nodeSelector")
-    if selector and not selector.items() <= labels.items():
-        return False
-    affinity = spec.get("affinity")
-    if affinity:
-        terms = required_terms(affinity)
-        if terms is not None:
-            return any(matches_term(term, labels, name) for term in terms)
-    return True
 
 
 def named_nodes(terms: Sequence[Mapping[str, Any]]) -> set[str] | None:
@@ -128,7 +85,7 @@ class NodeAffinity(Plugin):
             matches_term(term, node.labels, node.name) for term in self._added_terms
         ):
             return self._enforced
-        return None if matches_required(cycle.pod.spec, node.labels, node.name) else self._refusal
+        return None if matches_required_affinity(cycle.pod.spec, node.labels, node.name) else self._refusal
 
     def pre_score(self, cycle: Cycle, nodes: Sequence[NodeInfo]) -> Skip | None:
         preferred = [*_preferred(cycle.pod.affinity), *_preferred(self._added)]
@@ -147,7 +104,7 @@ class NodeAffinity(Plugin):
     def may_help(self, pod: PodInfo, event: ClusterEvent) -> bool:
         if event.resource is PODS:
             return event.new_pod is not None and event.new_pod.uid == pod.uid
-        return event.new is not None and matches_required(pod.spec, labels_of(event.new), name_of(event.new))
+        return event.new is not None and matches_required_affinity(pod.spec, labels_of(event.new), name_of(event.new))
 
 
 def _preferred(affinity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

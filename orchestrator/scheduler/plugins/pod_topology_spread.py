@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
+from orchestrator.api.node_selection import matches_required_affinity
 from orchestrator.api.objects import labels_of
 from orchestrator.api.resources import NODES, PODS, Resource
 from orchestrator.api.selectors import IN, LabelSelector, Requirement, from_label_selector
@@ -25,7 +26,6 @@ from orchestrator.scheduler.framework import (
     Verdict,
 )
 from orchestrator.scheduler.node_info import HOSTNAME_LABEL, ZONE_LABEL, NodeInfo
-from orchestrator.scheduler.plugins.node_affinity import matches_required
 from orchestrator.scheduler.plugins.taint_toleration import untolerated
 from orchestrator.scheduler.pod_info import PodInfo
 
@@ -48,7 +48,7 @@ class Constraint(NamedTuple):
 
     def includes(self, pod: PodInfo, node: NodeInfo) -> bool:
         """Whether the pods of a node count (nodeAffinityPolicy, nodeTaintsPolicy; KEP-3094)."""
-        if self.honors_affinity and not matches_required(pod.spec, node.labels, node.name):
+        if self.honors_affinity and not matches_required_affinity(pod.spec, node.labels, node.name):
             return False
         return not (self.honors_taints and node.taints and untolerated(pod, node.taints, ("NoSchedule", "NoExecute")))
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.node_selection import matches_expression
 from orchestrator.api.resources import NODES, PODS
 from orchestrator.api.selectors import LabelSelector, parse_label_selector
 from orchestrator.scheduler.algorithm import evaluate, score_table
 from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.framework import Action, ClusterEvent, Cycle, NoListers, Plugin, normalized
 from orchestrator.scheduler.plugins.image_locality import normalized_image_name, priority_of
-from orchestrator.scheduler.plugins.node_affinity import matches_expression, named_nodes
+from orchestrator.scheduler.plugins.node_affinity import named_nodes
 from orchestrator.scheduler.plugins.node_resources import NodeResourcesBalancedAllocation, NodeResourcesFit
 from orchestrator.scheduler.plugins.taint_toleration import TaintToleration, tolerates_taint
 from orchestrator.scheduler.pod_info import PodInfo
