@@ -154,12 +154,15 @@ class Documents:
 
     async def metrics(self, request: HttpRequest) -> web.StreamResponse:
         """Prometheus' text format."""
-        from prometheus_client import generate_latest
+        from prometheus_client import CollectorRegistry, generate_latest
 
         from orchestrator.component.metrics import REGISTRY
 
+        own = CollectorRegistry(auto_describe=False)
+        own.register(self._http.request_metrics)
         return web.Response(
-            body=generate_latest(REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=generate_latest(REGISTRY) + generate_latest(own),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
     async def health(self, request: HttpRequest) -> web.StreamResponse:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.fairness import TOO_MANY, Fairness, Rejected
+from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.http.bodies import decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
@@ -27,6 +30,7 @@ from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
+from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import User
 from orchestrator.logs import get_logger
@@ -34,16 +38,29 @@ from orchestrator.logs import get_logger
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
+_HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
+_METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
 PathHandler = Callable[["HttpRequest"], Awaitable[web.StreamResponse]]
 StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.StreamResponse]]
+
+
+class About:
+    """What a request is about, as metrics will say: known little by little while it is served."""
+
+    __slots__ = ("labels",)
+
+    def __init__(self) -> None:
+        self.labels = RequestLabels()
 
 
 class HttpRequest:
     """One HTTP request, with who sent it."""
 
-    __slots__ = ("path", "query", "query_pairs", "raw", "user")
+    __slots__ = ("about", "path", "query", "query_pairs", "raw", "user")
 
-    def __init__(self, raw: web.BaseRequest, user: User) -> None:
+    def __init__(self, raw: web.BaseRequest, user: User, about: About | None = None) -> None:
+        self.about = about or About()
         self.raw = raw
         self.user = user
         path, _, query = raw.raw_path.partition("?")
@@ -76,6 +93,8 @@ class HttpServer:
         """`/openapi/v3/` → handler of everything below."""
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
+        self.fairness = Fairness(clock)
+        self.request_metrics = RequestMetrics(self.fairness)
         self._watches: set[asyncio.Task[object]] = set()
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
@@ -101,9 +120,19 @@ class HttpServer:
     # One request.
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
+        started = self.clock.monotonic()
+        about = About()
+        response = await self._answer(raw, about)
+        self.request_metrics.finished(about.labels, response.status, self.clock.monotonic() - started)
+        return response
+
+    async def _answer(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
         accept = raw.headers.get("Accept", "")
         try:
-            return await self._dispatch(raw)
+            return await self._dispatch(raw, about)
+        except Rejected as error:
+            headers = {"Retry-After": str(error.retry_after_seconds), "X-Content-Type-Options": "nosniff"}
+            return web.Response(status=error.code, text=TOO_MANY + "\n", headers=headers)
         except errors.ApiError as error:
             return status_response(error, accept)
         except NobodyImpersonated as error:
@@ -115,17 +144,37 @@ class HttpServer:
             self._log.exception("request.failed", method=raw.method, path=raw.path)
             return status_response(errors.InternalError(f"Internal error occurred: {error}"), accept)
 
-    async def _dispatch(self, raw: web.BaseRequest) -> web.StreamResponse:
+    async def _dispatch(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
         transport = raw.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         user = await self.authenticator.authenticate(certificate, raw.headers.get("Authorization", ""))
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
-        request = HttpRequest(raw, user)
+        request = HttpRequest(raw, user, about)
         route = parse_path(request.path)
         if route is None:
-            return await self._serve_path(request)
+            if request.path.startswith(_HEALTH_PATHS):
+                return await self._serve_path(request)  # how the server is, everybody may ask at any time
+            async with self._seat(request):
+                return await self._serve_path(request)
+        level = self.fairness.level(user)
+        if level.is_full_for(user.name):
+            # Before its body is read: a flood costs as little as possible.
+            raise level.refuse("queue-full")
         return await self._serve_resource(request, route)
+
+    @asynccontextmanager
+    async def _seat(self, request: HttpRequest, verb: str = "get") -> AsyncIterator[None]:
+        """Work on a request: when it is its turn, counted as in flight."""
+        level, inflight = self.fairness.level(request.user), self.request_metrics.inflight
+        await level.acquire(request.user.name)
+        kind = "mutating" if verb in MUTATING else "readOnly"
+        inflight[kind] += 1
+        try:
+            yield
+        finally:
+            inflight[kind] -= 1
+            level.release()
 
     async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
         verb = request.method.lower()
@@ -138,6 +187,9 @@ class HttpServer:
                     break
         if handler is None:
             return await self._unknown_path(request)
+        request.about.labels = RequestLabels(
+            metric_verb(_METHOD_VERBS.get(request.method, "")), subresource=request.path
+        )
         if request.method not in ("GET", "HEAD"):
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         return await handler(request)
@@ -175,9 +227,24 @@ class HttpServer:
             user_agent=request.header("User-Agent"),
         )
         stream = self.streams.get((kind.resource.group_resource, route.subresource)) if route.subresource else None
+        labels = RequestLabels(
+            metric_verb(verb, is_stream=stream is not None and route.subresource != "log"),
+            "All" if api_request.dry_run else "",
+            route.group,
+            route.version,
+            route.plural,
+            route.subresource,
+            scope_of(verb, route.namespace, route.name),
+        )
+        request.about.labels = labels
         if stream is not None:
-            self.api.authorize(api_request)
-            return await stream(request, api_request, route)
+            async with self._seat(request, verb):
+                self.api.authorize(api_request)
+            self.request_metrics.long_running(labels, 1)
+            try:
+                return await stream(request, api_request, route)
+            finally:
+                self.request_metrics.long_running(labels, -1)
         if route.rest:
             raise errors.NotFound("the server could not find the requested resource")
         negotiated = negotiate(
@@ -189,15 +256,18 @@ class HttpServer:
             return await self._serve_watch(request, api_request, negotiated)
         if verb not in ("get", "list"):
             await self._read_body(request, api_request)
-        try:
-            result = await self.api.handle(api_request)
-        except errors.ApiError as error:
-            if not api_request.warnings:
-                raise
-            response = status_response(error, request.header("Accept"))
-            add_warnings(response, api_request.warnings)
-            return response
-        return self._respond(request, api_request, result, negotiated)
+        if verb == "patch" and api_request.content_type.startswith(APPLY_PREFIX):
+            request.about.labels = labels._replace(verb="APPLY")
+        async with self._seat(request, verb):
+            try:
+                result = await self.api.handle(api_request)
+            except errors.ApiError as error:
+                if not api_request.warnings:
+                    raise
+                response = status_response(error, request.header("Accept"))
+                add_warnings(response, api_request.warnings)
+                return response
+            return self._respond(request, api_request, result, negotiated)
 
     def _authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
         """Who may not ask at all does not learn what exists."""
@@ -272,7 +342,8 @@ class HttpServer:
         response.headers["Content-Type"] = content_type
         response.headers["Cache-Control"] = "no-cache, private"
         try:
-            watch = await self.api.watch(api_request)
+            async with self._seat(request):
+                watch = await self.api.watch(api_request)
         except errors.Expired as expired:
             # A watch that cannot begin so far back begins, and ends with an error event.
             await response.prepare(request.raw)
@@ -281,6 +352,7 @@ class HttpServer:
         task = asyncio.current_task()
         assert task is not None
         self._watches.add(task)
+        self.request_metrics.long_running(request.about.labels, 1)
         try:
             encoder = WatchEncoder(
                 watch,
@@ -305,6 +377,7 @@ class HttpServer:
                 raise
         finally:
             self._watches.discard(task)
+            self.request_metrics.long_running(request.about.labels, -1)
             watch.close()
         return response
 

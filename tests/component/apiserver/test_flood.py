@@ -1,0 +1,58 @@
+"""A flooding client is answered 429 and starves nobody; what happened is in the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from orchestrator.api.resources import CONFIG_MAPS
+from orchestrator.apiserver.fairness import Level, LevelLimits
+from orchestrator.apiserver.user import User
+from orchestrator.testing import running_cluster
+from tests.golden.replay import anonymous_session_of, session_of
+
+TOKENS = {"bob": User("bob", groups=("system:masters",)), "eve": User("eve")}
+
+
+async def test_a_flood_is_refused_and_others_are_served() -> None:
+    async with (
+        running_cluster(nodes=0, https=True, controllers=(), scheduler=False, static_tokens=TOKENS) as cluster,
+        anonymous_session_of(cluster) as session,
+        session_of(cluster) as admin,
+    ):
+        assert cluster.https is not None
+        levels = cluster.https.fairness.levels
+        tight = LevelLimits("global-default", seats=1, queue_per_user=1, queued=10)
+        level = levels["global-default"] = Level(tight, cluster.clock)
+        path = "/api/v1/namespaces/default/configmaps"
+        await level.acquire("someone")  # the only seat is taken
+
+        async def ask() -> tuple[int, str | None, str]:
+            async with session.get(path, headers={"Authorization": "Bearer eve"}) as response:
+                return response.status, response.headers.get("Retry-After"), await response.text()
+
+        waiting = asyncio.create_task(level.acquire("eve"), name="waiting")
+        await asyncio.sleep(0)  # lets it take the only place of the queue
+        assert await ask() == (429, "1", "Too many requests, please try again later.\n")
+        async with admin.get(path) as response:
+            assert response.status == 200
+        assert (await cluster.client().list(CONFIG_MAPS, "default"))["items"] == []
+        level.release()
+        await waiting
+        level.release()
+        assert (await ask())[0] == 403
+        text = await metrics_of(admin)
+    assert (
+        'apiserver_flowcontrol_rejected_requests_total{priority_level="global-default",reason="queue-full"} 1' in text
+    )
+    assert (
+        'apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",'
+        'scope="namespace",subresource="",verb="LIST",version="v1"} 1.0'
+    ) in text
+    assert 'apiserver_current_inflight_requests{request_kind="readOnly"} 1.0' in text
+
+
+async def metrics_of(session: aiohttp.ClientSession) -> str:
+    async with session.get("/metrics") as response:
+        return await response.text()
