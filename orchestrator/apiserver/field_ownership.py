@@ -275,15 +275,18 @@ def structure_of_kind(kind: Kind) -> Structure:
 _MAIN = Scope()
 _MAIN_WITHOUT_STATUS = Scope(hidden=frozenset({"f:status"}))
 _STATUS = Scope(only=frozenset({"f:status"}))
-_STATUS_AND_METADATA = Scope(
-    only=frozenset({"f:status", "f:metadata"}), only_metadata=frozenset({"f:labels", "f:annotations"})
-)
+
+
+@lru_cache(maxsize=16)
+def _status_and_metadata(fields: tuple[str, ...]) -> Scope:
+    owned = frozenset(f"f:{field}" for field in fields)
+    return Scope(only=frozenset({"f:status", "f:metadata"}), only_metadata=owned)
 
 
 def scope_of(kind: Kind, subresource: str) -> Scope:
     """What a write through a resource or subresource can own: of spec and status only what it does not reset."""
     if subresource == "status":
-        return _STATUS_AND_METADATA if kind.status_writes_metadata else _STATUS
+        return _status_and_metadata(kind.status_metadata) if kind.status_metadata else _STATUS
     return _MAIN_WITHOUT_STATUS if kind.has_status else _MAIN
 
 

@@ -23,7 +23,7 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object, name_of
-from orchestrator.apiserver import deletion, incoming, listing
+from orchestrator.apiserver import conversion, deletion, incoming, listing
 from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
 from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
@@ -174,7 +174,7 @@ class ApiServer:
     async def _get(self, request: ApiRequest) -> ObjectResult:
         self._check_served(request, "get")
         record = await self._current(request, request.query.get("resourceVersion", ""))
-        return self._result(request.kind, record)
+        return await self._result(request.kind, record)
 
     async def _current(self, request: ApiRequest, resource_version: str = "") -> Record:
         revision = listing.parse_resource_version(resource_version)
@@ -197,11 +197,13 @@ class ApiServer:
         revision, after = await self._list_position(request, match, token)
         resource = listing.stored_resource(kind)
         namespace = request.namespace or None
-        convert = kind.conversion.from_stored if kind.conversion else None
+        convert = conversion.at_encoding(kind)
         if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
             record = await self.store.get(Key(resource, request.namespace, selection.name))
             records = [record] if record is not None and selection.matches(record.obj) else []
-            return ListResult(kind, records, self.store.revision, convert=convert)
+            return ListResult(
+                kind, await conversion.served_records(kind, records), self.store.revision, convert=convert
+            )
         if selection.is_everything:
             page = await self._page(request, resource, namespace, revision, limit, after)
             continue_token = ""
@@ -211,7 +213,7 @@ class ApiServer:
                 )
             return ListResult(
                 kind,
-                page.records,
+                await conversion.served_records(kind, page.records),
                 page.revision,
                 continue_token,
                 page.remaining if continue_token else None,
@@ -231,7 +233,7 @@ class ApiServer:
     ) -> ListResult:
         """With selectors a page is filled from as many chunks of the store as it takes."""
         kind = request.kind
-        convert = kind.conversion.from_stored if kind.conversion else None
+        convert = conversion.at_encoding(kind)
         records: list[Record] = []
         while True:
             chunk = max(limit * 2, 500) if limit else 0
@@ -244,9 +246,11 @@ class ApiServer:
                     last = (previous.namespace, previous.name) if previous else after
                     assert last is not None
                     token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace))
+                    records = await conversion.served_records(kind, records)
                     return ListResult(kind, records, page.revision, token, None, convert)
                 records.append(record)
             if page.continue_name is None:
+                records = await conversion.served_records(kind, records)
                 return ListResult(kind, records, page.revision, convert=convert)
             after, revision = page.continue_name, page.revision
 
@@ -376,7 +380,7 @@ class ApiServer:
             raise errors.invalid(request.group, kind.resource.kind, name_of(obj), causes)
         await self.admission.validate(attributes)
         undo = await self._run_write_hooks(request, obj, None)
-        stored = kind.conversion.to_stored(obj) if kind.conversion else obj
+        stored = await conversion.to_stored(kind, obj)
         try:
             if request.dry_run:
                 return await self._dry_run_create(request, stored)
@@ -389,7 +393,7 @@ class ApiServer:
                 revert()
             raise
         self._tell("created", request, record)
-        return self._result(kind, record, code=201)
+        return await self._result(kind, record, code=201)
 
     def _tell(self, what: str, request: ApiRequest, record: Record) -> None:
         """One line in the log for each write, for those who want to see who told whom."""
@@ -405,8 +409,7 @@ class ApiServer:
         key = Key(listing.stored_resource(request.kind), request.namespace, name)
         if await self.store.get(key) is not None:
             raise errors.already_exists(request.group, request.plural, name)
-        conversion = request.kind.conversion
-        return ObjectResult(conversion.from_stored(stored) if conversion else stored, None, 201)
+        return ObjectResult(await conversion.from_stored(request.kind, stored), None, 201)
 
     # Update and patch: one pipeline, from the stored object to the next one.
 
@@ -486,16 +489,15 @@ class ApiServer:
         skip the separation of spec and status.
         """
         kind = kind or request.kind
-        conversion = kind.conversion
         for _ in range(CONFLICT_RETRIES_MAX):
             record = await self._current(request)
-            old = conversion.from_stored(record.obj) if conversion else record.obj
+            old = await conversion.from_stored(kind, record.obj)
             new = await change(old)
             self._check_update_preconditions(request, kind, new, old)
             conditional = bool(new["metadata"].get("resourceVersion")) and request.verb != "patch"
             conditional = conditional or self._patch_names_version(request)
             prepared = await self._prepare_update(request, kind, new, old, trusted=trusted)
-            stored = conversion.to_stored(prepared) if conversion else prepared
+            stored = await conversion.to_stored(kind, prepared)
             if deletion.is_removable(kind, stored):
                 if request.dry_run:
                     return ObjectResult(prepared)
@@ -508,7 +510,7 @@ class ApiServer:
                     continue
                 return ObjectResult(prepared)
             if stored == record.obj:
-                return self._result(kind, record)
+                return await self._result(kind, record)
             undo = await self._run_write_hooks(request, stored, record.obj)
             try:
                 if request.dry_run:
@@ -530,7 +532,7 @@ class ApiServer:
                 raise
             self._committed(record.key.resource, written.obj, record.obj)
             self._tell("updated", request, written)
-            return self._result(kind, written)
+            return await self._result(kind, written)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
 
     def _patch_names_version(self, request: ApiRequest) -> bool:
@@ -629,12 +631,11 @@ class ApiServer:
         """A status update changes `status`; of metadata at most what the kind allows."""
         kept = copy_object({key: value for key, value in old.items() if key not in ("status", "metadata")})
         metadata = copy_object(old["metadata"])
-        if kind.status_writes_metadata:
-            for field in ("labels", "annotations"):
-                if field in new["metadata"]:
-                    metadata[field] = new["metadata"][field]
-                else:
-                    metadata.pop(field, None)
+        for field in kind.status_metadata:
+            if field in new["metadata"]:
+                metadata[field] = new["metadata"][field]
+            else:
+                metadata.pop(field, None)
         managed = new["metadata"].get("managedFields")
         if managed is not None:
             metadata["managedFields"] = managed
@@ -661,19 +662,19 @@ class ApiServer:
             await self.admission.validate(attributes)
             plan = deletion.plan_deletion(kind, obj, options, self.clock.now())
             if options.dry_run or request.dry_run:
-                return self._deleted(kind, plan.marked or obj, removed=plan.remove)
+                return await self._deleted(kind, plan.marked or obj, removed=plan.remove)
             try:
                 with translated(kind, request.name):
                     if plan.remove:
                         gone = await self._remove(kind, record)
                         self._tell("deleted", request, gone)
-                        return self._deleted(kind, self._after_removal(kind, obj, gone), removed=True)
+                        return await self._deleted(kind, self._after_removal(kind, obj, gone), removed=True)
                     if plan.marked is None:
-                        return self._deleted(kind, obj, removed=False)
+                        return await self._deleted(kind, obj, removed=False)
                     marked = await self.store.update(record.key, plan.marked, expected_revision=record.revision)
             except errors.Conflict:
                 continue
-            return self._deleted(kind, marked.obj, removed=False)
+            return await self._deleted(kind, marked.obj, removed=False)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
 
     def _after_removal(self, kind: Kind, obj: Object, gone: Record) -> Object:
@@ -693,7 +694,7 @@ class ApiServer:
         for hook in self.commit_hooks.get(resource, ()):
             hook(new, old)
 
-    def _deleted(self, kind: Kind, obj: Object, *, removed: bool) -> ObjectResult:
+    async def _deleted(self, kind: Kind, obj: Object, *, removed: bool) -> ObjectResult:
         """A DELETE answers with the object while it lives on (and always for pods and namespaces), else a Status."""
         if removed and not kind.delete_returns_object:
             resource = kind.resource
@@ -705,7 +706,7 @@ class ApiServer:
             return ObjectResult(
                 {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
             )
-        return ObjectResult(kind.conversion.from_stored(obj) if kind.conversion else obj)
+        return ObjectResult(await conversion.from_stored(kind, obj))
 
     async def _delete_collection(self, request: ApiRequest) -> ListResult:
         self._check_served(request, "deletecollection")
@@ -742,7 +743,7 @@ class ApiServer:
             return await handler(self, request)
         if name == "status" and kind.has_status:
             if verb == "get":
-                return self._result(kind, await self._current(request))
+                return await self._result(kind, await self._current(request))
             if verb == "update":
                 return await self._update(request)
             if verb == "patch":
@@ -774,10 +775,10 @@ class ApiServer:
         if verb not in request.kind.verbs:
             raise method_not_allowed()
 
-    def _result(self, kind: Kind, record: Record, *, code: int = 200) -> ObjectResult:
+    async def _result(self, kind: Kind, record: Record, *, code: int = 200) -> ObjectResult:
         if kind.conversion is None:
             return ObjectResult(record.obj, record.raw, code)
-        return ObjectResult(kind.conversion.from_stored(record.obj), None, code)
+        return ObjectResult(await conversion.from_stored(kind, record.obj), None, code)
 
     def _attributes(self, request: ApiRequest, operation: Operation, obj: Object, old: Object | None) -> Attributes:
         return Attributes(

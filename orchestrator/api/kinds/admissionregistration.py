@@ -523,6 +523,7 @@ VALIDATING_ADMISSION_POLICY = Kind(
         "Validations indicates the number of validation rules defined in this configuration",
     ),
     row=_policy_row,
+    status_metadata=(),
 )
 VALIDATING_ADMISSION_POLICY_BINDING = Kind(
     VALIDATING_ADMISSION_POLICY_BINDINGS,

@@ -169,6 +169,7 @@ FLOW_SCHEMA = Kind(
         Column("MissingPL", description="references a broken or non-existent PriorityLevelConfiguration"),
     ),
     row=_schema_row,
+    status_metadata=(),
 )
 
 
@@ -285,4 +286,5 @@ PRIORITY_LEVEL_CONFIGURATION = Kind(
         AGE,
     ),
     row=_level_row,
+    status_metadata=(),
 )

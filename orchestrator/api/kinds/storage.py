@@ -138,6 +138,7 @@ STORAGE_CLASS = Kind(
         AGE,
     ),
     row=_class_row,
+    delete_returns_object=True,
 )
 
 
@@ -173,6 +174,7 @@ VOLUME_ATTRIBUTES_CLASS = Kind(
     validate_update=_validate_attributes_class_update,
     columns=(NAME, Column("DriverName", description=ref("storage.v1.VolumeAttributesClass", "driverName")), AGE),
     row=_attributes_row,
+    delete_returns_object=True,
 )
 
 
@@ -253,6 +255,8 @@ VOLUME_ATTACHMENT = Kind(
         AGE,
     ),
     row=_attachment_row,
+    delete_returns_object=True,
+    status_metadata=(),
 )
 
 
@@ -345,6 +349,7 @@ CSI_DRIVER = Kind(
         AGE,
     ),
     row=_driver_row,
+    delete_returns_object=True,
 )
 
 
@@ -403,6 +408,7 @@ CSI_NODE = Kind(
         AGE,
     ),
     row=lambda obj, now: [name_of(obj), count(dig(obj, "spec", "drivers")), age(obj, now)],
+    delete_returns_object=True,
 )
 
 

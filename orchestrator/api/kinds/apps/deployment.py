@@ -152,7 +152,7 @@ DEPLOYMENT = Kind(
     categories=("all",),
     has_status=True,
     # The Deployment controller writes the revision annotation together with the status.
-    status_writes_metadata=True,
+    status_metadata=("annotations", "finalizers", "ownerReferences"),
     prepare_status_update=_keep_labels,
     scale=ScalePaths(),
     has_generation=True,

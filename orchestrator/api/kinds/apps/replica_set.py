@@ -195,4 +195,5 @@ REPLICATION_CONTROLLER = Kind(
     columns=_columns("core.v1.ReplicationController"),
     row=_controller_row,
     selectable_fields={"status.replicas": lambda obj: str(dig(obj, "status", "replicas") or 0)},
+    default_propagation="Orphan",
 )

@@ -438,4 +438,5 @@ JOB = Kind(
     ),
     row=_row,
     selectable_fields={"status.successful": lambda obj: str(dig(obj, "status", "succeeded") or 0)},
+    default_propagation="Orphan",
 )

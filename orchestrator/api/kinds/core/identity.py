@@ -46,6 +46,7 @@ SERVICE_ACCOUNT = Kind(
     unconditional_update=False,
     columns=(NAME, Column("Secrets", description=ref("core.v1.ServiceAccount", "secrets")), AGE),
     row=_service_account_row,
+    delete_returns_object=True,
 )
 
 BINDING = Kind(

@@ -315,4 +315,5 @@ RESOURCE_QUOTA = Kind(
         AGE,
     ),
     row=_quota_row,
+    delete_returns_object=True,
 )

@@ -190,4 +190,5 @@ PERSISTENT_VOLUME = Kind(
     ),
     row=_row,
     selectable_fields={"name": name_of},
+    delete_returns_object=True,
 )

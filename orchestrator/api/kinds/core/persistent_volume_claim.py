@@ -208,4 +208,5 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     ),
     row=_row,
     selectable_fields={"name": name_of},
+    delete_returns_object=True,
 )

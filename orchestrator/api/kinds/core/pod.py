@@ -323,4 +323,6 @@ POD = Kind(
         "status.podIP": pod_ip,
         "status.nominatedNodeName": lambda pod: dig(pod, "status", "nominatedNodeName") or "",
     },
+    status_metadata=("labels", "annotations", "finalizers"),
+    delete_returns_object=True,
 )

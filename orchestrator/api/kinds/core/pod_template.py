@@ -84,4 +84,5 @@ POD_TEMPLATE = Kind(
         Column("Pod Labels", description="The labels for the pod template."),
     ),
     row=_row,
+    delete_returns_object=True,
 )

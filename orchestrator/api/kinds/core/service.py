@@ -195,4 +195,5 @@ SERVICE = Kind(
         "spec.clusterIP": lambda obj: dig(obj, "spec", "clusterIP") or "",
         "spec.type": lambda obj: dig(obj, "spec", "type") or "",
     },
+    delete_returns_object=True,
 )
