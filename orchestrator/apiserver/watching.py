@@ -16,6 +16,7 @@ import orjson
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
+from orchestrator.apiserver import conversion
 from orchestrator.apiserver.listing import Selection
 from orchestrator.apiserver.store_errors import translated
 from orchestrator.store import Event, EventType, Record, Watch
@@ -75,13 +76,22 @@ class ObjectWatch:
 
     def convert(self, obj: Object) -> Object:
         """The object in the version that the client asked for."""
-        conversion = self.kind.conversion
-        return conversion.from_stored(obj) if conversion else obj
+        convert = conversion.at_encoding(self.kind)
+        return convert(obj) if convert is not None else obj
+
+    async def _fetched(self, changes: list[Change]) -> list[Change]:
+        """The changes with what a webhook has to convert converted."""
+        fetch = self.kind.conversion.fetch_from_stored if self.kind.conversion else None
+        if fetch is None:
+            return changes
+        records = [change.record for change in changes if change.record is not None]
+        served = iter(await conversion.served_records(self.kind, records))
+        return [change._replace(record=next(served), event=None) if change.record else change for change in changes]
 
     async def next_changes(self) -> list[Change]:
         """Wait for at least one change; raises ApiError (`Expired` for a watcher that was too slow)."""
         if self._initial or self._send_initial_end:
-            return self._initial_changes()
+            return await self._fetched(self._initial_changes())
         while True:
             remaining = self._deadline - self._clock.monotonic()
             if remaining <= 0:
@@ -92,7 +102,7 @@ class ObjectWatch:
             changes = [change for event in events if (change := self._translate(event)) is not None]
             if changes:
                 self._last_revision = changes[-1].revision
-                return changes
+                return await self._fetched(changes)
             if self._bookmarks and not events and self._source.revision > self._last_revision:
                 self._last_revision = self._source.revision
                 return [Change("BOOKMARK", None, None, self._last_revision)]

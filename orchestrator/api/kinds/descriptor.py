@@ -8,7 +8,7 @@ of kube-apiserver. Nothing here does I/O or keeps state.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,6 +45,9 @@ def _valid(obj: Object) -> list[Cause]:
 
 def _valid_update(new: Object, old: Object) -> list[Cause]:
     return []
+
+
+STATUS_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ class ScalePaths:
     """A LabelSelector, or a plain map of labels, or (for CRDs) a string."""
 
 
+Fetch = Callable[[Sequence[Object]], Awaitable[list[Object]]]
+"""Asks for the objects in another version, all at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conversion:
     """How a served version relates to the version that is stored (the hub)."""
@@ -91,6 +98,9 @@ class Conversion:
     stored_as: Resource
     to_stored: Callable[[Object], Object]
     from_stored: Callable[[Object], Object]
+    fetch_to_stored: Fetch | None = None
+    """Set, with its sibling, where a webhook converts; the functions above are then not used."""
+    fetch_from_stored: Fetch | None = None
 
 
 @dataclass(frozen=True)
@@ -141,10 +151,11 @@ class Kind:
     """None: stored as it is served."""
     default_propagation: str = ""
     """Propagation policy of a DELETE that names none; `Orphan` for a few old kinds."""
-    status_writes_metadata: bool = False
-    """Whether an update of `/status` may also change labels and annotations (pods, nodes)."""
+    status_metadata: tuple[str, ...] = STATUS_METADATA
+    """What of metadata an update of `/status` may change too: most built-in kinds protect their spec alone."""
     delete_returns_object: bool = False
-    """A DELETE that removes the object at once answers with it rather than with a Status (pods, services, ...)."""
+    """A DELETE that removes the object at once answers with it rather than with a Status; as the published
+    OpenAPI document says (pods, services, ...)."""
     finalizers_on_delete: tuple[str, ...] = ()
     """What a DELETE makes an object wait for, besides what it waits for anyway (CustomResourceDefinitions)."""
     mark_terminating: Callable[[Object], Object] | None = None

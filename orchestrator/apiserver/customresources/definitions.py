@@ -22,7 +22,7 @@ from orchestrator.api.kinds.apiextensions.custom_resource_definition import (
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, copy_object, is_terminating, name_of
 from orchestrator.apiserver import deletion
-from orchestrator.apiserver.customresources.conversion import converter_of
+from orchestrator.apiserver.customresources.conversion import WebhookConverter
 from orchestrator.apiserver.customresources.kinds import conversion_of, kind_of, versions_of
 from orchestrator.apiserver.customresources.naming import plan_status, terminating, with_condition
 from orchestrator.apiserver.request import ApiRequest
@@ -82,9 +82,11 @@ class CustomResources:
         self._unserve(name)
         if not self._may_serve(name, definition):
             return
-        convert = converter_of(definition, self._server)
+        fetch = None
+        if (definition["spec"].get("conversion") or {}).get("strategy") == "Webhook":
+            fetch = WebhookConverter(definition, self._server).convert
         kinds = [
-            kind_of(definition, version, conversion_of(definition, version, convert))
+            kind_of(definition, version, conversion_of(definition, version, fetch))
             for version in versions_of(definition)
             if version.get("served")
         ]
@@ -171,10 +173,9 @@ class CustomResources:
 
     async def _delete_instances(self, definition: Object) -> int:
         """Delete every instance; returns how many wait for their finalizers."""
-        kinds = self._kinds.get(name_of(definition)) or self._unserved_kinds(definition)
-        if not kinds:
-            return 0
-        kind, server = kinds[0], self._server
+        # As they are stored: neither a served version nor a conversion webhook is needed to delete.
+        version = next(v for v in versions_of(definition) if v.get("storage"))
+        kind, server = kind_of(definition, version, None), self._server
         resource = kind.resource.group_resource
         for instance in await server.read_all(resource):
             metadata = instance["metadata"]
@@ -188,10 +189,6 @@ class CustomResources:
             except errors.NotFound:
                 continue  # gone is what was wanted
         return len(await server.read_all(resource))
-
-    def _unserved_kinds(self, definition: Object) -> list[Kind]:
-        """Instances are deleted even when no version is served."""
-        return [kind_of(definition, version, None) for version in versions_of(definition) if version.get("storage")]
 
     async def _write(self, name: str, change: object, *, subresource: str) -> None:
         request = ApiRequest(

@@ -7,7 +7,7 @@ webhook. Pure. Mirrors k8s.io/apiextensions-apiserver/pkg/registry/customresourc
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,8 +36,6 @@ _UNCHECKED = (
     " validation"
 )
 _INT32_MAX = 2**31 - 1
-Convert = Callable[[Object, str], Object]
-"""(object, apiVersion) → the object in that version, structure only."""
 
 
 def versions_of(definition: Object) -> list[Mapping[str, Any]]:
@@ -267,8 +265,12 @@ def _field_text(find: Callable[[Any], list[Any]], obj: Object) -> str:
 # --- conversion ---
 
 
-def conversion_of(definition: Object, version: Mapping[str, Any], convert: Convert) -> Conversion | None:
-    """How stored objects become objects of this version.
+def conversion_of(
+    definition: Object,
+    version: Mapping[str, Any],
+    fetch: Callable[[Sequence[Object], str], Awaitable[list[Object]]] | None,
+) -> Conversion | None:
+    """How stored objects become objects of this version; `fetch` asks the webhook, if there is one.
 
     None while everything that can be stored was defaulted and pruned by the very schema that is served: the
     definition never changed, and the version is the one that is stored.
@@ -281,12 +283,24 @@ def conversion_of(definition: Object, version: Mapping[str, Any], convert: Conve
     served = resource_of(definition, version["name"])
 
     def to_stored(obj: Object) -> Object:
-        return convert(obj, stored.api_version)
+        return relabelled(obj, stored.api_version)
 
     def from_stored(obj: Object) -> Object:
-        return completed(convert(obj, served.api_version), schema)
+        return completed(relabelled(obj, served.api_version), schema)
 
-    return Conversion(stored, to_stored, from_stored)
+    if fetch is None:
+        return Conversion(stored, to_stored, from_stored)
+
+    async def fetch_to_stored(objects: Sequence[Object]) -> list[Object]:
+        return [completed(obj, stored_schema) for obj in await fetch(objects, stored.api_version)]
+
+    async def fetch_from_stored(objects: Sequence[Object]) -> list[Object]:
+        return [completed(obj, schema) for obj in await fetch(objects, served.api_version)]
+
+    stored_schema = next(
+        (v.get("schema") or {}).get("openAPIV3Schema") or {} for v in versions_of(definition) if v.get("storage")
+    )
+    return Conversion(stored, to_stored, from_stored, fetch_to_stored, fetch_from_stored)
 
 
 def completed(obj: Object, schema: Node) -> Object:

@@ -14,6 +14,7 @@ from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.patch.merge_patch import apply_merge_patch
 from orchestrator.api.selectors import from_label_selector
+from orchestrator.apiserver.conversion import from_stored
 from orchestrator.apiserver.field_ownership import check_patch_options, is_apply
 from orchestrator.apiserver.patching import JSON_PATCH
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
@@ -33,7 +34,7 @@ async def get_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
     record = await server.read_record(request.kind.resource.group_resource, request.name, request.namespace)
     if record is None:
         raise errors.not_found(request.group, request.plural, request.name)
-    return ObjectResult(scale_of(request.kind, record.obj))
+    return ObjectResult(scale_of(request.kind, await from_stored(request.kind, record.obj)))
 
 
 async def update_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
