@@ -75,7 +75,7 @@ class KubeletServer:
         found = await self._running(namespace, pod, container)
         try:
             session = await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
-            return _ExecSession(session)
+            return _Session(session)
         except RuntimeFailure as error:
             raise errors.InternalError(f"error executing command in container: {error}") from error
 
@@ -84,8 +84,12 @@ class KubeletServer:
     ) -> StreamSession:
         """Connect to the main process of a running container."""
         found = await self._running(namespace, pod, container)
+        # Whether there is a terminal is the container's to say: it decides how its output is framed.
+        spec = find_container(self._pods.get(f"{namespace}/{pod}") or {"spec": {}}, container)
+        has_terminal = bool(spec and spec[1].get("tty"))
         try:
-            return await self._runtime.attach(found.id, stdin=stdin, tty=tty)
+            session = await self._runtime.attach(found.id, stdin=stdin, tty=has_terminal)
+            return _Session(session)
         except RuntimeFailure as error:
             raise errors.InternalError(f"error attaching to container: {error}") from error
 
@@ -171,7 +175,7 @@ def _waiting_reason(pod: Object, name: str) -> str:
     return str((_state_of(pod, name).get("waiting") or {}).get("reason") or "")
 
 
-class _ExecSession:
+class _Session:
     """A runtime's session that fails in the API's words: a program that is not there shows only when it ends."""
 
     def __init__(self, session: StreamSession) -> None:
@@ -179,8 +183,14 @@ class _ExecSession:
         self.read = session.read
         self.write = session.write
         self.close_stdin = session.close_stdin
-        self.resize = session.resize
         self.close = session.close
+
+    async def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size; Conflict when the process is not (or no more) there to take it."""
+        try:
+            await self._session.resize(width, height)
+        except RuntimeFailure as error:
+            raise errors.Conflict(str(error)) from error
 
     async def wait(self) -> int:
         """The exit code; InternalError when the process could not be started."""

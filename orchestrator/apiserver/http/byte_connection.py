@@ -36,7 +36,9 @@ class ByteConnection(Protocol):
 class UpgradedConnection:
     """An HTTP connection after the upgrade; made by `accept`."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        self.response = response
+        """The 101 answer, which the handler returns when it is done."""
         self._protocol = request.protocol
         self._transport = request.transport
         self._buffer: deque[bytes] = deque()
@@ -50,14 +52,14 @@ class UpgradedConnection:
         cls, request: web.BaseRequest, upgrade: str, headers: Mapping[str, str] | None = None
     ) -> UpgradedConnection:
         """Answer 101 and take the connection over; ConnectionResetError when the client is gone."""
-        connection = cls(request)
-        # Taken over before the answer goes out: what the client sends at once must not be read as HTTP.
-        request.protocol.set_parser(cast(Any, connection))
-        request.protocol.keep_alive(False)
         response = web.StreamResponse(
             status=101, headers={"Connection": "Upgrade", "Upgrade": upgrade, **(headers or {})}
         )
         response.force_close()
+        connection = cls(request, response)
+        # Taken over before the answer goes out: what the client sends at once must not be read as HTTP.
+        request.protocol.set_parser(cast(Any, connection))
+        request.protocol.keep_alive(False)
         await response.prepare(request)
         return connection
 

@@ -1,99 +1,127 @@
-"""`pods/log`, `pods/exec` and `pods/attach`: byte streams between a client and a kubelet.
+"""`pods/log`, `pods/exec`, `pods/attach` and `pods/portforward`: byte streams between a client and a kubelet.
 
-Owns the protocols on the client's side (chunked text for logs; WebSocket v4 and v5 channels for exec
-and attach, see KEP-4006); the other side is a `KubeletApi`. Mirrors kube-apiserver's pod REST
-subresources together with the kubelet's remote command server.
+Owns what is asked of which container, and who may; the other side is a `KubeletApi`. How bytes travel
+to the client is in `remote_command` and `port_forward`. Mirrors kube-apiserver's pod REST subresources.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
-import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from orchestrator.aiokit.clock import parse_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, uid_of
+from orchestrator.apiserver.http import port_forward, remote_command
+from orchestrator.apiserver.http.remote_command import Wanted
 from orchestrator.apiserver.http.routing import Route, is_true
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 from orchestrator.apiserver.request import ApiRequest
-from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, StreamSession
-
-STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-OUTPUT_CHUNK = 32 * 1024
+from orchestrator.apiserver.server import method_not_allowed
+from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, PortStream, StreamSession
 
 
 class PodStreams:
     """Serves the streaming subresources of pods."""
 
     def __init__(self, http: HttpServer, kubelets: KubeletConnector) -> None:
+        self._http = http
         self._api = http.api
         self._kubelets = kubelets
         http.streams["pods", "log"] = self.log
         http.streams["pods", "exec"] = self.exec
         http.streams["pods", "attach"] = self.attach
+        http.streams["pods", "portforward"] = self.port_forward
 
     async def log(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """GET of a container's log, followed if asked for."""
         if api_request.verb != "get":
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+            raise method_not_allowed()
         pod = await self._pod(api_request)
         options = log_options(request.query, pod)
         kubelet = self._kubelet_of(pod)
         chunks = await kubelet.logs(route.namespace, route.name, options)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         async with aclosing(chunks) as stream:
-            # The first chunk is awaited before the headers are sent, so that an error can still be a Status.
-            first = await anext(aiter(stream), None)
+            # The first chunk is awaited before the headers are sent, so that an error can still be a Status;
+            # a follower gets them at once, for its first line may come much later.
+            first = None if options.follow else await anext(aiter(stream), None)
             response.enable_chunked_encoding()
             await response.prepare(request.raw)
             if first is not None:
                 await response.write(first)
-                async for chunk in stream:
-                    await response.write(chunk)
+            if first is not None or options.follow:
+                await self._http.until_disconnected(request.raw, _copy_log(stream, response))
         return response
 
     async def exec(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """Run a command in a container."""
+        self._check_connect(api_request)
         command = [value for name, value in request.query_pairs if name == "command"]
         if not command:
             raise errors.BadRequest("you must specify at least 1 command for the container")
         pod = await self._pod(api_request)
         container = container_of(pod, request.query.get("container", ""))
-        streams = _Streams(request)
-        _check_upgrade(request)
-        session = await self._kubelet_of(pod).exec(
-            route.namespace,
-            route.name,
-            container,
-            command,
-            stdin=streams.stdin,
-            stdout=streams.stdout,
-            stderr=streams.stderr and not streams.tty,
-            tty=streams.tty,
-        )
-        return await serve_session(request, session, streams)
+        wanted = Wanted.of(request)
+        kubelet = self._kubelet_of(pod)
+
+        async def opener() -> StreamSession:
+            return await kubelet.exec(
+                route.namespace,
+                route.name,
+                container,
+                command,
+                stdin=wanted.stdin,
+                stdout=wanted.stdout,
+                stderr=wanted.stderr,
+                tty=wanted.tty,
+            )
+
+        return await remote_command.serve(request, wanted, opener, clock=self._http.clock, has_exit_code=True)
 
     async def attach(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """Connect to the main process of a container."""
+        self._check_connect(api_request)
         pod = await self._pod(api_request)
         container = container_of(pod, request.query.get("container", ""))
-        streams = _Streams(request)
-        _check_upgrade(request)
-        session = await self._kubelet_of(pod).attach(
-            route.namespace,
-            route.name,
-            container,
-            stdin=streams.stdin,
-            stdout=streams.stdout,
-            stderr=streams.stderr and not streams.tty,
-            tty=streams.tty,
-        )
-        return await serve_session(request, session, streams)
+        wanted = Wanted.of(request)
+        kubelet = self._kubelet_of(pod)
+
+        async def opener() -> StreamSession:
+            return await kubelet.attach(
+                route.namespace,
+                route.name,
+                container,
+                stdin=wanted.stdin,
+                stdout=wanted.stdout,
+                stderr=wanted.stderr,
+                tty=wanted.tty,
+            )
+
+        return await remote_command.serve(request, wanted, opener, clock=self._http.clock, has_exit_code=False)
+
+    async def port_forward(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
+        """Connect to ports of a pod."""
+        self._check_connect(api_request)
+        pod = await self._pod(api_request)
+        kubelet = self._kubelet_of(pod)
+
+        async def dial(port: int) -> PortStream:
+            return await kubelet.port_forward(route.namespace, route.name, port)
+
+        target = f"{route.name}_{route.namespace}, uid {uid_of(pod)}"
+        return await port_forward.serve(request, dial, target=target, clock=self._http.clock)
+
+    def _check_connect(self, api_request: ApiRequest) -> None:
+        """GET and POST connect; GET, which a WebSocket needs, takes the right to `create` as well (KEP-4006)."""
+        if api_request.verb not in ("get", "create"):
+            raise method_not_allowed()
+        if api_request.verb == "get":
+            self._api.authorize(replace(api_request, verb="create"))
 
     async def _pod(self, api_request: ApiRequest) -> Object:
         pod = await self._api.read("pods", api_request.name, api_request.namespace)
@@ -111,17 +139,9 @@ class PodStreams:
         return kubelet
 
 
-class _Streams:
-    """Which streams a client wants."""
-
-    def __init__(self, request: HttpRequest) -> None:
-        query = request.query
-        self.stdin = is_true(query.get("stdin", ""))
-        self.stdout = is_true(query.get("stdout", ""))
-        self.stderr = is_true(query.get("stderr", ""))
-        self.tty = is_true(query.get("tty", ""))
-        if not (self.stdin or self.stdout or self.stderr):
-            raise errors.BadRequest("you must specify at least 1 of stdin, stdout, stderr")
+async def _copy_log(chunks: AsyncGenerator[bytes, None], response: web.StreamResponse) -> None:
+    async for chunk in chunks:
+        await response.write(chunk)
 
 
 def log_options(query: dict[str, str], pod: Object) -> PodLogOptions:
@@ -145,6 +165,13 @@ def log_options(query: dict[str, str], pod: Object) -> PodLogOptions:
     tail_lines, limit_bytes = number("tailLines", 0), number("limitBytes", 1)
     since_seconds = number("sinceSeconds", 1)
     since_time = query.get("sinceTime") or None
+    if since_time:
+        try:
+            parse_time(since_time)
+        except ValueError:
+            raise errors.BadRequest(
+                f'invalid sinceTime "{since_time}": it must be a time as RFC 3339 writes it'
+            ) from None
     if since_seconds is not None and since_time:
         causes.append(
             Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", "")
@@ -192,89 +219,3 @@ def container_of(pod: Object, name: str) -> str:
     if name not in (*main, *init, *ephemeral):
         raise errors.BadRequest(f"container {name} is not valid for pod {pod_name}")
     return name
-
-
-def _check_upgrade(request: HttpRequest) -> None:
-    if request.header("Upgrade").lower() != "websocket":
-        raise errors.BadRequest(
-            "this stream is served over WebSocket only; use a client that speaks v5.channel.k8s.io or v4.channel.k8s.io"
-        )
-
-
-async def serve_session(request: HttpRequest, session: StreamSession, streams: _Streams) -> web.StreamResponse:
-    """Pump bytes between a WebSocket and a session until the process or the client ends."""
-    socket = web.WebSocketResponse(
-        protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES_MAX, compress=False, timeout=5.0, heartbeat=None
-    )
-    try:
-        await socket.prepare(request.raw)
-        protocol = socket.ws_protocol or ""
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(_pump_input(socket, session, streams, protocol), name="stream/input")
-            status = await _pump_output(socket, session, streams)
-            reading.cancel()
-        if not socket.closed:
-            await socket.send_bytes(bytes([ERROR]) + orjson.dumps(status))
-            await socket.close()
-    except* ConnectionError:
-        pass  # the client is gone; the process goes on, as it does behind a kubelet
-    finally:
-        await session.close()
-    return socket
-
-
-async def _pump_output(socket: web.WebSocketResponse, session: StreamSession, streams: _Streams) -> Object:
-    while (output := await session.read()) is not None:
-        channel, data = output
-        wanted = streams.stdout if channel == STDOUT else streams.stderr
-        if wanted:
-            for start in range(0, len(data), OUTPUT_CHUNK):
-                await socket.send_bytes(bytes([channel]) + data[start : start + OUTPUT_CHUNK])
-    try:
-        return exit_status(await session.wait())
-    except errors.ApiError as error:
-        return error.to_status()
-
-
-async def _pump_input(socket: web.WebSocketResponse, session: StreamSession, streams: _Streams, protocol: str) -> None:
-    async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            data = message.data.encode()
-        elif message.type is WSMsgType.BINARY:
-            data = message.data
-        else:
-            continue
-        if not data:
-            continue
-        channel, payload = data[0], data[1:]
-        if channel == STDIN and streams.stdin:
-            await session.write(payload)
-        elif channel == RESIZE and streams.tty:
-            size = _terminal_size(payload)
-            if size is not None:
-                await session.resize(*size)
-        elif channel == CLOSE and protocol.startswith("v5") and payload[:1] == bytes([STDIN]):
-            await session.close_stdin()
-    if streams.stdin:
-        await session.close_stdin()
-
-
-def _terminal_size(payload: bytes) -> tuple[int, int] | None:
-    try:
-        size = orjson.loads(payload)
-        return int(size["Width"]), int(size["Height"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None
-
-
-def exit_status(code: int) -> Object:
-    """What the error channel says at the end: Success, or the exit code (v4 of the remote command protocol)."""
-    if code == 0:
-        return {"metadata": {}, "status": "Success"}
-    return {
-        "metadata": {},
-        "status": "Failure",
-        "message": f"command terminated with non-zero exit code: error executing command, exit code {code}",
-        "reason": "NonZeroExitCode",
-        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
-    }

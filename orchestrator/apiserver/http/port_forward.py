@@ -7,6 +7,7 @@ the kubelet's port-forward server (`portforward.k8s.io`, KEP-4006).
 from __future__ import annotations
 
 import asyncio
+import base64
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api import errors
 from orchestrator.apiserver.http.byte_connection import ByteConnection, WebSocketConnection
 from orchestrator.apiserver.http.remote_command import (
-    _after_upgrade,
     decode_message,
     is_spdy,
     is_websocket,
@@ -40,7 +40,6 @@ PAIR_SECONDS_MAX = 30.0
 PAIRS_WAITING_MAX = 1000
 PORTS_MAX = 127
 """Channels of a WebSocket are numbered by a byte, and a port takes two."""
-WAITING_BYTES_MAX = 1024 * 1024
 
 Dial = Callable[[int], Awaitable[PortStream]]
 """Connects to a port of the pod; raises ApiError."""
@@ -57,8 +56,9 @@ async def serve(request: HttpRequest, dial: Dial, *, target: str, clock: Clock) 
     if protocol is None:
         return no_common_protocol(offered, served)
     if not by_websocket:
-        await _serve_spdy(await upgrade_to_spdy(request, protocol or SPDY_PROTOCOLS[0]), dial, target, clock)
-        return _after_upgrade()
+        connection = await upgrade_to_spdy(request, protocol or SPDY_PROTOCOLS[0])
+        await _serve_spdy(connection, dial, target, clock)
+        return connection.response
     ports = [] if protocol == TUNNEL_PROTOCOL else parse_ports(request)
     socket = await upgrade_to_websocket(request, served)
     if protocol == TUNNEL_PROTOCOL:
@@ -196,7 +196,7 @@ class _SpdyForwarder:
                 await self._pump(pair, connection)
             finally:
                 await connection.close()
-        except ConnectionError:
+        except OSError:
             data.reset()  # either end broke off
         finally:
             data.discard()
@@ -214,22 +214,20 @@ class _SpdyForwarder:
             await connection.close_write()
 
         uploading = asyncio.create_task(upload(), name=f"port-forward/{pair.port}/upload")
+        downloading = asyncio.create_task(_download(connection, data.write), name=f"port-forward/{pair.port}/download")
         try:
-            download = asyncio.create_task(_download(connection, data.write), name=f"port-forward/{pair.port}/download")
-            try:
-                await asyncio.wait((uploading, download), return_when=asyncio.FIRST_EXCEPTION)
-                if not download.done():
-                    uploading.result()
-                    await download
-                download.result()
-            finally:
-                download.cancel()
-            # client-go waits for both ends before it closes its own.
+            await asyncio.wait((uploading, downloading), return_when=asyncio.FIRST_COMPLETED)
+            if uploading.done():
+                uploading.result()
+            await downloading
+            # Not later: client-go waits for both of these before it closes its own side.
             data.close_write()
             error.close_write()
             await uploading
         finally:
             uploading.cancel()
+            downloading.cancel()
+            await asyncio.gather(uploading, downloading, return_exceptions=True)
 
 
 async def _download(connection: PortStream, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -295,8 +293,6 @@ class ChannelForwarder:
 
     async def _send(self, channel: int, data: bytes) -> None:
         if self._is_base64:
-            import base64
-
             await self._socket.send_str(chr(ord("0") + channel) + base64.b64encode(data).decode())
         else:
             await self._socket.send_bytes(bytes([channel]) + data)
@@ -310,6 +306,6 @@ class ChannelForwarder:
             if connection is not None and payload:
                 try:
                     await connection.write(payload)
-                except ConnectionError:
+                except OSError:
                     del self._connections[channel // 2]
                     await connection.close()

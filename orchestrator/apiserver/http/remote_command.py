@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -124,9 +125,7 @@ async def upgrade_to_spdy(request: HttpRequest, protocol: str) -> UpgradedConnec
 
 async def upgrade_to_websocket(request: HttpRequest, served: Sequence[str]) -> web.WebSocketResponse:
     """Answer 101 to a WebSocket upgrade."""
-    socket = web.WebSocketResponse(
-        protocols=served, max_msg_size=MESSAGE_BYTES_MAX, compress=False, timeout=5.0, decode_text=False
-    )
+    socket = web.WebSocketResponse(protocols=served, max_msg_size=MESSAGE_BYTES_MAX, compress=False, timeout=5.0)
     try:
         await socket.prepare(request.raw)
     except web.HTTPException as error:
@@ -156,33 +155,46 @@ async def serve(
     session = await opener()
     try:
         if by_websocket:
-            socket = await upgrade_to_websocket(request, served)
-            client = WebSocketClient(socket, wanted, socket.ws_protocol or "")
-            await _run(client, session, wanted, has_exit_code=has_exit_code)
-            return socket
+            return await _serve_websocket(request, wanted, session, has_exit_code=has_exit_code)
         connection = await upgrade_to_spdy(request, protocol)
-        async with SpdyConnection(connection, clock=clock) as spdy:
-            async with _time_limit(clock, STREAMS_SECONDS_MAX):
-                streams = await collect_streams(spdy, expected_streams(wanted, protocol))
-            await _run(SpdyClient(spdy, streams, protocol), session, wanted, has_exit_code=has_exit_code)
-    except ConnectionError:
-        pass  # the client is gone; the process goes on, as it does behind a kubelet
-    except TimeoutError:
-        pass  # it never opened its streams; its connection is closed
+        await _serve_spdy(connection, wanted, session, protocol, clock, has_exit_code=has_exit_code)
+        return connection.response
     finally:
         await session.close()
-    return _after_upgrade()
 
 
-def _after_upgrade() -> web.StreamResponse:
-    """What aiohttp is given back for a connection that is no longer HTTP."""
-    response = web.StreamResponse(status=101)
-    response.force_close()
-    response._eof_sent = True
-    return response
+async def _serve_websocket(
+    request: HttpRequest, wanted: Wanted, session: StreamSession, *, has_exit_code: bool
+) -> web.StreamResponse:
+    socket = await upgrade_to_websocket(request, WEBSOCKET_PROTOCOLS)
+    client = WebSocketClient(socket, wanted, socket.ws_protocol or "")
+    try:
+        await client.greet()
+        await _run(client, session, wanted, has_exit_code=has_exit_code)
+    except ConnectionError:
+        pass  # the client is gone; the process goes on, as it does behind a kubelet
+    return socket
 
 
-class _time_limit:
+async def _serve_spdy(
+    connection: UpgradedConnection,
+    wanted: Wanted,
+    session: StreamSession,
+    protocol: str,
+    clock: Clock,
+    *,
+    has_exit_code: bool,
+) -> None:
+    try:
+        async with SpdyConnection(connection, clock=clock) as spdy:
+            async with _TimeLimit(clock, STREAMS_SECONDS_MAX):
+                streams = await collect_streams(spdy, expected_streams(wanted, protocol))
+            await _run(SpdyClient(spdy, streams, protocol), session, wanted, has_exit_code=has_exit_code)
+    except (ConnectionError, TimeoutError):
+        pass  # the client is gone, or never opened its streams
+
+
+class _TimeLimit:
     """`asyncio.timeout` on the injected clock."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -270,6 +282,14 @@ def encode_status(status: Object, protocol: str) -> bytes:
     return b"" if status["status"] == "Success" else str(status.get("message", "")).encode()
 
 
+async def _resize(session: StreamSession, payload: bytes) -> None:
+    size = terminal_size(payload)
+    if size is None:
+        return
+    with contextlib.suppress(errors.ApiError):  # the process has just ended: its exit code tells the client
+        await session.resize(*size)
+
+
 def terminal_size(payload: bytes) -> tuple[int, int] | None:
     """Width and height of a `TerminalSize`; None for anything else."""
     try:
@@ -296,6 +316,10 @@ class WebSocketClient:
         for start in range(0, len(data), OUTPUT_CHUNK):
             await self._send_message(channel, data[start : start + OUTPUT_CHUNK])
 
+    async def greet(self) -> None:
+        """An empty message on the first channel that is written to: the connection stands."""
+        await self._send_message(STDOUT if self._wanted.stdout else STDERR if self._wanted.stderr else ERROR, b"")
+
     async def _send_message(self, channel: int, data: bytes) -> None:
         if self._is_base64:
             await self._socket.send_str(f"{channel}{base64.b64encode(data).decode()}")
@@ -311,8 +335,7 @@ class WebSocketClient:
             if channel == STDIN and wanted.stdin:
                 await session.write(payload)
             elif channel == RESIZE and wanted.tty:
-                if (size := terminal_size(payload)) is not None:
-                    await session.resize(*size)
+                await _resize(session, payload)
             elif channel == CLOSE and self._protocol.startswith("v5") and payload[:1] == bytes([STDIN]):
                 await session.close_stdin()
         if wanted.stdin:
@@ -327,8 +350,9 @@ class WebSocketClient:
         await self._socket.close()
 
 
-def decode_message(data: bytes, *, is_base64: bool) -> tuple[int, bytes]:
+def decode_message(message: bytes | str, *, is_base64: bool) -> tuple[int, bytes]:
     """Channel and payload of a WebSocket message; channel -1 when it makes no sense."""
+    data = message.encode() if isinstance(message, str) else message
     if not is_base64:
         return data[0], bytes(data[1:])
     try:
@@ -408,8 +432,7 @@ class SpdyClient:
             if len(buffer) > RESIZE_BYTES_MAX:
                 return
             for line in lines:
-                if (size := terminal_size(line)) is not None:
-                    await session.resize(*size)
+                await _resize(session, line)
 
     async def finish(self, status: Object) -> None:
         for name in ("stdin", "resize"):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -80,6 +81,20 @@ class HttpRequest:
         return self.raw.headers.get(name, "")
 
 
+class _Connections(web.Server):
+    """aiohttp's server, which also tells when a client is gone."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handler, access_log=None, handler_cancellation=False)
+        self.lost: dict[object, asyncio.Future[None]] = {}
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        future = self.lost.pop(handler, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+        super().connection_lost(handler, exc)
+
+
 class HttpServer:
     """Serves one `ApiServer` over HTTPS."""
 
@@ -98,11 +113,12 @@ class HttpServer:
         self._watches: set[asyncio.Task[object]] = set()
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
+        self._connections: _Connections | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
-        server = web.Server(self._serve, access_log=None, handler_cancellation=False)
-        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=1.0)
+        self._connections = _Connections(self._serve)
+        self._runner = web.ServerRunner(self._connections, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024, reuse_address=True)
         await site.start()
@@ -116,6 +132,28 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def until_disconnected(self, raw: web.BaseRequest, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of one request, but stop as soon as its client is gone (ConnectionResetError).
+
+        For answers that may wait for a long time before they write, which is when aiohttp would notice.
+        """
+        assert self._connections is not None
+        if raw.transport is None or raw.transport.is_closing():
+            work.close()
+            raise ConnectionResetError("the client is gone")
+        lost = asyncio.get_running_loop().create_future()
+        self._connections.lost[raw.protocol] = lost
+        task = asyncio.create_task(work, name=f"request{raw.path}")
+        try:
+            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ConnectionResetError("the client is gone")
+            task.result()
+        finally:
+            self._connections.lost.pop(raw.protocol, None)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     # One request.
 
