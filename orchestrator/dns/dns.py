@@ -1,0 +1,150 @@
+"""The component: keeps the zone equal to the API's Services, and tells the API where DNS is.
+
+Mirrors CoreDNS with its kubernetes plug-in, and the Service `kube-dns` that kubeadm makes for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.dns.plan import is_headless, plan_records
+from orchestrator.dns.server import PORT, DnsServer, Ports
+from orchestrator.dns.upstream import Upstream
+from orchestrator.dns.zone import Zone
+from orchestrator.logs import get_logger
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+SERVICE_INDEX = "dns/service"
+NAMESPACE, NAME = "kube-system", "kube-dns"
+
+
+class ClusterDns:
+    """Answers for the names of the cluster on the DNS Service's address."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        informers: Informers,
+        clock: Clock,
+        domain: str,
+        address: str,
+        reverse: Sequence[IPv4Network] = (),
+    ) -> None:
+        """`address` is the cluster IP that pods ask; `reverse` the ranges whose reverse names are the cluster's."""
+        self.zone = Zone(domain=domain, address=address, reverse=reverse)
+        self._client = client
+        self._address = address
+        self._upstream = Upstream(clock=clock, own_addresses=(address,))
+        self._log = get_logger("dns")
+        self._services = informers.informer(SERVICES)
+        self._slices = informers.informer(ENDPOINT_SLICES)
+        self._namespaces = informers.informer(NAMESPACES)
+        self._slices.add_index(SERVICE_INDEX, _service_keys)
+        self._services.add_handler(self._on_service)
+        self._slices.add_handler(self._on_slice)
+        self._namespaces.add_handler(self._on_namespace)
+
+    async def run(self) -> None:
+        """Serve until cancelled; OSError when the address cannot be listened on."""
+        for informer in (self._services, self._slices, self._namespaces):
+            await informer.wait_synced()
+        server = DnsServer(zone=self.zone, upstream=self._upstream, address=self._address)
+        try:
+            ports = server.open()
+            if ports != Ports(PORT, PORT):
+                self._log.warning("port.taken", address=self._address, udp=ports.udp, tcp=ports.tcp)
+            await publish(self._client, self._address, ports)
+            await server.run()
+        finally:
+            server.close()
+
+    # Changes are cheap, and go into the zone at once.
+
+    def _on_service(self, old: Object | None, new: Object | None) -> None:
+        subject = new if new is not None else old
+        assert subject is not None
+        self._update(key_of(subject))
+
+    def _on_slice(self, old: Object | None, new: Object | None) -> None:
+        for key in {key for one in (old, new) if one is not None for key in _service_keys(one)}:
+            service = self._services.get(key)
+            if service is not None and is_headless(service):
+                self._update(key)
+
+    def _on_namespace(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self.zone.namespaces.add(name_of(new))
+        elif old is not None:
+            self.zone.namespaces.discard(name_of(old))
+
+    def _update(self, key: str) -> None:
+        slices = self._slices.by_index(SERVICE_INDEX, key)
+        self.zone.update(key, plan_records(self._services.get(key), slices, domain=self.zone.domain))
+
+
+async def publish(client: Client, address: str, ports: Ports) -> None:
+    """Make the Service `kube-dns` and say where it leads; ApiError.
+
+    The Service has no selector: its endpoint is the server in this process, on the cluster IP itself.
+    """
+    with contextlib.suppress(errors.AlreadyExists):  # also one that somebody has changed stays as it is
+        await client.create(SERVICES, _service(address))
+    wanted = _slice(address, ports)
+    try:
+        await client.create(ENDPOINT_SLICES, wanted)
+    except errors.AlreadyExists:
+        current = await client.get(ENDPOINT_SLICES, NAME, NAMESPACE)
+        metadata = {**wanted["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}
+        await client.update(ENDPOINT_SLICES, {**wanted, "metadata": metadata})
+
+
+def _service(address: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "labels": {
+                "k8s-app": NAME,
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+            },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "ports": [
+                {"name": "dns", "port": PORT, "protocol": "UDP", "targetPort": PORT},
+                {"name": "dns-tcp", "port": PORT, "protocol": "TCP", "targetPort": PORT},
+            ],
+        },
+    }
+
+
+def _slice(address: str, ports: Ports) -> Object:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {SERVICE_NAME_LABEL: NAME, "k8s-app": NAME}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}],
+        "ports": [
+            {"name": "dns", "port": ports.udp, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": ports.tcp, "protocol": "TCP"},
+        ],
+    }
+
+
+def _service_keys(one: Object) -> list[str]:
+    name = labels_of(one).get(SERVICE_NAME_LABEL)
+    return [f"{namespace_of(one)}/{name}"] if name else []
