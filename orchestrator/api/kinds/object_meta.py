@@ -16,7 +16,7 @@ from orchestrator.api.objects import Object
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-_BUILTIN_PREFIX = "io.k8s."
+_BUILTIN_PREFIX = "io.k8s.api."
 """Of the names of OpenAPI definitions; those of custom resources begin with their own group."""
 _NOT_OWNERS = frozenset({("", "v1", "Event")})
 

@@ -273,10 +273,9 @@ def conversion_of(
     """How stored objects become objects of this version; `fetch` asks the webhook, if there is one.
 
     None while everything that can be stored was defaulted and pruned by the very schema that is served: the
-    definition never changed, and the version is the one that is stored.
+    definition has one version and never changed.
     """
-    is_stored = bool(version.get("storage"))
-    if is_stored and definition["metadata"].get("generation") == 1:
+    if definition["metadata"].get("generation") == 1 and len(versions_of(definition)) == 1:
         return None
     schema: Node = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     stored = resource_of(definition, storage_version_of(definition))
