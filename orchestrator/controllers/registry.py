@@ -104,6 +104,14 @@ CONTROLLERS: dict[str, Entry] = {
         "VolumeProtectionController",
         requires=("persistentvolumes",),
     ),
+    "horizontalpodautoscaling": _entry(
+        "horizontal-pod-autoscaler-controller",
+        "horizontalpodautoscaler",
+        "HorizontalPodAutoscalerController",
+        "horizontal-pod-autoscaler",
+        needs=("resources",),
+        requires=("horizontalpodautoscalers.autoscaling",),
+    ),
     "disruption": _entry(
         "disruption-controller",
         "disruption",

@@ -106,7 +106,8 @@ class Stage:
             ip = f"10.244.{self._ip // 250}.{self._ip % 250 + 1}"
             stamp = format_time(self.clock.now())
             condition = {"type": "Ready", "status": "True", "lastTransitionTime": stamp}
-            status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [condition]}
+            addresses = {"podIP": ip, "podIPs": [{"ip": ip}]}
+            status = {"phase": "Running", "startTime": stamp, "conditions": [condition], **addresses}
             patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
             await self.client.patch(
                 PODS, name, patch, namespace, subresource="status", content_type=STRATEGIC_MERGE_PATCH
