@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import copy
 import json
 import ssl
@@ -101,10 +102,8 @@ def conditions(obj: Object) -> dict[str, tuple[str, str]]:
 async def cluster_without_nodes(data_dir: Path | None = None) -> AsyncIterator[Cluster]:
     async with running_cluster(nodes=0, controllers=(), scheduler=False, data_dir=data_dir) as cluster:
         client = cluster.client()
-        try:
+        with contextlib.suppress(errors.AlreadyExists):
             await client.create(NAMESPACES, {"metadata": {"name": "default"}})
-        except errors.AlreadyExists:
-            pass
         try:
             account: Object = {"metadata": {"name": "default", "namespace": "default"}}
             await client.create(SERVICE_ACCOUNTS, account)
@@ -406,7 +405,7 @@ async def test_a_webhook_that_answers_badly_is_named(
     await client.create(CUSTOM_RESOURCE_DEFINITIONS, converted_definition(webhook))
     await client.create(GADGETS, gadget("a", color="red"))
     webhook.answer = answer
-    with pytest.raises(errors.InternalError, match="conversion webhook for g.example.com/v1, Kind=Gadget") as raised:
+    with pytest.raises(errors.InternalError, match=r"conversion webhook for g\.example\.com/v1, Kind=Gadget") as raised:
         await client.get(GADGETS_V2, "a", "default")
     assert text in raised.value.message
 
