@@ -43,6 +43,9 @@ class Verbs:
         """Run to the end; the output, or AssertionError with everything that helps."""
         done = self.run(*arguments, stdin=stdin)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}\n{self.process.tail()}"
+        # Python reports what was not closed on stderr, after the work is done and with exit code 0.
+        for complaint in ("Traceback", "Exception ignored", "never retrieved"):
+            assert complaint not in done.stderr, f"{arguments}: {done.stderr}"
         return done.stdout
 
     def error(self, *arguments: str, stdin: str = "") -> str:
@@ -170,6 +173,17 @@ def test_a_rollout_is_watched_undone_paused_and_restarted(verbs: Verbs) -> None:
     assert verbs("rollout", "resume", "deployment/web") == "deployment.apps/web resumed\n"
     assert verbs("rollout", "restart", "deployment/web") == "deployment.apps/web restarted\n"
     verbs("rollout", "status", "deployment/web", "--timeout", "30s")
+
+
+def test_a_wait_that_ends_while_its_watch_is_open_ends_quietly(verbs: Verbs) -> None:
+    manifest = json.loads(_deployment(replicas=1))
+    manifest["spec"]["minReadySeconds"] = 2  # the watch is open when the rollout is done
+    verbs("apply", "-f", "-", stdin=json.dumps(manifest))
+    done = verbs.run("rollout", "status", "deployment/web", "--timeout", "30s")
+    assert done.returncode == 0
+    assert done.stdout.startswith('Waiting for deployment "web" rollout to finish: 0 of 1 updated replicas')
+    assert done.stdout.splitlines()[-1] == 'deployment "web" successfully rolled out'
+    assert done.stderr == ""
 
 
 def test_a_rollout_that_cannot_finish_ends_with_the_time_out(verbs: Verbs) -> None:
