@@ -56,11 +56,11 @@ def run(arguments: Sequence[str]) -> int:
 
 async def _remove(cluster_id: str, config: Config) -> int:
     from orchestrator.aiokit.clock import SystemClock
-    from orchestrator.kubelet.docker.cleanup import remove_everything
+    from orchestrator.cluster.network import remove_cluster
     from orchestrator.kubelet.runtime import RuntimeFailure
 
     try:
-        removed = await remove_everything(
+        removed = await remove_cluster(
             cluster_id, clock=SystemClock(), url=config.engine or None, data_dir=Path(config.data_dir)
         )
     except RuntimeFailure as error:

@@ -31,7 +31,9 @@ from orchestrator.client.informer import Informers
 from orchestrator.cluster.users import (
     APISERVER,
     CONTROLLER_MANAGER,
+    DNS,
     KUBELETS,
+    PROXY,
     SCHEDULER,
     controller_groups,
     controller_user,
@@ -80,6 +82,7 @@ class Cluster:
         self.kubelets: Kubelets | None = None
         self.https: HttpServer | None = None
         self.port = 0
+        self._api_listener: tuple[str, int] | None = None
         self._log = get_logger("cluster")
         self._tasks: list[asyncio.Task[None]] = []
         self._cleanup: list[Any] = []
@@ -170,7 +173,7 @@ class Cluster:
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
-            component_users=(KUBELETS,),
+            component_users=(KUBELETS, DNS),
         )
         tokens = ServiceAccountTokens(
             self._api,
@@ -189,6 +192,10 @@ class Cluster:
             await self._start_https(service_ip, tokens)
         if self.nodes is not None:
             await self._build_kubelets(self.nodes)
+        if self.parts.https:
+            await self._publish_api()
+        if self._has_network:
+            self._build_network()
         if self.parts.controllers:
             self._build_controllers()
         if self.parts.scheduler:
@@ -214,7 +221,9 @@ class Cluster:
         directory = config.data_dir / "pki"
         certificates = pki.prepare(
             directory,
-            hosts=pki.serving_hosts(host, service_ip=service_ip, cluster_domain=config.cluster_domain),
+            hosts=pki.serving_hosts(
+                host, service_ip=service_ip, cluster_domain=config.cluster_domain, extra=[self.advertised_host]
+            ),
             clock=self.clock,
         )
         http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
@@ -228,7 +237,46 @@ class Cluster:
         self._cleanup.append(http.close)
         self.https = http
         pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
-        await publish_endpoints(self.client(APISERVER, (MASTERS_GROUP,)), self.advertised_host, self.port)
+
+    async def _publish_api(self) -> None:
+        """Say where pods find the API, and listen there too when the main listener is not for them."""
+        assert self.https is not None
+        host, port = self.advertised_host, self.port
+        if self._has_network and self.config.listen_address[0] not in ("", "0.0.0.0", host):
+            port = await self.https.listen_also(host, port)
+            self._api_listener = (host, port)
+        await publish_endpoints(self.client(APISERVER, (MASTERS_GROUP,)), host, port)
+
+    @property
+    def _has_network(self) -> bool:
+        """Whether Services work in packets: hollow pods send none."""
+        return self.parts.network and self.nodes is not None and self.nodes.network is not None
+
+    def _build_network(self) -> None:
+        from orchestrator.cluster.network import add_dns, add_service_proxy
+
+        assert self.nodes is not None
+        assert self.nodes.network is not None
+        assert self.api.service_allocator is not None
+        network, address = self.nodes.network, self.api.service_allocator.dns_service_ip
+        add_service_proxy(
+            self.supervisor,
+            cluster_id=network.cluster_id,
+            cidrs=network.cidrs,
+            informers=self._informers("kube-proxy", PROXY),
+            clock=self.clock,
+            dns_address=address,
+            api_listener=self._api_listener,
+        )
+        add_dns(
+            self.supervisor,
+            cidrs=network.cidrs,
+            client=self.client(DNS, ()),
+            informers_for=lambda: self._informers("dns", DNS),
+            clock=self.clock,
+            domain=self.config.cluster_domain,
+            address=address,
+        )
 
     def kubelet(self, node_name: str) -> KubeletApi | None:
         """Find a kubelet, for the API server's streams (`KubeletConnector`)."""
@@ -314,5 +362,6 @@ class Cluster:
             cluster_domain=self.config.cluster_domain,
             detect_mutations=self.detect_mutations,
         )
-        await nodes.populate(self.kubelets, cluster_dns="")
+        cluster_dns = self.api.service_allocator.dns_service_ip if self._has_network else ""
+        await nodes.populate(self.kubelets, cluster_dns=cluster_dns)
         self.supervisor.add("kubelets", self.kubelets.run)

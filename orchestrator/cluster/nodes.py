@@ -76,6 +76,9 @@ class Nodes:
                 await self._add_docker_node(kubelets, addresses, cluster_dns)
             else:
                 self._add_hollow_node(kubelets, addresses)
+        if self.network is not None and cluster_dns:
+            # After those of the nodes: the bridge's first address is the source of what the machine sends.
+            await self.network.ensure_service_address(cluster_dns)
 
     def _add_hollow_node(self, kubelets: Kubelets, addresses: NodeAddresses) -> None:
         from orchestrator.kubelet.hollow import HollowRuntime
@@ -111,9 +114,9 @@ class Nodes:
     async def remove_containers(self) -> None:
         """Remove every container, rule and mount of this cluster; for the end of an ephemeral one."""
         if self.engine is not None:
-            from orchestrator.kubelet.docker.cleanup import remove_everything
+            from orchestrator.cluster.network import remove_cluster
 
-            await remove_everything(
+            await remove_cluster(
                 self._cluster_id,
                 clock=self._clock,
                 url=self.config.engine or None,

@@ -9,6 +9,9 @@ from __future__ import annotations
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 SCHEDULER = "system:kube-scheduler"
 APISERVER = "system:apiserver"
+PROXY = "system:kube-proxy"
+DNS = "system:dns"
+"""Reads Services and namespaces, and writes the Service that leads to itself."""
 KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 

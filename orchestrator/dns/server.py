@@ -11,6 +11,7 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
+from typing import cast
 
 from orchestrator.dns.message import (
     CLASS_IN,
@@ -190,8 +191,7 @@ class _UdpListener(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         assert self._transport is not None

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.dns.message import (
@@ -235,8 +236,7 @@ class _Asker(asyncio.DatagramProtocol):
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._question)
+        cast(asyncio.DatagramTransport, transport).sendto(self._question)
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         if not self.answer.done() and _is_answer(self._question, data):

@@ -8,6 +8,7 @@ chain of kube-apiserver: authentication, impersonation, authorization, then the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -113,10 +114,12 @@ class HttpServer:
         self._watches: set[asyncio.Task[object]] = set()
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
+        self._tls: ssl.SSLContext | None = None
         self._connections: _Connections | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
+        self._tls = tls
         self._connections = _Connections(self._serve)
         self._runner = web.ServerRunner(self._connections, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -124,6 +127,18 @@ class HttpServer:
         await site.start()
         addresses = self._runner.addresses
         return int(addresses[0][1])
+
+    async def listen_also(self, host: str, port: int) -> int:
+        """Listen on a second address, on the same port when it is free there; returns the port. OSError."""
+        assert self._runner is not None
+        try:
+            site = web.TCPSite(self._runner, host, port, ssl_context=self._tls, backlog=1024, reuse_address=True)
+            await site.start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not port:
+                raise
+            return await self.listen_also(host, 0)
+        return int(self._runner.addresses[-1][1])
 
     async def close(self) -> None:
         """Stop listening and end open watches."""

@@ -143,6 +143,7 @@ class PodNetwork:
         self.bridge = bridge_name(cluster_id)
         self._reservations = Reservations(state_dir / "network" / "addresses")
         self._nodes: dict[str, NodeNetwork] = {}
+        self._service_addresses: set[str] = set()
         self._attached: set[str] = set()
         self._bridge_index = 0
         self._mtu = 1500
@@ -167,6 +168,8 @@ class PodNetwork:
             await self._apply_forward_rules()
             for node in self._nodes.values():
                 await self._add_node_addresses(node)
+            for address in self._service_addresses:
+                await self._add_address(address, 32)
 
     async def _apply_table(self) -> None:
         text = plan_ruleset(self.cluster_id, self.cidrs)
@@ -205,8 +208,18 @@ class PodNetwork:
         if node.ip:
             addresses.append((node.ip, 32))
         for address, prefixlen in addresses:
-            with _accepting(errno.EEXIST):
-                await self._ipr.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
+            await self._add_address(address, prefixlen)
+
+    async def ensure_service_address(self, address: str) -> None:
+        """Give the bridge an address of the Service range on which a listener of this process answers."""
+        if self._ipr is None:
+            await self.start()
+        await self._add_address(address, 32)
+        self._service_addresses.add(address)
+
+    async def _add_address(self, address: str, prefixlen: int) -> None:
+        with _accepting(errno.EEXIST):
+            await self._ipr.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
 
     async def attach(
         self,
@@ -330,6 +343,7 @@ class PodNetwork:
             self._reservations.release(reservation.sandbox_id)
         self._attached.clear()
         self._nodes.clear()
+        self._service_addresses.clear()
         self._loaded = False
 
 

@@ -1,0 +1,90 @@
+"""The Services' side of a cluster's network: what the proxy and DNS are made with, and how a cluster is removed.
+
+Knows the names that tie the parts together: bridge, tables, addresses. Only clusters with real containers
+have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.aiokit.clock import Clock
+from orchestrator.client.client import Client
+from orchestrator.client.informer import Informers
+from orchestrator.component.supervisor import Supervisor
+from orchestrator.kubelet.network.plan import ClusterCidrs, bridge_name, cluster_key
+
+if TYPE_CHECKING:
+    from orchestrator.kubelet.docker.cleanup import Removed
+
+DNS_PORT = 53
+
+
+def service_table(cluster_id: str) -> str:
+    """The nftables table of a cluster's Services; the pod network has another one."""
+    return f"orchestrator_svc_{cluster_key(cluster_id)}"
+
+
+def add_service_proxy(
+    supervisor: Supervisor,
+    *,
+    cluster_id: str,
+    cidrs: ClusterCidrs,
+    informers: Informers,
+    clock: Clock,
+    dns_address: str,
+    api_listener: tuple[str, int] | None,
+) -> None:
+    """Supervise the proxy; `api_listener` is guarded like DNS: only pods and this machine reach them."""
+    from orchestrator.proxy.plan import Frontend
+    from orchestrator.proxy.proxy import ServiceProxy
+    from orchestrator.proxy.ruleset import Layout
+
+    guarded = [Frontend(dns_address, protocol, DNS_PORT) for protocol in ("udp", "tcp")]
+    if api_listener is not None:
+        guarded.append(Frontend(api_listener[0], "tcp", api_listener[1]))
+    layout = Layout(
+        table=service_table(cluster_id),
+        bridge=bridge_name(cluster_id),
+        pods=str(cidrs.pods),
+        services=str(cidrs.services),
+        guarded=tuple(guarded),
+    )
+    supervisor.add("kube-proxy", ServiceProxy(informers=informers, layout=layout, clock=clock).run)
+
+
+def add_dns(
+    supervisor: Supervisor,
+    *,
+    cidrs: ClusterCidrs,
+    client: Client,
+    informers_for: Callable[[], Informers],
+    clock: Clock,
+    domain: str,
+    address: str,
+) -> None:
+    """Supervise the DNS server on the DNS Service's address."""
+    from orchestrator.dns.dns import ClusterDns
+
+    reverse: list[IPv4Network] = [cidrs.services, cidrs.pods]
+    dns = ClusterDns(
+        client=client, informers=informers_for(), clock=clock, domain=domain, address=address, reverse=reverse
+    )
+    supervisor.add("dns", dns.run)
+
+
+async def remove_cluster(
+    cluster_id: str, *, clock: Clock, url: str | None = None, data_dir: Path | None = None
+) -> Removed:
+    """Remove everything that a cluster has on this machine; nothing there is fine. RuntimeFailure, NftError."""
+    import os
+
+    from orchestrator.kubelet.docker.cleanup import remove_everything
+    from orchestrator.proxy.nftables import remove_table
+
+    if os.geteuid() == 0:
+        await remove_table(service_table(cluster_id))
+    return await remove_everything(cluster_id, clock=clock, url=url, data_dir=data_dir)
