@@ -36,12 +36,20 @@ def _extensions(cel: Any, *, is_checked: bool) -> list[Any]:
 
 
 @lru_cache(maxsize=1)
+def _runtime_extensions() -> list[Any]:
+    # One set for all environments that run expressions: the library registers each function once per process.
+    from cel_expr_python import cel
+
+    return _extensions(cel, is_checked=False)
+
+
+@lru_cache(maxsize=1)
 def _runtime() -> Any:
     from cel_expr_python import cel
 
     dyn = cel.Type.DYN
     variables = {"self": dyn, "oldSelf": dyn, "__has_old": cel.Type.BOOL, "__old": dyn}
-    return cel.NewEnv(variables=variables, extensions=_extensions(cel, is_checked=False))
+    return cel.NewEnv(variables=variables, extensions=_runtime_extensions())
 
 
 def _optional(rule: str) -> str:
@@ -52,7 +60,8 @@ def _optional(rule: str) -> str:
 def _program(expression: str, optional_old_self: bool) -> Any:
     text = _optional(expression) if optional_old_self else expression
     try:
-        return _runtime().compile(text)
+        # Unchecked: types are those of the values; what the schema says was checked with the definition.
+        return _runtime().compile(text, disable_check=True)
     except RuntimeError as error:
         raise DoesNotCompile(clean(str(error))) from None
 
@@ -60,6 +69,30 @@ def _program(expression: str, optional_old_self: bool) -> Any:
 def evaluate(expression: str, variables: dict[str, Any], *, optional_old_self: bool = False) -> Any:
     """The plain value of an expression; DoesNotCompile or EvaluationFailed."""
     result = _program(expression, optional_old_self).eval(data=variables)
+    if result.type().name() == "ERROR":
+        raise EvaluationFailed(_evaluation_error(str(result.value())))
+    return result.plain_value()
+
+
+@lru_cache(maxsize=16)
+def _untyped(names: tuple[str, ...]) -> Any:
+    from cel_expr_python import cel
+
+    return cel.NewEnv(variables=dict.fromkeys(names, cel.Type.DYN), extensions=_runtime_extensions())
+
+
+@lru_cache(maxsize=_PROGRAMS_MAX)
+def compile_untyped(expression: str, names: tuple[str, ...]) -> Any:
+    """An expression over variables of unknown types (admission policies, match conditions); DoesNotCompile."""
+    try:
+        return _untyped(names).compile(expression)
+    except RuntimeError as error:
+        raise DoesNotCompile(clean(str(error))) from None
+
+
+def evaluate_untyped(expression: str, variables: dict[str, Any]) -> Any:
+    """The plain value of an expression over these variables; DoesNotCompile or EvaluationFailed."""
+    result = compile_untyped(expression, tuple(sorted(variables))).eval(data=variables)
     if result.type().name() == "ERROR":
         raise EvaluationFailed(_evaluation_error(str(result.value())))
     return result.plain_value()

@@ -383,7 +383,18 @@ def declarations(cel: Any, *, is_checked: bool) -> list[Any]:
             if not is_checked:
                 options["impl"] = function.run
             overloads.append(cel.Overload(f"k8s_{function.name}_{'_'.join(parameters)}", **options))
+    for operator in ("_<_", "_<=_", "_>_", "_>=_") if is_checked else ():
+        by_name[operator] = [
+            cel.Overload(f"k8s_{operator}_{left}_{right}", return_type=cel.Type.BOOL, parameters=[first, second])
+            for left, first, right, second in _mixed_numbers(cel)
+        ]
     return [cel.FunctionDecl(name, overloads) for name, overloads in by_name.items()]
+
+
+def _mixed_numbers(cel: Any) -> list[tuple[str, Any, str, Any]]:
+    """Pairs of different number types: Kubernetes compares across them, the runtime can, the checker has to be told."""
+    kinds = (("int", cel.Type.INT), ("uint", cel.Type.UINT), ("double", cel.Type.DOUBLE))
+    return [(a, left, b, right) for a, left in kinds for b, right in kinds if a != b]
 
 
 def _variants(function: Function, *, is_checked: bool) -> Sequence[tuple[tuple[str, ...], str]]:
