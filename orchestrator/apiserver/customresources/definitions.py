@@ -22,10 +22,8 @@ from orchestrator.api.kinds.apiextensions.custom_resource_definition import (
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, copy_object, is_terminating, name_of
 from orchestrator.apiserver import deletion
-from orchestrator.apiserver.customresources.conversion import WebhookConverter
-from orchestrator.apiserver.customresources.kinds import conversion_of, kind_of, versions_of
 from orchestrator.apiserver.customresources.naming import plan_status, terminating, with_condition
-from orchestrator.apiserver.request import ApiRequest
+from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.logs import get_logger
@@ -61,12 +59,15 @@ class CustomResources:
         old = self._definitions.get(name)
         if event.type is EventType.DELETED:
             self._definitions.pop(name, None)
+            self._server.creators.pop(name, None)
             self._unserve(name)
             if old is not None:
                 self._enqueue_siblings(old)
             return
         new = event.record.obj
         self._definitions[name] = new
+        if is_terminating(new):
+            self._server.creators[name] = _refuse_to_create
         if old is None or new["spec"] != old["spec"] or _served_names(new) != _served_names(old):
             self._serve(name, new)
         self._queue.add(name)
@@ -82,6 +83,10 @@ class CustomResources:
         self._unserve(name)
         if not self._may_serve(name, definition):
             return
+        # Imported with the first definition: a start without any need not pay for schemas.
+        from orchestrator.apiserver.customresources.conversion import WebhookConverter
+        from orchestrator.apiserver.customresources.kinds import conversion_of, kind_of, versions_of
+
         fetch = None
         if (definition["spec"].get("conversion") or {}).get("strategy") == "Webhook":
             fetch = WebhookConverter(definition, self._server).convert
@@ -173,6 +178,8 @@ class CustomResources:
 
     async def _delete_instances(self, definition: Object) -> int:
         """Delete every instance; returns how many wait for their finalizers."""
+        from orchestrator.apiserver.customresources.kinds import kind_of, versions_of
+
         # As they are stored: neither a served version nor a conversion webhook is needed to delete.
         version = next(v for v in versions_of(definition) if v.get("storage"))
         kind, server = kind_of(definition, version, None), self._server
@@ -215,6 +222,10 @@ class CustomResources:
                     self._queue.add_rate_limited(name)
             finally:
                 self._queue.done(name)
+
+
+async def _refuse_to_create(server: ApiServer, request: ApiRequest) -> ObjectResult:
+    raise errors.MethodNotAllowed(f"{request.verb} not allowed while custom resource definition is terminating")
 
 
 def _served_names(definition: Object) -> object:
