@@ -86,6 +86,7 @@ class ApiServer:
         """group-resource → what a write of this object (by name) waits for before it is answered."""
         self.service_allocator: ServiceAllocator | None = None
         self.reviews: Reviews | None = None
+        self.closers: list[Callable[[], Awaitable[None]]] = []
         self.custom_resources: CustomResources | None = None
         self._indexed_fields = indexed_fields
         self._uids = UidSource()
@@ -106,6 +107,11 @@ class ApiServer:
         """All current objects of a resource, of one namespace if given. Read-only."""
         page = await self.store.list(group_resource, namespace or None)
         return [record.obj for record in page.records]
+
+    async def close(self) -> None:
+        """Let go of what parts of the server hold: connections to webhooks."""
+        while self.closers:
+            await self.closers.pop()()
 
     # The entry points.
 
@@ -791,6 +797,7 @@ class ApiServer:
             old=old,
             user=request.user,
             dry_run=request.dry_run,
+            warnings=request.warnings,
         )
 
     async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Undo]:

@@ -13,35 +13,49 @@ from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecy
 from orchestrator.apiserver.admission.node_restriction import NodeRestriction
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin
 from orchestrator.apiserver.admission.pod_defaults import DefaultTolerationSeconds, Priority, RuntimeClass
+from orchestrator.apiserver.admission.pod_security import PodSecurity
 from orchestrator.apiserver.admission.rbac_escalation import RbacEscalation
 from orchestrator.apiserver.admission.resource_quota import ResourceQuota
 from orchestrator.apiserver.admission.service_account import ServiceAccount
 from orchestrator.apiserver.admission.storage_protection import (
     DefaultIngressClass,
     DefaultStorageClass,
+    PersistentVolumeClaimResize,
     StorageObjectInUseProtection,
 )
+from orchestrator.apiserver.admission.taint_nodes import TaintNodesByCondition
+from orchestrator.apiserver.admission.validating_policy import ValidatingAdmissionPolicy
+from orchestrator.apiserver.admission.webhook_client import WebhookClient
+from orchestrator.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from orchestrator.apiserver.rbac.policy import Policy
 from orchestrator.apiserver.server import ApiServer
 
 
 def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
     """Fresh plugins for one API server."""
+    webhooks = WebhookClient(server)
+    server.closers.append(webhooks.close)
     return [
         NamespaceLifecycle(server),
         LimitRanger(server.store),
         ServiceAccount(server),
         NodeRestriction(server),
+        TaintNodesByCondition(),
+        PodSecurity(server),
         Priority(server),
         DefaultTolerationSeconds(),
         DefaultStorageClass(server),
         StorageObjectInUseProtection(),
+        PersistentVolumeClaimResize(server),
         RuntimeClass(server),
         CertificateRequester(),
         CertificateApproval(server.authorizer),
         CertificateSigning(server.authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(server),
+        MutatingAdmissionWebhook(server.store, server, webhooks),
         RbacEscalation(policy, server.authorizer),
+        ValidatingAdmissionPolicy(server.store, server, server.registry),
+        ValidatingAdmissionWebhook(server.store, server, webhooks),
         ResourceQuota(server.store),
     ]

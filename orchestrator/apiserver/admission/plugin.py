@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from orchestrator.api.kinds.descriptor import Kind
@@ -28,6 +28,13 @@ class Attributes:
     """The stored object, for UPDATE and DELETE; read-only."""
     user: User
     dry_run: bool
+    warnings: list[str] = field(default_factory=list)
+    """What the client will be warned of; plugins add to it."""
+    reinvoke: bool = False
+    """Set by a plugin that changed the object after others had seen it: all mutating ones run once more."""
+    is_reinvocation: bool = False
+    seen_by_webhooks: dict[str, Object] = field(default_factory=dict)
+    """What each mutating webhook left the object like, to find out who must see it again."""
 
     @property
     def group_resource(self) -> str:
@@ -68,6 +75,11 @@ class AdmissionChain:
         for plugin in self.plugins:
             if plugin.handles(attributes):
                 await plugin.admit(attributes)
+        if attributes.reinvoke:
+            attributes.is_reinvocation = True
+            for plugin in self.plugins:
+                if plugin.handles(attributes):
+                    await plugin.admit(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
         for plugin in self.plugins:

@@ -1,8 +1,13 @@
-"""StorageObjectInUseProtection and DefaultStorageClass: what claims and volumes get when they are made."""
+"""What claims, volumes and ingresses get when they are made, and when a claim may grow.
+
+StorageObjectInUseProtection, DefaultStorageClass, DefaultIngressClass and PersistentVolumeClaimResize.
+"""
 
 from __future__ import annotations
 
-from orchestrator.api.objects import annotations_of
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, annotations_of
+from orchestrator.api.quantity import parse_quantity
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 
 PROTECTION_FINALIZERS = {
@@ -61,6 +66,47 @@ class DefaultStorageClass(AdmissionPlugin):
             by_name = sorted(defaults, key=lambda found: str(found["metadata"]["name"]))
             newest = max(by_name, key=lambda found: str(found["metadata"]["creationTimestamp"]))
             claim["spec"]["storageClassName"] = newest["metadata"]["name"]
+
+
+class PersistentVolumeClaimResize(AdmissionPlugin):
+    """A claim grows only when its class says that its volumes can; validation sees to it that none shrinks."""
+
+    name = "PersistentVolumeClaimResize"
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def handles(self, attributes: Attributes) -> bool:
+        return (
+            attributes.operation == "UPDATE"
+            and not attributes.subresource
+            and attributes.group_resource == "persistentvolumeclaims"
+        )
+
+    async def validate(self, attributes: Attributes) -> None:
+        new, old = _requested(attributes.obj), _requested(attributes.old or {})
+        if new is None or old is None or parse_quantity(new) <= parse_quantity(old):
+            return
+        claim = attributes.old or {}
+        if (claim.get("status") or {}).get("phase") != "Bound":
+            raise errors.forbidden(
+                "", "persistentvolumeclaims", attributes.name, "Only bound persistent volume claims can be expanded"
+            )
+        name = annotations_of(claim).get(OLD_CLASS_ANNOTATION) or claim["spec"].get("storageClassName") or ""
+        found = await self._reader.read("storageclasses.storage.k8s.io", name) if name else None
+        if found is None or not found.get("allowVolumeExpansion"):
+            raise errors.forbidden(
+                "",
+                "persistentvolumeclaims",
+                attributes.name,
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must"
+                " support resize",
+            )
+
+
+def _requested(claim: Object) -> str | None:
+    storage = (((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}).get("storage")
+    return None if storage is None else str(storage)
 
 
 class DefaultIngressClass(AdmissionPlugin):

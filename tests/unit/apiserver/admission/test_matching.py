@@ -1,0 +1,116 @@
+"""Which writes rules and selectors of webhooks and policies are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.api.kinds.builtin import builtin_kinds
+from orchestrator.api.kinds.registry import Registry
+from orchestrator.apiserver.admission.matching import (
+    matches_namespace,
+    matches_object,
+    matches_resources,
+    matches_rules,
+)
+from orchestrator.apiserver.admission.plugin import Attributes
+from orchestrator.apiserver.admission.webhook_client import WebhookFailed
+from orchestrator.apiserver.admission.webhooks import WebhookDenied, verdict_of
+from orchestrator.apiserver.user import User
+
+REGISTRY = Registry(builtin_kinds())
+
+
+def write(
+    plural: str = "pods", *, group: str = "", operation: Any = "CREATE", subresource: str = "", **labels: str
+) -> Attributes:
+    kind = REGISTRY.by_path(group, "v1", plural)
+    assert kind is not None
+    obj = {"metadata": {"name": "x", "labels": labels}}
+    namespace = "web" if kind.resource.namespaced else ""
+    return Attributes(operation, kind, namespace, "x", subresource, obj, None, User("bob"), False)
+
+
+def rule(**fields: Any) -> dict[str, Any]:
+    everything = {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "scope": "*"}
+    return {**everything, **fields}
+
+
+@pytest.mark.parametrize(
+    ("given", "attributes", "matches"),
+    [
+        (rule(), write(), True),
+        (rule(operations=["UPDATE"]), write(), False),
+        (rule(apiGroups=["apps"]), write(), False),
+        (rule(apiGroups=["apps"]), write("deployments", group="apps"), True),
+        (rule(resources=["pods"]), write(), True),
+        (rule(resources=["pods"]), write(subresource="status"), False),
+        (rule(resources=["pods/status"]), write(subresource="status"), True),
+        (rule(resources=["pods/*"]), write(subresource="status"), True),
+        (rule(resources=["*/status"]), write("services", subresource="status"), True),
+        (rule(resources=["*"]), write("services", subresource="status"), False),
+        (rule(resourceNames=["y"]), write(), False),
+        (rule(scope="Cluster"), write("nodes"), True),
+        (rule(scope="Cluster"), write(), False),
+        (rule(scope="Namespaced"), write("nodes"), False),
+    ],
+)
+def test_rules(given: dict[str, Any], attributes: Attributes, matches: bool) -> None:
+    assert matches_rules([given], attributes) is matches
+
+
+def test_selectors() -> None:
+    web = {"metadata": {"name": "web", "labels": {"team": "a"}}}
+    wanted = {"matchLabels": {"team": "a"}}
+    assert matches_namespace(wanted, write(), web)
+    assert not matches_namespace({"matchLabels": {"team": "b"}}, write(), web)
+    assert matches_namespace(wanted, write("nodes"), None)
+    assert not matches_namespace(wanted, write("namespaces"), None)
+    assert matches_namespace(wanted, write("namespaces", team="a"), None)
+    assert matches_object(wanted, write(team="a"))
+    assert not matches_object(wanted, write())
+
+
+def test_excluded_resources() -> None:
+    constraints = {"resourceRules": [rule()], "excludeResourceRules": [rule(resources=["pods"])]}
+    assert matches_resources(constraints, write("services"), None)
+    assert not matches_resources(constraints, write(), None)
+    assert matches_resources(None, write(), None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        ({}, 400, 'admission webhook "h" denied the request without explanation'),
+        ({"message": "no", "code": 403, "reason": "Forbidden"}, 403, 'admission webhook "h" denied the request: no'),
+        ({"reason": "Because", "code": 200}, 400, 'admission webhook "h" denied the request: Because'),
+    ],
+)
+def test_denials(status: dict[str, Any], code: int, message: str) -> None:
+    answer = review({"uid": "u", "allowed": False, "status": status})
+    with pytest.raises(WebhookDenied) as denied:
+        verdict_of("h", "u", answer)
+    assert (denied.value.code, denied.value.message) == (code, message)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"},
+        {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": "other", "allowed": True}},
+        {
+            "kind": "AdmissionReview",
+            "apiVersion": "admission.k8s.io/v1",
+            "response": {"uid": "u", "allowed": True, "patch": "W10="},
+        },
+    ],
+)
+def test_answers_that_make_no_sense(answer: dict[str, Any]) -> None:
+    with pytest.raises(WebhookFailed):
+        verdict_of("h", "u", answer)
+
+
+def review(response: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response}
