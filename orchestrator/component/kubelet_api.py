@@ -72,6 +72,10 @@ class KubeletApi(Protocol):
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> PortStream: ...
 
+    async def page(self, path: str) -> tuple[str, bytes] | None:
+        """Content type and body of a page of the kubelet's own (`/healthz`, `/pods`); None when there is none."""
+        ...
+
 
 class KubeletConnector(Protocol):
     """Finds the kubelet of a node."""
