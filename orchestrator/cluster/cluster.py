@@ -175,6 +175,7 @@ class Cluster:
             service_cidr=config.service_cidr,
             component_users=(KUBELETS, DNS),
         )
+        self._cleanup.append(self._api.close)
         tokens = ServiceAccountTokens(
             self._api,
             load_key=partial(pki.service_account_key, config.data_dir / "pki"),
@@ -214,6 +215,7 @@ class Cluster:
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
         from orchestrator.apiserver.http.pod_streams import PodStreams
+        from orchestrator.apiserver.http.proxies import Proxies
         from orchestrator.apiserver.http.server import HttpServer
 
         config = self.config
@@ -233,6 +235,7 @@ class Cluster:
         OpenIdDocuments(http, tokens)
         OpenApiDocuments(http, product_version=KUBERNETES_VERSION)
         PodStreams(http, self)
+        self._cleanup.append(Proxies(http, self).close)
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
         self.https = http
@@ -321,14 +324,16 @@ class Cluster:
             recorder_for=lambda name: self._recorder(event_component(name), controller_user(name)),
             clock=self.clock,
             resources=self.resources,
-            ca_pem=self._ca_pem(),
+            ca_pem=self._pki_pem("ca.crt"),
+            ca_key_pem=self._pki_pem("ca.key"),
+            pod_cidr=self.config.pod_cidr,
         )
         for controller in controllers:
             self.supervisor.add(f"controller/{controller.name}", controller.run)
 
-    def _ca_pem(self) -> str:
-        path = self.config.data_dir / "pki" / "ca.crt"
-        return path.read_text() if self.parts.https else ""
+    def _pki_pem(self, file: str) -> str:
+        """One of the cluster's own PEM files; empty where nothing listens and hence none were made."""
+        return (self.config.data_dir / "pki" / file).read_text() if self.parts.https else ""
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.scheduler import Scheduler

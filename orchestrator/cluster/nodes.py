@@ -109,7 +109,8 @@ class Nodes:
             cluster_domain=self.config.cluster_domain,
             cluster_dns=cluster_dns,
         )
-        kubelets.add(_options(addresses), runtime, files=files)
+        options = replace(_options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
+        kubelets.add(options, runtime, files=files)
 
     async def remove_containers(self) -> None:
         """Remove every container, rule and mount of this cluster; for the end of an ephemeral one."""

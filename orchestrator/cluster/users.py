@@ -16,6 +16,7 @@ KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 
 _CONTROLLER_ACCOUNTS = {
+    "bootstrapsigner": "bootstrap-signer",
     "clusterrole-aggregation": "clusterrole-aggregation-controller",
     "csrapproving": "certificate-controller",
     "csrcleaner": "certificate-controller",
@@ -23,6 +24,7 @@ _CONTROLLER_ACCOUNTS = {
     "daemonset": "daemon-set-controller",
     "garbagecollector": "generic-garbage-collector",
     "horizontalpodautoscaling": "horizontal-pod-autoscaler",
+    "nodeipam": "node-controller",
     "nodelifecycle": "node-controller",
     "persistentvolume-binder": "persistent-volume-binder",
     "podgc": "pod-garbage-collector",
@@ -30,6 +32,7 @@ _CONTROLLER_ACCOUNTS = {
     "root-ca-cert-publisher": "root-ca-cert-publisher",
     "serviceaccount": "service-account-controller",
     "taint-eviction": "node-controller",
+    "tokencleaner": "token-cleaner",
 }
 """Controllers whose account is not called after them, as kube-controller-manager names them."""
 

@@ -24,7 +24,7 @@ from orchestrator.api.objects import (
     namespace_of,
     uid_of,
 )
-from orchestrator.api.resources import POD_DISRUPTION_BUDGETS, PODS, Resource
+from orchestrator.api.resources import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Resource
 from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -252,30 +252,31 @@ class DisruptionController(Controller):
         return sum(scales.values())
 
     async def _scale_of(self, reference: Mapping[str, Any], namespace: str, pod: str) -> tuple[str, int]:
-        owner = await self._owner(reference, namespace)
-        if owner is None:
+        """(uid, replicas) of the topmost workload above a pod."""
+        resource = self._resource_of(reference)
+        # The scale tells the size of everything that has one; only of a ReplicaSet more must be known.
+        subresource = "" if resource == REPLICA_SETS else "scale"
+        obj: Object | None = None
+        if resource is not None:
+            try:
+                obj = await self.client.get(resource, reference["name"], namespace, subresource=subresource)
+            except errors.NotFound:
+                obj = None
+            except errors.MethodNotAllowed:
+                message = f"{resource.group_resource} does not implement the scale subresource"
+                raise LookupError(message) from None
+        if obj is None or uid_of(obj) != reference["uid"]:
             raise LookupError(f'found no controllers for pod "{pod}"')
-        resource, obj = owner
-        if resource.plural == "replicasets" and (above := controller_of(obj)) is not None:
+        above = controller_of(obj)
+        if above is not None:
             return await self._scale_of(above, namespace, pod)
-        replicas = (obj.get("spec") or {}).get("replicas")
-        if resource.group in ("", "apps") and resource.kind != "DaemonSet":
-            return uid_of(obj), 1 if replicas is None else int(replicas)
-        try:
-            scale = await self.client.get(resource, name_of(obj), namespace, subresource="scale")
-        except (errors.NotFound, errors.MethodNotAllowed):
-            raise LookupError(f"{resource.plural}.{resource.group} does not implement the scale subresource") from None
-        return uid_of(obj), int((scale.get("spec") or {}).get("replicas") or 0)
+        return uid_of(obj), int((obj.get("spec") or {}).get("replicas") or 0)
 
-    async def _owner(self, reference: Mapping[str, Any], namespace: str) -> tuple[Resource, Object] | None:
+    def _resource_of(self, reference: Mapping[str, Any]) -> Resource | None:
         group = str(reference["apiVersion"]).rpartition("/")[0]
         for resource in self._resources():
             if resource.group == group and resource.kind == reference["kind"] and resource.namespaced:
-                try:
-                    obj = await self.client.get(resource, reference["name"], namespace)
-                except errors.NotFound:
-                    return None
-                return (resource, obj) if uid_of(obj) == reference["uid"] else None
+                return resource
         return None
 
     async def _end_stale(self, key: str) -> float | None:

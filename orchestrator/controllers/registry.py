@@ -92,6 +92,13 @@ CONTROLLERS: dict[str, Entry] = {
         "EndpointSliceMirroringController",
         "endpoint-slice-mirroring-controller",
     ),
+    "persistentvolume-binder": _entry(
+        "persistentvolume-binder-controller",
+        "persistentvolume",
+        "PersistentVolumeBinder",
+        "persistentvolume-controller",
+        requires=("persistentvolumes", "persistentvolumeclaims", "storageclasses.storage.k8s.io"),
+    ),
     "pvc-protection": _entry(
         "persistentvolumeclaim-protection-controller",
         "storageprotection",
@@ -131,6 +138,30 @@ CONTROLLERS: dict[str, Entry] = {
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),
     "serviceaccount": _entry("serviceaccount-controller", "serviceaccount", "ServiceAccountController"),
+    "csrapproving": _entry(
+        "certificatesigningrequest-approving-controller",
+        "certificates",
+        "CSRApproving",
+        requires=("certificatesigningrequests.certificates.k8s.io",),
+    ),
+    "csrsigning": _entry(
+        "certificatesigningrequest-signing-controller",
+        "certificates",
+        "CSRSigning",
+        needs=("ca_pem", "ca_key_pem"),
+        requires=("certificatesigningrequests.certificates.k8s.io",),
+    ),
+    "csrcleaner": _entry(
+        "certificatesigningrequest-cleaner-controller",
+        "certificates",
+        "CSRCleaner",
+        requires=("certificatesigningrequests.certificates.k8s.io",),
+    ),
+    "bootstrapsigner": _entry(
+        "bootstrap-signer-controller", "bootstraptokens", "BootstrapSigner", requires=("secrets", "configmaps")
+    ),
+    "tokencleaner": _entry("token-cleaner-controller", "bootstraptokens", "TokenCleaner", requires=("secrets",)),
+    "nodeipam": _entry("node-ipam-controller", "nodeipam", "NodeIpamController", "cidrAllocator", needs=("pod_cidr",)),
     "root-ca-cert-publisher": _entry(
         "root-ca-certificate-publisher-controller", "serviceaccount", "RootCAPublisher", needs=("ca_pem",)
     ),
@@ -172,19 +203,27 @@ def build_controllers(
     recorder_for: Callable[[str], EventRecorder],
     clock: Clock,
     resources: Callable[[], Sequence[Resource]],
-    ca_pem: str,
+    ca_pem: str = "",
+    ca_key_pem: str = "",
+    pod_cidr: str = "",
 ) -> list[Controller]:
     """The controllers with these (short) names, each with a client and an event recorder of its own.
 
-    `resources` names everything that can be listed and deleted, now; `ca_pem` is published to pods
-    (without one nothing is published).
+    `resources` names everything that can be listed and deleted, now; `ca_pem` is published to pods, its
+    key signs requests, `pod_cidr` is shared among nodes. A controller that needs one of the last three is
+    left out where it is empty.
     """
-    extras: dict[str, Any] = {"resources": resources, "ca_pem": ca_pem}
+    extras: dict[str, Any] = {
+        "resources": resources,
+        "ca_pem": ca_pem,
+        "ca_key_pem": ca_key_pem,
+        "pod_cidr": pod_cidr,
+    }
     built: list[Controller] = []
     served = {resource.group_resource for resource in resources()}
     for name in names:
         entry = CONTROLLERS[name]
-        if any(need == "ca_pem" and not ca_pem for need in entry.needs) or not served.issuperset(entry.requires):
+        if not all(extras[need] for need in entry.needs) or not served.issuperset(entry.requires):
             continue
         controller_class: Any = getattr(import_module(entry.module), entry.class_name)
         controller: Controller = controller_class(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, key_of, name_of, namespace_of
+from orchestrator.api.objects import Object, copy_object, key_of, namespace_of
 from orchestrator.api.quantity import Quantity, milli_value, parse_quantity
 from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS, Resource
 from orchestrator.api.selectors import LabelSelector, parse_label_selector
@@ -174,12 +174,10 @@ class HorizontalPodAutoscalerController(Controller):
         conditions: _Conditions,
         memory: Memory,
     ) -> None:
-        version = target.scale["metadata"].get("resourceVersion")
-        patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": desired}}
+        scale = copy_object(target.scale)
+        scale.setdefault("spec", {})["replicas"] = desired
         try:
-            await self.client.patch(
-                target.resource, name_of(target.scale), patch, namespace_of(hpa), subresource="scale"
-            )
+            await self.client.update(target.resource, scale, subresource="scale")
         except errors.ApiError as error:
             message = f"New size: {desired}; reason: {reason}; error: {error.message}"
             self.recorder.event(hpa, "Warning", "FailedRescale", message)

@@ -27,6 +27,7 @@ async def add_nodes(stage: Stage, *names: str, labels: dict[str, str] | None = N
     for name in names:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}}}
         await stage.client.create(NODES, node)
+        await taint(stage, name)  # a new node is not ready, and nobody here would tell that it is
 
 
 async def taint(stage: Stage, node: str, *taints: str) -> None:
