@@ -34,16 +34,17 @@ def pod_requests(pod: Object) -> dict[str, int]:
     pod_level = (spec_of(pod).get("resources") or {}).get("requests") or {}
     for name, amount in pod_level.items():
         total[name] = milli_value(amount) if name == "cpu" else int_value(amount)
-    _add(total, {n: _value(n, a) for n, a in (spec_of(pod).get("overhead") or {}).items()})
+    _add(total, {n: amount_of(n, a) for n, a in (spec_of(pod).get("overhead") or {}).items()})
     return total
 
 
-def _value(name: str, amount: str) -> int:
+def amount_of(name: str, amount: str) -> int:
+    """CPU in thousandths, everything else in whole units."""
     return milli_value(amount) if name == "cpu" else int_value(amount)
 
 
 def _requests(container: Object) -> dict[str, int]:
-    return {name: _value(name, amount) for name, amount in requests_of(container).items()}
+    return {name: amount_of(name, amount) for name, amount in requests_of(container).items()}
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
@@ -71,9 +72,41 @@ def refuse_pod(
     for name, amount in requests.items():
         if amount == 0 or name not in allocatable:
             continue
-        capacity = _value(name, allocatable[name])
+        capacity = amount_of(name, allocatable[name])
         if used.get(name, 0) + amount > capacity:
             return f"OutOf{name}", _message(name, amount, used.get(name, 0), capacity)
+    return None
+
+
+SAFE_SYSCTLS = frozenset(
+    (
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_wmem",
+    )
+)
+"""Those that every pod may set (docs, "Using sysctls in a Kubernetes Cluster")."""
+
+
+def refuse_sysctls(pod: Object, allowed: Iterable[str]) -> tuple[str, str] | None:
+    """(reason, message) when the pod sets a sysctl that is neither safe nor allowed (`kernel.msg*` is a prefix)."""
+    patterns = [*allowed]
+    for sysctl in (spec_of(pod).get("securityContext") or {}).get("sysctls") or ():
+        name = str(sysctl["name"]).replace("/", ".")
+        if name in SAFE_SYSCTLS or any(
+            name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in patterns
+        ):
+            continue
+        return "SysctlForbidden", f'Pod was rejected: forbidden sysctl: "{name}" not allowlisted'
     return None
 
 

@@ -28,6 +28,8 @@ from orchestrator.kubelet.pod import (
     spec_of,
 )
 from orchestrator.kubelet.runtime import (
+    Container,
+    ContainerPhase,
     ContainerSpec,
     Image,
     Mount,
@@ -256,6 +258,8 @@ class ContainerInputs:
     mounts: Sequence[Mount] = ()
     node_memory_bytes: int = 0
     seccomp_root: Path | None = None
+    target: Container | None = None
+    """The running container that an ephemeral one names as its target."""
 
 
 def container_spec(
@@ -265,8 +269,12 @@ def container_spec(
     target = container.get("targetContainerName") or ""
     stop_signal = ((container.get("lifecycle") or {}).get("stopSignal")) or ""
     labels = {HASH_LABEL: container_hash(container)}
+    pid_container = ""
     if kind is ContainerKind.EPHEMERAL and target:
         labels["io.kubernetes.container.target"] = target
+        if inputs.target is None or inputs.target.phase is not ContainerPhase.RUNNING:
+            raise ConfigurationError(f"unable to find target container {target}")
+        pid_container = inputs.target.id
     command = expand_command(container.get("command") or None, inputs.environment)
     args = expand_command(container.get("args") or None, inputs.environment)
     return ContainerSpec(
@@ -286,5 +294,6 @@ def container_spec(
         tty=bool(container.get("tty")),
         stop_signal=stop_signal,
         share_process_namespace=bool(spec_of(pod).get("shareProcessNamespace")),
+        pid_container=pid_container,
         labels=labels,
     )

@@ -23,7 +23,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
-from orchestrator.kubelet.admission import pod_requests, refuse_pod
+from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
     NodeHealth,
@@ -35,6 +35,7 @@ from orchestrator.kubelet.node import (
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
+from orchestrator.kubelet.resize import judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.status import NodeIdentity
@@ -89,6 +90,7 @@ class Kubelet:
     def _reset(self) -> None:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
+        self._deferred: set[str] = set()
         self._recovering = False
         self._runtime_up.clear()
         self._queue: WorkQueue[str] = WorkQueue(
@@ -115,6 +117,7 @@ class Kubelet:
             node_ips=(self.options.ip,),
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
+            seccomp_root=self.options.seccomp_root,
         )
         self._informer = Informer(
             self._client,
@@ -209,6 +212,8 @@ class Kubelet:
 
     def _forget(self, uid: str) -> None:
         self._pods.pop(uid, None)
+        self._deferred.discard(uid)
+        self._room_appeared()
         self._probes.forget(uid)
         self._sources.refer(self._references_changed, uid, ())
         self._queue.forget(uid)
@@ -279,6 +284,7 @@ class Kubelet:
             refusal = self._admit(record)
             if refusal is not None:
                 await self._syncer.refuse(record, *refusal)
+        self._allocate(record)
         return await self._syncer.sync(record)
 
     def _admit(self, record: PodRecord) -> tuple[str, str] | None:
@@ -290,12 +296,46 @@ class Kubelet:
         record.requests = pod_requests(pod)
         if (pod.get("status") or {}).get("startTime"):
             return None
-        others = [
+        forbidden = refuse_sysctls(pod, self.options.allowed_unsafe_sysctls)
+        if forbidden is not None:
+            return forbidden
+        others = self._others(record)
+        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._syncer.allocatable)
+
+    def _allocate(self, record: PodRecord) -> None:
+        """Give the pod what it asks for now, if that fits; a wish that does not fit stays pending."""
+        pod = record.pod
+        if record.is_over or record.is_terminating:
+            return
+        if record.allocation is None:
+            record.allocation = starting_allocation(pod)
+        before, record.resize_pending = record.resize_pending, None
+        self._deferred.discard(record.uid)
+        if wished(pod) != record.allocation:
+            pending = judge_wish(pod, (o.requests for o in self._others(record)), self._syncer.allocatable)
+            if pending is None:
+                record.allocation = wished(pod)
+            else:
+                record.resize_pending = pending
+                if pending.reason == "Deferred":
+                    self._deferred.add(record.uid)
+                if before != pending:
+                    message = f"Pod resize {pending.reason}: {pending.message}"
+                    self._recorder.event(pod, "Warning", f"Resize{pending.reason}", message)
+        record.requests = pod_requests(with_allocation(pod, record.allocation))
+
+    def _others(self, record: PodRecord) -> list[PodRecord]:
+        """The other pods that hold some of the node's resources."""
+        return [
             other
             for other in self._pods.values()
             if other is not record and other.admitted and other.failure is None and not other.is_over
         ]
-        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._syncer.allocatable)
+
+    def _room_appeared(self) -> None:
+        """A pod ended: what waits for its resources is looked at again."""
+        for uid in self._deferred:
+            self._queue.add(uid)
 
     def _plan_next(self, uid: str, result: SyncResult) -> None:
         if result.forget:

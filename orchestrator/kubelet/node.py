@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
@@ -47,6 +48,9 @@ class NodeOptions:
     taints: Sequence[Mapping[str, str]] = ()
     kubelet_port: int = 10250
     machine_id: str = ""
+    seccomp_root: Path | None = None
+    """Where Localhost seccomp profiles lie."""
+    allowed_unsafe_sysctls: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

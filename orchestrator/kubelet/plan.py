@@ -27,6 +27,7 @@ from orchestrator.kubelet.pod import (
     restart_policy_of,
     status_of,
 )
+from orchestrator.kubelet.resize import actual_resources, needs_restart
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, Sandbox
 
 CRASH_BACKOFF_SECONDS = 10.0
@@ -250,12 +251,14 @@ class _Planner:
         backoffs: Mapping[str, Backoff],
         holds: Mapping[str, Hold],
         verdicts: Mapping[str, ProbeVerdict],
+        applied: Mapping[str, Object],
     ) -> None:
         self.pod = pod
         self.now = now
         self.backoffs = backoffs
         self.holds = holds
         self.verdicts = verdicts
+        self.applied = applied
         self.newest = newest_containers(runtime_pod)
         self.sandbox = current_sandbox(runtime_pod)
         self.start: list[Start] = []
@@ -334,13 +337,15 @@ def plan_pod(
     backoffs: Mapping[str, Backoff] | None = None,
     holds: Mapping[str, Hold] | None = None,
     verdicts: Mapping[str, ProbeVerdict] | None = None,
+    applied: Mapping[str, Object] | None = None,
 ) -> PodPlan:
     """The next steps for a pod that should run (not terminating, not in a terminal phase).
 
-    `runtime_pod` includes ghosts (`with_ghosts`). `backoffs`, `holds` and `verdicts` are by container name.
+    `runtime_pod` includes ghosts (`with_ghosts`). `backoffs`, `holds` and `verdicts` are by container name,
+    `applied` (the resources that containers have) by container id.
     Applying the steps and planning again converges to a plan without steps.
     """
-    planner = _Planner(pod, runtime_pod, now, backoffs or {}, holds or {}, verdicts or {})
+    planner = _Planner(pod, runtime_pod, now, backoffs or {}, holds or {}, verdicts or {}, applied or {})
     sandbox = planner.sandbox
     is_new_needed = sandbox is None or not sandbox.ready or (not sandbox.ips and not is_host_network(pod))
     extra_ready = any(other.ready for other in (runtime_pod.sandboxes[1:] if runtime_pod else ()))
@@ -364,10 +369,11 @@ def plan_pod(
             _plan_ephemeral(planner)
     if finished:
         return PodPlan(kill_all=_anything_alive(runtime_pod), finished=True, remove_containers=_prunable(runtime_pod))
+    resize = _plan_resize(planner)
     return PodPlan(
         kill=tuple(planner.kill),
         start=tuple(planner.start),
-        resize=_plan_resize(planner),
+        resize=resize,
         waiting=planner.waiting,
         crashed=tuple(planner.crashed),
         wake_at=planner.wake_at,
@@ -485,21 +491,21 @@ def _plan_ephemeral(planner: _Planner) -> None:
 
 
 def _plan_resize(planner: _Planner) -> tuple[str, ...]:
-    """Running containers whose resources are no longer those that their status shows."""
-    status = status_of(planner.pod)
-    shown = {
-        entry["name"]: entry.get("resources")
-        for section in ("initContainerStatuses", "containerStatuses")
-        for entry in status.get(section) or ()
-    }
+    """Running containers whose resources are no longer those that they have; some have to be restarted for it."""
     names = []
-    for _, container in all_containers_of(planner.pod):
-        name = container["name"]
-        actual = shown.get(name)
-        if actual is None or not _is_running(planner.current(name)):
+    dying = {kill.container.id for kill in planner.kill}
+    for kind, container in all_containers_of(planner.pod):
+        running = planner.current(container["name"])
+        if kind is ContainerKind.EPHEMERAL or running is None or not _is_running(running) or running.id in dying:
             continue
-        if (container.get("resources") or {}) != actual:
-            names.append(name)
+        actual = actual_resources(planner.pod, running, planner.applied)
+        wanted = container.get("resources") or {}
+        if actual is None or actual == wanted:
+            continue
+        if needs_restart(container, actual, wanted):
+            planner.kill.append(Kill(running, f"Container {container['name']} resize requires restart"))
+        else:
+            names.append(container["name"])
     return tuple(names)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import grace_seconds_of, status_of
+from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
 from orchestrator.kubelet.status import OWNED_CONDITIONS
 
 _NOTHING: Mapping[str, Waiting] = {}
@@ -28,6 +29,8 @@ class PodRecord:
 
     __slots__ = (
         "admitted",
+        "allocation",
+        "applied",
         "backoffs",
         "epoch",
         "failure",
@@ -35,12 +38,15 @@ class PodRecord:
         "image_backoffs",
         "interrupted",
         "interruptible",
+        "ips",
         "killing",
         "messages",
         "pod",
         "refresh_at",
         "removed",
         "requests",
+        "resize_error",
+        "resize_pending",
         "status",
         "stop_started",
         "task",
@@ -57,6 +63,14 @@ class PodRecord:
         self.admitted = False
         self.torn_down = False
         self.requests: Mapping[str, int] = {}
+        self.allocation: Allocation | None = None
+        """The resources that it was given, which a resize of its spec may not fit; None: as its spec says."""
+        self.applied: dict[str, Object] = {}
+        """`resources` of running containers as we set them, by container id."""
+        self.resize_pending: Pending | None = None
+        self.resize_error = ""
+        self.ips: tuple[str, ...] = ()
+        """The addresses of its last sandbox; a pod that is over still shows them."""
         self.failure: tuple[str, str] | None = None
         """(reason, message) once the kubelet itself decided that the pod failed."""
         self.holds: dict[str, Hold] = {}
@@ -99,10 +113,11 @@ class PodRecord:
         return self.known_status.get("phase") in ("Succeeded", "Failed")
 
     def view(self) -> Object:
-        """The pod with its newest status."""
+        """The pod as it was allocated, with its newest status."""
+        pod = with_allocation(self.pod, self.allocation)
         if self.status is None:
-            return self.pod
-        return {**self.pod, "status": {**self.status, "conditions": self._conditions()}}
+            return pod
+        return {**pod, "status": {**self.status, "conditions": self._conditions()}}
 
     def _conditions(self) -> list[Object]:
         """Ours as we wrote them, those of others as the watch last showed them."""

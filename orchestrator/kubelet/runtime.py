@@ -146,6 +146,8 @@ class ContainerSpec:
     tty: bool = False
     stop_signal: str = ""
     share_process_namespace: bool = False
+    pid_container: str = ""
+    """The id of the container whose process namespace it joins; empty: its own, or the pod's."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     log_path: str = ""

@@ -102,7 +102,18 @@ class KubeletServer:
         try:
             return await self._runtime.dial(sandbox.id, port)
         except RuntimeFailure as error:
-            raise errors.InternalError(f"error forwarding port {port} to pod: {error}") from error
+            raise errors.InternalError(str(error)) from error
+
+    async def page(self, path: str) -> tuple[str, bytes] | None:
+        """A page of the kubelet's own; None when there is none by this path."""
+        if path == "/healthz":
+            return "text/plain; charset=utf-8", b"ok"
+        if path in ("/pods", "/pods/"):
+            import orjson
+
+            pods = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods.list()}
+            return "application/json", orjson.dumps(pods)
+        return None
 
     async def _find(self, namespace: str, pod: str) -> tuple[Object, RuntimePod | None]:
         obj = self._pods.get(f"{namespace}/{pod}")

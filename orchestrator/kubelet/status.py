@@ -33,9 +33,13 @@ from orchestrator.kubelet.pod import (
     spec_of,
     status_of,
 )
+from orchestrator.kubelet.resize import CONDITIONS as RESIZE_CONDITIONS
+from orchestrator.kubelet.resize import IN_PROGRESS, PENDING, Pending, actual_resources
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod
 
-OWNED_CONDITIONS = frozenset(("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"))
+OWNED_CONDITIONS = frozenset(
+    ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", *RESIZE_CONDITIONS)
+)
 """Conditions that the kubelet writes; all others belong to somebody else and are left alone."""
 
 _FINE = ProbeVerdict()
@@ -66,6 +70,12 @@ class StatusInputs:
     failure: tuple[str, str] | None = None
     """(reason, message) when the kubelet itself ended the pod: DeadlineExceeded, Evicted, ..."""
     mounts_shown: bool = True
+    ips: tuple[str, ...] = ()
+    """The addresses of the pod's last sandbox."""
+    applied: Mapping[str, Object] = field(default_factory=dict)
+    """`resources` of running containers as they were set, by container id."""
+    resize_pending: Pending | None = None
+    resize_error: str = ""
 
 
 def plan_status(
@@ -105,10 +115,12 @@ def plan_status(
                 status[name] = old[name]
 
     status["conditions"] = _conditions(pod, phase, init_statuses, app_statuses, sandbox, now, old)
+    if phase == "Running" or phase == "Pending":
+        status["conditions"] += _resize_conditions(pod, (*init_statuses, *app_statuses), now, inputs, old)
     if node.ips:
         status["hostIP"] = node.ips[0]
         status["hostIPs"] = [{"ip": ip} for ip in node.ips]
-    ips = _pod_ips(pod, runtime_pod, node)
+    ips = _pod_ips(pod, runtime_pod, node) or (() if is_host_network(pod) else inputs.ips)
     if ips:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]
@@ -135,6 +147,8 @@ def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:
         if key == "conditions":
             before = {c["type"]: c for c in old.get("conditions") or ()}
             different = [_replacing(before.get(c["type"]), c) for c in value if before.get(c["type"]) != c]
+            gone = [type_ for type_ in RESIZE_CONDITIONS if type_ in before and type_ not in {c["type"] for c in value}]
+            different += [{"$patch": "delete", "type": type_} for type_ in gone]
             if different:
                 changed[key] = different
         elif old.get(key) != value:
@@ -282,7 +296,8 @@ class _ContainerStatuses:
             requests = requests_of(container)
             if requests:
                 entry["allocatedResources"] = requests
-            entry["resources"] = container.get("resources") or {}
+            actual = actual_resources({"status": self._old}, newest, self._inputs.applied) if newest else None
+            entry["resources"] = (container.get("resources") or {}) if actual is None else actual
         mounts = container.get("volumeMounts")
         if mounts and self._inputs.mounts_shown:
             entry["volumeMounts"] = [_mount_status(mount) for mount in mounts]
@@ -447,6 +462,26 @@ def _conditions(
     conditions.append(_condition(old, "Ready", generation, ready, now, ready_reason, ready_message))
     conditions.append(_condition(old, "ContainersReady", generation, containers_ready, now, reason, message))
     conditions.append(_condition(old, "PodScheduled", generation, True, now, "", ""))
+    return conditions
+
+
+def _resize_conditions(
+    pod: Object, entries: Sequence[Object], now: datetime, inputs: StatusInputs, old_status: Object
+) -> list[Object]:
+    """PodResizePending and PodResizeInProgress, which exist only while they are true (KEP-1287)."""
+    old = {condition["type"]: condition for condition in old_status.get("conditions") or ()}
+    generation = pod["metadata"].get("generation", 1)
+    conditions = []
+    if inputs.resize_pending is not None:
+        pending = inputs.resize_pending
+        conditions.append(_condition(old, PENDING, generation, True, now, pending.reason, pending.message))
+    wanted = {
+        container["name"]: container.get("resources") or {}
+        for container in (*init_containers_of(pod), *app_containers_of(pod))
+    }
+    if any(entry.get("resources", wanted[entry["name"]]) != wanted[entry["name"]] for entry in entries):
+        reason = "Error" if inputs.resize_error else ""
+        conditions.append(_condition(old, IN_PROGRESS, generation, True, now, reason, inputs.resize_error))
     return conditions
 
 

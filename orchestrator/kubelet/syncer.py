@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
@@ -174,6 +175,7 @@ class PodSyncer:
         node_ips: tuple[str, ...],
         cluster_domain: str,
         notify: Notify,
+        seccomp_root: Path | None = None,
     ) -> None:
         self._client = client
         self._recorder = recorder
@@ -186,6 +188,7 @@ class PodSyncer:
         self._node_name = node_name
         self._cluster_domain = cluster_domain
         self._notify = notify
+        self._seccomp_root = seccomp_root
         self._pulls = asyncio.Semaphore(PARALLEL_PULLS_MAX)
         self._log = get_logger("kubelet", node=node_name)
         self.identity = NodeIdentity(ips=node_ips)
@@ -201,6 +204,7 @@ class PodSyncer:
         observed = await self._observe(record)
         if record.is_terminating:
             return await self._terminate(record, observed)
+        self._forget_applied(record, observed)
         self._check_deadline(record)
         if record.failure is not None or record.is_over:
             return await self._finish(record, observed)
@@ -215,6 +219,7 @@ class PodSyncer:
                 backoffs=record.backoffs,
                 holds=record.holds,
                 verdicts=self._probes.verdicts(record.uid),
+                applied=record.applied,
             )
             if plan.finished:
                 return await self._finish(record, observed, finished=True)
@@ -224,6 +229,7 @@ class PodSyncer:
                 observed = await self._observe(record)
                 break
             observed = await self._observe(record)
+            self._follow_probes(record, observed)
             if record.interrupted:
                 raise Interrupted
         else:
@@ -236,9 +242,34 @@ class PodSyncer:
         observed = with_ghosts(record.view(), await self._runtime.get_pod(record.uid))
         if observed is None:
             return None
+        sandbox = current_sandbox(observed)
+        if sandbox is not None and sandbox.ips:
+            record.ips = sandbox.ips
         if self._files is not None:
             await self._read_messages(record, observed)
         return observed
+
+    def _follow_probes(self, record: PodRecord, observed: RuntimePod | None) -> None:
+        """A container counts as started and ready only by its probes, from its first moment on."""
+        running = {n: c for n, c in newest_containers(observed).items() if c.phase is ContainerPhase.RUNNING}
+        self._probes.follow(record.uid, record.pod, running, self._ips_of(record.pod, current_sandbox(observed)))
+
+    def _forget_applied(self, record: PodRecord, observed: RuntimePod | None) -> None:
+        if record.applied:
+            present = {container.id for container in observed.containers} if observed is not None else set()
+            record.applied = {id_: known for id_, known in record.applied.items() if id_ in present}
+
+    def _inputs(self, record: PodRecord, **more: Any) -> StatusInputs:
+        """What the record says of the pod's status."""
+        return StatusInputs(
+            termination_messages=record.messages,
+            failure=record.failure,
+            ips=record.ips,
+            applied=record.applied,
+            resize_pending=record.resize_pending,
+            resize_error=record.resize_error,
+            **more,
+        )
 
     async def _read_messages(self, record: PodRecord, observed: RuntimePod) -> None:
         """What dead containers left as their termination message; each is read once."""
@@ -292,16 +323,13 @@ class PodSyncer:
             if before is None or before.reason != now_waiting.reason:
                 self._tell_waiting(pod, name, now_waiting)
         record.waiting = waiting
-        for name in plan.resize:
-            await self._resize(record, newest[name], name)
+        if plan.resize:
+            await self._resize_all(record, plan.resize, newest, result)
         sandbox = current_sandbox(observed)
         running = {n: c for n, c in newest.items() if c.phase is ContainerPhase.RUNNING}
-        self._probes.follow(record.uid, pod, running, self._ips_of(pod, sandbox))
-        await self._report(record, observed, StatusInputs(
-            waiting=waiting,
-            verdicts=self._probes.verdicts(record.uid),
-            termination_messages=record.messages,
-        ))  # fmt: skip
+        self._follow_probes(record, observed)
+        verdicts = self._probes.verdicts(record.uid)
+        await self._report(record, observed, self._inputs(record, waiting=waiting, verdicts=verdicts))
         for container_id in plan.remove_containers:
             await self._runtime.remove_container(container_id)
             record.messages.pop(container_id, None)
@@ -325,17 +353,28 @@ class PodSyncer:
             self._event(pod, "Normal", "BackOff", f'Back-off pulling image "{image}"', container=name)
             self._event(pod, "Warning", "Failed", "Error: ImagePullBackOff", container=name)
 
-    async def _resize(self, record: PodRecord, container: Container, name: str) -> None:
-        found = find_container(record.pod, name)
-        assert found is not None
-        try:
-            await self._runtime.update_container(
-                container.id, resources_of(record.pod, found[1], self.node_memory_bytes)
-            )
-        except RuntimeUnavailable:
-            raise
-        except RuntimeFailure as error:
-            self._event(record.pod, "Warning", "ResizeError", f"Error resizing container {name}: {error}")
+    async def _resize_all(
+        self, record: PodRecord, names: Iterable[str], newest: Mapping[str, Container], result: SyncResult
+    ) -> None:
+        """Set the resources that were allocated; what fails is shown and tried again."""
+        pod = record.view()
+        record.resize_error = ""
+        for name in names:
+            found = find_container(pod, name)
+            assert found is not None
+            container = newest[name]
+            try:
+                await self._runtime.update_container(container.id, resources_of(pod, found[1], self.node_memory_bytes))
+            except RuntimeUnavailable:
+                raise
+            except RuntimeFailure as error:
+                record.resize_error = f"failed to resize container {name}: {error}"
+                self._event(pod, "Warning", "ResizeError", f"Pod resize error: {record.resize_error}")
+                result.retry = True
+            else:
+                record.applied[container.id] = found[1].get("resources") or {}
+        if not record.resize_error:
+            self._event(pod, "Normal", "ResizeCompleted", f"Pod resize completed: {', '.join(sorted(names))}")
 
     # Steps of a plan.
 
@@ -468,7 +507,8 @@ class PodSyncer:
         self, record: PodRecord, start: Start, sandbox: Sandbox, observed: RuntimePod | None
     ) -> None:  # fmt: skip
         """Pull, configure, create, start; a failure leaves a hold (or a dead container) for the next plan."""
-        found = find_container(record.pod, start.name)
+        pod = record.view()
+        found = find_container(pod, start.name)
         assert found is not None
         container = found[1]
         epoch = record.epoch
@@ -476,18 +516,19 @@ class PodSyncer:
         try:
             image = await self._ensure_image(record, container, observed)
             sources = await self._read_sources(record, sandbox)
-            environment = build_environment(record.pod, container, sources)
+            environment = build_environment(pod, container, sources)
             mounts: list[Mount] = []
             if self._files is not None:
                 if record.volumes_epoch == -1:
                     await self._write_volumes(record, sources, epoch)
-                mounts = await self._files.mounts_of(record.pod, container, start.attempt, sources, environment)
+                mounts = await self._files.mounts_of(pod, container, start.attempt, sources, environment)
+            target = newest_containers(observed).get(container.get("targetContainerName") or "")
             spec = container_spec(
-                record.pod,
+                pod,
                 container,
                 start.kind,
                 start.attempt,
-                ContainerInputs(image, environment, mounts, self.node_memory_bytes),
+                ContainerInputs(image, environment, mounts, self.node_memory_bytes, self._seccomp_root, target),
             )
         except _Held as held:
             record.holds[start.name] = held.hold
@@ -514,6 +555,7 @@ class PodSyncer:
             until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
             record.holds[start.name] = Hold(Waiting("CreateContainerError", str(error)), until)
             return
+        record.applied[container_id] = container.get("resources") or {}
         self._event(pod, "Normal", "Created", "Container created", container=start.name)
         try:
             await self._runtime.start_container(container_id)
@@ -573,9 +615,7 @@ class PodSyncer:
         pod = record.pod
         if self._files is not None:
             # A pull may take minutes: say ContainerCreating first.
-            await self._report(record, observed, StatusInputs(
-                verdicts=self._probes.verdicts(record.uid), termination_messages=record.messages
-            ))  # fmt: skip
+            await self._report(record, observed, self._inputs(record, verdicts=self._probes.verdicts(record.uid)))
         self._event(pod, "Normal", "Pulling", f'Pulling image "{reference}"', container=name)
         asked_at = self._clock.monotonic()
         credentials = await self._credentials(pod, reference)
@@ -624,11 +664,7 @@ class PodSyncer:
             await self._stop_all(record, observed, grace_seconds_of(record.pod))
             observed = await self._observe(record)
         self._probes.forget(record.uid)
-        await self._report(record, observed, StatusInputs(
-            termination_messages=record.messages,
-            finished=finished,
-            failure=record.failure,
-        ))  # fmt: skip
+        await self._report(record, observed, self._inputs(record, finished=finished))
         self._sources.refer(self._notify, record.uid, ())
         if self._files is not None:
             await self._files.tear_down(record.uid)
@@ -646,11 +682,7 @@ class PodSyncer:
             await self._stop_sandboxes(observed)
             observed = await self._observe(record)
         if not record.removed:
-            await self._report(
-                record,
-                observed,
-                StatusInputs(termination_messages=record.messages, finished=True, failure=record.failure),
-            )
+            await self._report(record, observed, self._inputs(record, finished=True))
         self._sources.refer(self._notify, uid, ())
         await self._remove_everything(observed)
         if self._files is not None:
@@ -756,7 +788,7 @@ class PodSyncer:
         """The node does not take this pod: it fails without ever having run."""
         record.failure = (reason, message)
         self._event(record.pod, "Warning", reason, message.removeprefix("Pod was rejected: "))
-        await self._report(record, None, StatusInputs(failure=record.failure, finished=True))
+        await self._report(record, None, self._inputs(record, finished=True))
 
     async def _report(self, record: PodRecord, observed: RuntimePod | None, inputs: StatusInputs) -> None:
         """Write the status if it changed."""

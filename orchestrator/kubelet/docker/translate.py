@@ -279,6 +279,8 @@ def container_config(
     }
     if context.host_pid:
         host["PidMode"] = "host"
+    elif spec.pid_container:
+        host["PidMode"] = f"container:{spec.pid_container}"
     elif spec.share_process_namespace:
         host["PidMode"] = joined
     if context.cgroup_parent:

@@ -147,7 +147,9 @@ def test_sidecar_that_has_not_started_holds_back_what_follows() -> None:
 def test_resources_that_changed_in_place() -> None:
     obj = pod()
     obj["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "2"}}
-    obj["status"]["containerStatuses"] = [{"name": "a", "resources": {"limits": {"cpu": "1"}}}]
+    obj["status"]["containerStatuses"] = [
+        {"name": "a", "containerID": "docker://a0", "resources": {"limits": {"cpu": "1"}}}
+    ]
     assert steps(obj, state(running())) == ["resize a"]
 
 

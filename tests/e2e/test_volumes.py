@@ -1,0 +1,229 @@
+"""Volumes on real containers: what containers see, who may read it, and how it changes under them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.manifests import apply, container, output_of, pod, wait_for_event, wait_for_pod
+from tests.e2e.orchestrator_process import Kubectl, docker, is_ready
+
+
+def test_config_maps_and_secrets_change_under_a_running_container(k: Kubectl) -> None:
+    k("create", "configmap", "c", "--from-literal=key=one", "--from-literal=other=x")
+    k("create", "secret", "generic", "s", "--from-literal=key=one")
+    # Waits in the container, so that only the file's own change ends the test.
+    script = """
+        cat /c/key /s/key /p/renamed/key; readlink /c/key
+        while [ "$(cat /c/key)" = one ] || [ "$(cat /s/key)" = one ] || [ "$(cat /p/renamed/key)" = one ]; do
+          sleep 0.1
+        done
+        echo; cat /c/key /s/key /p/renamed/key /sub/key; stat -c %a /c/..data/key /s/..data/key; ls /c; id -g
+        stat -f -c %T /s
+        touch /c/new 2>/dev/null || echo read-only
+    """
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("c", "s", "p")]
+    mounts.append({"name": "c", "mountPath": "/sub/key", "subPath": "key"})
+    projected = {"sources": [{"configMap": {"name": "c", "items": [{"key": "key", "path": "renamed/key"}]}}]}
+    volumes = [
+        {"name": "c", "configMap": {"name": "c"}},
+        {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+        {"name": "p", "projected": projected},
+    ]
+    manifest = pod("live", container(script, volumeMounts=mounts), volumes=volumes, restartPolicy="Never")
+    apply(k, manifest)
+    wait_for_pod(k, "live", is_ready)
+    k("patch", "configmap", "c", "-p", '{"data": {"key": "two", "other": null}}')
+    k("patch", "secret", "s", "-p", '{"stringData": {"key": "two"}}')
+    wait_for_pod(k, "live", lambda p: p["status"]["phase"] == "Succeeded", seconds=30)
+    first, second = k("logs", "live").split("\n", 1)
+    assert first == "oneoneone..data/key"
+    # A sub-path is a file of its own, which does not change.
+    assert second.split() == ["twotwotwoone644", "400", "key", "0", "tmpfs", "read-only"]
+
+
+def test_optional_and_missing_sources(k: Kubectl) -> None:
+    optional = [{"name": "v", "configMap": {"name": "later", "optional": True}}]
+    mount = [{"name": "v", "mountPath": "/v"}]
+    wait = container("while [ ! -e /v/key ]; do sleep 0.1; done; cat /v/key", volumeMounts=mount)
+    apply(k, pod("optional", wait, volumes=optional, restartPolicy="Never"))
+    wait_for_pod(k, "optional", is_ready)
+    needed = [{"name": "v", "secret": {"secretName": "later"}}]
+    apply(k, pod("needed", container(volumeMounts=mount), volumes=needed))
+    wait_for_event(k, "FailedMount", 'MountVolume.SetUp failed for volume "v" : secret "later" not found')
+    k("create", "configmap", "later", "--from-literal=key=here")
+    k("create", "secret", "generic", "later", "--from-literal=key=here")
+    wait_for_pod(k, "optional", lambda p: p["status"]["phase"] == "Succeeded")
+    assert k("logs", "optional") == "here"
+    wait_for_pod(k, "needed", is_ready)
+
+
+def test_a_downward_volume_follows_labels(k: Kubectl) -> None:
+    items = [
+        {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+        {"path": "deep/uid", "fieldRef": {"fieldPath": "metadata.uid"}, "mode": 0o400},
+        {
+            "path": "memory",
+            "resourceFieldRef": {"containerName": "main", "resource": "limits.memory", "divisor": "1Mi"},
+        },
+    ]
+    script = "cat /d/deep/uid /d/memory; while ! grep -q 'new=\"label\"' /d/labels; do sleep 0.1; done; cat /d/labels"
+    main = container(script, volumeMounts=[{"name": "d", "mountPath": "/d"}], resources={"limits": {"memory": "48Mi"}})
+    manifest = pod("down", main, volumes=[{"name": "d", "downwardAPI": {"items": items}}], restartPolicy="Never")
+    manifest["metadata"]["labels"] = {"app": "x"}
+    apply(k, manifest)
+    running = wait_for_pod(k, "down", is_ready)
+    k("label", "pod", "down", "new=label")
+    wait_for_pod(k, "down", lambda p: p["status"]["phase"] == "Succeeded", seconds=30)
+    assert k("logs", "down") == running["metadata"]["uid"] + '48app="x"\nnew="label"'
+
+
+def test_empty_dirs_are_shared_survive_restarts_and_can_be_memory(k: Kubectl) -> None:
+    volumes = [
+        {"name": "disk", "emptyDir": {}},
+        {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}},
+    ]
+    mounts = [{"name": v["name"], "mountPath": f"/{v['name']}"} for v in volumes]
+    script = """
+        stat -f -c %T /memory; stat -c %a /disk
+        head -c 6000000 /dev/zero > /memory/large 2>/dev/null || echo full
+        wc -c < /memory/large; echo from-init > /disk/file
+    """
+    reader = container("cat /disk/file", volumeMounts=mounts)
+    writer = container(script, name="init", volumeMounts=mounts)
+    manifest = pod("scratch", reader, initContainers=[writer], volumes=volumes)
+    assert output_of(k, manifest) == "from-init\n"
+    assert k("logs", "scratch", "-c", "init").split() == ["tmpfs", "777", "full", str(4 << 20)]
+
+
+def test_a_group_owns_the_volumes_of_a_pod(k: Kubectl) -> None:
+    k("create", "secret", "generic", "s", "--from-literal=key=readable")
+    volumes = [
+        {"name": "e", "emptyDir": {}},
+        {"name": "m", "emptyDir": {"medium": "Memory"}},
+        {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+    ]
+    mounts = [{"name": v["name"], "mountPath": f"/{v['name']}"} for v in volumes]
+    script = "id -u; id -G; stat -c '%g %a' /e /m; touch /e/f /m/f; stat -c %g /e/f /m/f; cat /s/key"
+    context = {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000, "supplementalGroups": [4000]}
+    manifest = pod("grouped", container(script, volumeMounts=mounts), volumes=volumes, securityContext=context)
+    lines = output_of(k, manifest).splitlines()
+    assert lines[0] == "1000"
+    assert set(lines[1].split()) == {"3000", "2000", "4000"}
+    assert lines[2:] == ["2000 2777", "2000 2777", "2000", "2000", "readable"]
+
+
+def test_sub_paths_stay_inside_their_volume(k: Kubectl, tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "file").write_text("inside")
+    (tmp_path / "escape").symlink_to("/etc")
+    volumes = [{"name": "v", "hostPath": {"path": str(tmp_path)}}]
+
+    def mounted(**mount: str) -> list[dict[str, str]]:
+        return [{"name": "v", "mountPath": "/v", **mount}]
+
+    good = container("cat /v/file", volumeMounts=mounted(subPath="inside"))
+    assert output_of(k, pod("good", good, volumes=volumes)) == "inside"
+    expression = container(
+        "echo made > /v/file",
+        volumeMounts=mounted(subPathExpr="$(POD)"),
+        env=[{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+    )
+    output_of(k, pod("expression", expression, volumes=volumes))
+    assert (tmp_path / "expression" / "file").read_text() == "made\n"
+    apply(k, pod("bad", container(volumeMounts=mounted(subPath="escape")), volumes=volumes))
+    wait_for_event(k, "Failed", "is not within the volume path")
+    k("delete", "pod", "good", "expression", "bad", "--wait=true")
+    # What was mounted is gone, what was mounted from is not.
+    assert (tmp_path / "inside" / "file").read_text() == "inside"
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_host_paths_are_checked_or_made(k: Kubectl, tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_text("")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    kinds = {
+        "Directory": "directory", "File": "file", "Socket": "socket", "DirectoryOrCreate": "made/directory",
+        "FileOrCreate": "made-file", "CharDevice": "/dev/null", "": "anything",
+    }  # fmt: skip
+    volumes = [
+        {"name": f"v{number}", "hostPath": {"path": str(tmp_path / path), "type": kind}}
+        for number, (kind, path) in enumerate(kinds.items())
+    ]
+    mounts = [{"name": v["name"], "mountPath": f"/mnt/{v['name']}"} for v in volumes]
+    script = "for i in 0 1 2 3 4 5 6; do stat -c %F /mnt/v$i; done"
+    shown = output_of(k, pod("kinds", container(script, volumeMounts=mounts), volumes=volumes)).splitlines()
+    listener.close()
+    assert shown == [
+        "directory", "regular empty file", "socket", "directory", "regular empty file", "character special file",
+        "directory",
+    ]  # fmt: skip
+    for kind, path in (("Directory", "file"), ("File", "directory"), ("Socket", "file"), ("BlockDevice", "none")):
+        volume = {"name": "v", "hostPath": {"path": str(tmp_path / path), "type": kind}}
+        mount = [{"name": "v", "mountPath": "/v"}]
+        apply(k, pod(f"wrong-{kind.lower()}", container(volumeMounts=mount), volumes=[volume]))
+    for message in ("is not a directory", "is not a file", "is not a socket file", "is not a block device"):
+        wait_for_event(k, "FailedMount", message)
+
+
+@pytest.fixture
+def shared_mount(tmp_path: Path) -> Iterator[Path]:
+    """A directory that is a mount of its own whose mounts are shared, as a machine's root is with systemd."""
+    base = tmp_path / "shared"
+    base.mkdir()
+    subprocess.run(["mount", "--bind", base, base], check=True)
+    subprocess.run(["mount", "--make-shared", base], check=True)
+    yield base
+    subprocess.run(["umount", "-R", base], check=True)
+
+
+def test_mounts_propagate_when_asked(k: Kubectl, shared_mount: Path) -> None:
+    volumes = [{"name": "v", "hostPath": {"path": str(shared_mount)}}]
+    mount = {"name": "v", "mountPath": "/v"}
+    script = "while [ ! -e /v/inner/file ]; do sleep 0.1; done; cat /v/inner/file"
+    receiver = container(script, name="main", volumeMounts=[{**mount, "mountPropagation": "HostToContainer"}])
+    sender = container(
+        "mkdir /v/inner; mount -t tmpfs none /v/inner; echo seen > /v/inner/file; trap 'umount /v/inner; exit 0' TERM;"
+        " while :; do sleep 1000 & wait $!; done",
+        name="sender",
+        volumeMounts=[{**mount, "mountPropagation": "Bidirectional"}],
+        securityContext={"privileged": True},
+        restartPolicy="Always",
+    )
+    assert output_of(k, pod("propagating", receiver, initContainers=[sender], volumes=volumes)) == "seen\n"
+    k("delete", "pod", "propagating", "--wait=true")
+
+
+def test_tokens_of_the_service_account_are_mounted(k: Kubectl) -> None:
+    source = {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 600}}
+    volumes = [{"name": "t", "projected": {"sources": [source]}}]
+    script = "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; echo; cat /t/token"
+    manifest = pod("token", container(script, volumeMounts=[{"name": "t", "mountPath": "/t"}]), volumes=volumes)
+    namespace, token = output_of(k, manifest).split("\n")
+    assert namespace == k.namespace
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["aud"] == ["vault"]
+    assert claims["kubernetes.io"]["pod"]["name"] == "token"
+
+
+def test_nothing_of_a_deleted_pod_stays(k: Kubectl) -> None:
+    volumes = [{"name": "m", "emptyDir": {"medium": "Memory"}}]
+    apply(k, pod("gone", container(volumeMounts=[{"name": "m", "mountPath": "/m"}]), volumes=volumes))
+    running = wait_for_pod(k, "gone", is_ready)
+    uid = running["metadata"]["uid"]
+    node_dir = k.process.data_dir / "kubelet" / running["spec"]["nodeName"] / "pods"
+    assert uid in os.listdir(node_dir)
+    k("delete", "pod", "gone", "--wait=true")
+    assert uid not in os.listdir(node_dir)
+    assert uid not in Path("/proc/self/mountinfo").read_text()
+    assert docker("ps", "-aq", "--filter", f"label=io.kubernetes.pod.uid={uid}") == ""
