@@ -50,7 +50,7 @@ class Controller(abc.ABC):
     async def reconcile(self, key: str) -> float | None:
         """Bring one object closer to what it should be; may return seconds after which to look again.
 
-        A `Conflict`, or any other exception, puts the key back with back-off.
+        A `Conflict` or `NotFound` (somebody was faster), or any other exception, puts the key back with back-off.
         """
 
     def informer(self, resource: Resource) -> Informer:
@@ -90,10 +90,10 @@ class Controller(abc.ABC):
         result = "success"
         try:
             again_seconds = await self.reconcile(key)
-        except errors.Conflict as conflict:
+        except (errors.Conflict, errors.NotFound) as stale:
             # The cache was behind; the watch event that is on its way, or the back-off, brings us back.
             result = "conflict"
-            self.log.debug("reconcile.conflict", key=key, error=conflict.message)
+            self.log.debug("reconcile.conflict", key=key, error=stale.message)
             self.queue.add_rate_limited(key)
         except errors.ApiError as error:
             result = "error"

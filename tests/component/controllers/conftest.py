@@ -17,10 +17,26 @@ from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, name_of, namespace_of, uid_of
 from orchestrator.api.resources import PODS, SERVICE_ACCOUNTS, Resource
+from orchestrator.apiserver.authorizer import Attributes, Authorizer, Decision
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.testing import ManualClock, eventually, running_cluster
+
+
+class Refusals:
+    """An authorizer that notes what components of the cluster were not allowed to do."""
+
+    def __init__(self, inner: Authorizer) -> None:
+        self._inner = inner
+        self.seen: set[str] = set()
+
+    def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        decision, reason = self._inner.authorize(attributes)
+        if decision is not Decision.ALLOW and attributes.user.name.startswith("system:"):
+            what = f"{attributes.resource}/{attributes.subresource}".rstrip("/")
+            self.seen.add(f"{attributes.user.name} may not {attributes.verb} {what}.{attributes.group}")
+        return decision, reason
 
 
 class Stage:
@@ -28,6 +44,7 @@ class Stage:
 
     def __init__(self, cluster: Any) -> None:
         self.cluster = cluster
+        self.refusals = cluster.api.authorizer = Refusals(cluster.api.authorizer)
         self.client: Client = cluster.client()
         self.clock: Clock = cluster.clock
         self.is_held: Callable[[Object], bool] = lambda pod: False
@@ -115,9 +132,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage_with(*controllers: str, clock: Clock | None = None) -> AsyncIterator[Stage]:
-    """A cluster with these controllers (all: `*`), no nodes and no scheduler."""
-    async with running_cluster(controllers=controllers, scheduler=False, nodes=0, clock=clock) as cluster:
+async def stage_with(*controllers: str, clock: Clock | None = None, **options: Any) -> AsyncIterator[Stage]:
+    """A cluster with these controllers (all: `*`), no nodes and no scheduler.
+
+    Whatever a test is about, it fails when a controller was refused something under its own identity.
+    """
+    async with running_cluster(controllers=controllers, scheduler=False, nodes=0, clock=clock, **options) as cluster:
         stage = Stage(cluster)
         informer = Informer(stage.client, PODS, clock=stage.clock)
         informer.add_handler(stage.on_pod)
@@ -133,6 +153,7 @@ async def stage_with(*controllers: str, clock: Clock | None = None) -> AsyncIter
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert not cluster.supervisor.failing()
+            assert not stage.refusals.seen
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from orchestrator.api.resources import DEPLOYMENTS, EVENTS, HORIZONTAL_POD_AUTOS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.client.transport import Request, Transport, WatchStream
+from orchestrator.cluster.users import CONTROLLER_MANAGER, controller_groups, controller_user
 from orchestrator.component.events import EventRecorder
 from orchestrator.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
 from orchestrator.testing import ManualClock
@@ -70,9 +71,10 @@ async def scaling() -> AsyncIterator[Scaling]:
     async with stage_with(*names, clock=ManualClock()) as stage:
         stage.__class__ = TimedStage
         assert isinstance(stage, TimedStage)
-        transport = WithMetrics(stage.client.transport, stage)
+        own = stage.cluster.client(controller_user("horizontalpodautoscaling"), controller_groups())
+        transport = WithMetrics(own.transport, stage)
         client = Client(transport)
-        informers = Informers(client, clock=stage.clock)
+        informers = Informers(stage.cluster.client(CONTROLLER_MANAGER, ()), clock=stage.clock)
         recorder = EventRecorder(client, component="horizontal-pod-autoscaler", clock=stage.clock)
         controller = HorizontalPodAutoscalerController(
             client=client, informers=informers, recorder=recorder, clock=stage.clock, resources=stage.cluster.resources

@@ -11,6 +11,7 @@ from orchestrator.aiokit.clock import SystemClock, format_micro_time, format_tim
 from orchestrator.api.objects import Object, condition_of, name_of
 from orchestrator.api.resources import EVENTS, LEASES, NODES, PODS
 from orchestrator.client.informer import Informers
+from orchestrator.cluster.users import CONTROLLER_MANAGER, controller_groups, controller_user
 from orchestrator.component.controller import Controller
 from orchestrator.component.events import EventRecorder
 from orchestrator.controllers.nodelifecycle import NodeLifecycleController
@@ -26,15 +27,13 @@ CLOCK = SystemClock()
 async def node_controllers(*kinds: Any, **options: Any) -> AsyncIterator[Stage]:
     """A cluster with just these controllers, built here because their times are shortened."""
     async with stage_with("serviceaccount") as stage:
-        informers = Informers(stage.client, clock=CLOCK, detect_mutations=True)
-        recorder = EventRecorder(stage.client, component="node-controller", clock=CLOCK)
-        common: dict[str, Any] = {
-            "client": stage.client,
-            "informers": informers,
-            "recorder": recorder,
-            "clock": CLOCK,
-        }
-        controllers: Sequence[Controller] = [kind(**common, **options.get(kind.name, {})) for kind in kinds]
+        informers = Informers(stage.cluster.client(CONTROLLER_MANAGER, ()), clock=CLOCK, detect_mutations=True)
+        clients = {kind: stage.cluster.client(controller_user(kind.name), controller_groups()) for kind in kinds}
+        recorder = EventRecorder(clients[kinds[0]], component="node-controller", clock=CLOCK)
+        common: dict[str, Any] = {"informers": informers, "recorder": recorder, "clock": CLOCK}
+        controllers: Sequence[Controller] = [
+            kind(client=client, **common, **options.get(kind.name, {})) for kind, client in clients.items()
+        ]
         runs = [informers.run, recorder.run, *(one.run for one in controllers)]
         tasks = [asyncio.create_task(run(), name=f"test/{run.__qualname__}") for run in runs]
         try:
@@ -48,7 +47,7 @@ async def node_controllers(*kinds: Any, **options: Any) -> AsyncIterator[Stage]:
 
 async def add_node(stage: Stage, name: str) -> None:
     await stage.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-    stamp = format_time(CLOCK.now())
+    stamp = format_time(stage.clock.now())
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status",
              "lastHeartbeatTime": stamp, "lastTransitionTime": stamp}  # fmt: skip
     await stage.client.patch(NODES, name, {"status": {"conditions": [ready]}}, subresource="status")
