@@ -69,10 +69,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with _prepared(config) as prepared:
             if not prepared.ephemeral:
-                return asyncio.run(_serve(prepared))
+                return _run(prepared)
             prepared.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             with hold_lock(prepared.data_dir / "store.db"):
-                return asyncio.run(_serve(prepared))
+                return _run(prepared)
     except StoreError as error:
         return _fail(f"the data directory {config.data_dir} cannot be used: {error}")
     except OSError as error:
@@ -96,6 +96,12 @@ def _prepared(config: Config) -> Iterator[Config]:
         yield replace(config, data_dir=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(config: Config) -> int:
+    import uvloop
+
+    return uvloop.run(_serve(config))
 
 
 async def _serve(config: Config) -> int:

@@ -156,7 +156,9 @@ class DnsServer:
             return
 
         async def answer() -> None:
-            transport.sendto(await self.answer_later(data, query, known, over_tcp=False), address)  # type: ignore[arg-type]
+            text = await self.answer_later(data, query, known, over_tcp=False)
+            if not transport.is_closing():
+                transport.sendto(text, address)  # type: ignore[arg-type]
 
         self._group.create_task(answer(), name=f"dns/forward/{query.name}")
 

@@ -11,6 +11,8 @@ import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from orchestrator.aiokit.commands import run_command
+
 COMMAND_SECONDS_MAX = 30.0
 LIBRARY = "libnftables.so.1"
 ERROR_CHARS_MAX = 500
@@ -86,22 +88,13 @@ class NftProgram:
     async def run(self, text: str) -> None:
         """Apply all of it or nothing; NftError."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                "nft", "-f", "-", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-            )
-        except OSError as error:
-            raise NftError(f"the program nft cannot be started: {error.strerror}") from None
-        try:
-            async with asyncio.timeout(COMMAND_SECONDS_MAX):
-                _, output = await process.communicate(text.encode())
+            outcome = await run_command("nft", "-f", "-", text=text, seconds_max=COMMAND_SECONDS_MAX)
         except TimeoutError:
             raise NftError(f"nft did not end within {COMMAND_SECONDS_MAX:.0f} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            raise NftError(output.decode(errors="replace").strip()[:ERROR_CHARS_MAX])
+        except OSError as error:
+            raise NftError(f"the program nft cannot be started: {error.strerror}") from None
+        if outcome.code != 0:
+            raise NftError(outcome.errors.strip()[:ERROR_CHARS_MAX])
 
     def close(self) -> None:
         """Nothing is held."""

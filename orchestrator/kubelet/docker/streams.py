@@ -210,6 +210,8 @@ class SocketPortStream:
             return b""
 
     async def write(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError("the connection is closed")
         self._writer.write(data)
         await self._writer.drain()
 

@@ -19,16 +19,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
+from orchestrator.kubelet.network.netlink import Netlink, accepting, find_link, netlink, netlink_code
 from orchestrator.kubelet.network.plan import (
     ClusterCidrs,
     HostPort,
@@ -73,8 +72,8 @@ async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCi
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = await in_thread(_claim_lock, name="network-claim")
     try:
-        async with _netlink() as ipr:
-            bridge = await _find_link(ipr, bridge_name(cluster_id))
+        async with netlink() as ipr:
+            bridge = await find_link(ipr, bridge_name(cluster_id))
             routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
             routes += nameservers(Path("/etc/resolv.conf"))
             with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
@@ -149,16 +148,21 @@ class PodNetwork:
         self._mtu = 1500
         self._lock = asyncio.Lock()
         self._loaded = False
-        self._ipr: Any = None
+        self._ipr: Netlink | None = None
         self._log = get_logger("kubelet/network", bridge=self.bridge)
+
+    @property
+    def _netlink(self) -> Netlink:
+        assert self._ipr is not None, "the network is not started"
+        return self._ipr
 
     async def start(self) -> None:
         """Make or repair everything that is not a pod's own; may be called again at any time."""
         check_prerequisites()
         async with self._lock:
             if self._ipr is None:
-                self._ipr = await _open_netlink()
-            self._bridge_index, self._mtu = await _ensure_bridge(self._ipr, self.cluster_id, self.cidrs)
+                self._ipr = await Netlink.open()
+            self._bridge_index, self._mtu = await _ensure_bridge(self._netlink, self.cluster_id, self.cidrs)
             if not self._loaded:
                 self._reservations.load()
                 await self._find_attached()
@@ -185,7 +189,7 @@ class PodNetwork:
     async def _find_attached(self) -> None:
         """A sandbox is attached when its veth is on the bridge: that is the last step of `attach`."""
         on_bridge = {
-            link.get("ifname") async for link in await self._ipr.get_links() if link.get("master") == self._bridge_index
+            link.get("ifname") for link in await self._netlink.get_links() if link.get("master") == self._bridge_index
         }
         self._attached = {
             reservation.sandbox_id
@@ -218,8 +222,8 @@ class PodNetwork:
         self._service_addresses.add(address)
 
     async def _add_address(self, address: str, prefixlen: int) -> None:
-        with _accepting(errno.EEXIST):
-            await self._ipr.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
+        with accepting(errno.EEXIST):
+            await self._netlink.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
 
     async def attach(
         self,
@@ -251,7 +255,7 @@ class PodNetwork:
             raise  # not attached, therefore not ready; its removal releases what was taken
         except BaseException as error:
             await self.detach(sandbox_id)
-            if isinstance(error, OSError) or _netlink_code(error) is not None:
+            if isinstance(error, OSError) or netlink_code(error) is not None:
                 raise NetworkUnavailable(f"setting up the pod's network interface: {error}") from error
             raise
         self._attached.add(sandbox_id)
@@ -263,21 +267,21 @@ class PodNetwork:
         name = veth_name(self.cluster_id, reservation.sandbox_id)
         peer = {"ifname": "eth0", "net_ns_pid": pid, "mtu": self._mtu}
         try:
-            await self._ipr.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
+            await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
         except Exception as error:
-            if _netlink_code(error) != errno.EEXIST:
+            if netlink_code(error) != errno.EEXIST:
                 raise
             await self._delete_link(name)  # an attempt that was interrupted
-            await self._ipr.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
+            await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
         address = str(reservation.address)
         await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
         if commands := self._host_port_commands("add", reservation):
             await firewall.apply_nft(commands)
-        link = await _find_link(self._ipr, name)
+        link = await find_link(self._netlink, name)
         if link is None:
             raise NetworkUnavailable(f"the interface {name} vanished: the sandbox has died")
-        await self._ipr.link("set", index=link["index"], master=self._bridge_index, state="up")
-        await self._ipr.brport("set", index=link["index"], mode=1)
+        await self._netlink.link("set", index=link["index"], master=self._bridge_index, state="up")
+        await self._netlink.brport("set", index=link["index"], mode=1)
 
     async def detach(self, sandbox_id: str) -> None:
         """Take the sandbox off the network and give its address back; succeeds when it is off already."""
@@ -310,10 +314,10 @@ class PodNetwork:
         )
 
     async def _delete_link(self, name: str) -> None:
-        link = await _find_link(self._ipr, name)
+        link = await find_link(self._netlink, name)
         if link is not None:
-            with _accepting(errno.ENODEV):
-                await self._ipr.link("del", index=link["index"])
+            with accepting(errno.ENODEV):
+                await self._netlink.link("del", index=link["index"])
 
     def addresses(self, sandbox_id: str) -> tuple[str, ...]:
         """The addresses of a sandbox that is attached; empty otherwise."""
@@ -333,7 +337,7 @@ class PodNetwork:
         """Let go of the netlink socket; the network stays."""
         if self._ipr is not None:
             ipr, self._ipr = self._ipr, None
-            await ipr.__aexit__(None, None, None)
+            await ipr.close()
 
     async def teardown(self) -> None:
         """Remove the network with everything in it."""
@@ -349,15 +353,15 @@ class PodNetwork:
 
 async def remove_network(cluster_id: str) -> None:
     """Remove bridge, veths, table and rules of a cluster, known by its id alone; nothing there is fine."""
-    async with _netlink() as ipr:
+    async with netlink() as ipr:
         names = [
             (link["index"], link.get("ifname"))
-            async for link in await ipr.get_links()
+            for link in await ipr.get_links()
             if (link.get("ifname") or "").startswith(veth_prefix(cluster_id))
             or link.get("ifname") == bridge_name(cluster_id)
         ]
         for index, _ in names:
-            with _accepting(errno.ENODEV):
+            with accepting(errno.ENODEV):
                 await ipr.link("del", index=index)
     if shutil.which("nft") is not None:
         await firewall.delete_nft_table(table_name(cluster_id))
@@ -366,86 +370,44 @@ async def remove_network(cluster_id: str) -> None:
         await firewall.restore_forward_rules(rules)
 
 
-# ---------------------------------------------------------------- netlink, thin
+# ---------------------------------------------------------------- links and routes
 
 
-async def _open_netlink() -> Any:
-    # Lazy: 60 ms, and only nodes with real pods need it.
-    from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
-
-    return await AsyncIPRoute().__aenter__()
-
-
-@asynccontextmanager
-async def _netlink() -> AsyncIterator[Any]:
-    ipr = await _open_netlink()
-    try:
-        yield ipr
-    finally:
-        await ipr.__aexit__(None, None, None)
-
-
-def _netlink_code(error: BaseException) -> int | None:
-    from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
-
-    return int(error.code) if isinstance(error, NetlinkError) else None
-
-
-@contextmanager
-def _accepting(code: int) -> Iterator[None]:
-    """Ignore one netlink error code that means: it is so already."""
-    try:
-        yield
-    except Exception as error:
-        if _netlink_code(error) != code:
-            raise
-
-
-async def _find_link(ipr: Any, name: str) -> Any | None:
-    try:
-        answer = await ipr.link("get", ifname=name)
-    except Exception as error:
-        if _netlink_code(error) == errno.ENODEV:
-            return None
-        raise
-    return answer[0] if answer else None
-
-
-async def _routes(ipr: Any, *, without: int | None) -> list[IPv4Network]:
+async def _routes(ipr: Netlink, *, without: int | None) -> list[IPv4Network]:
     """Destinations of the main routing table, except through one interface."""
     return [
         IPv4Network((route.get("dst") or "0.0.0.0", route["dst_len"]))
-        async for route in await ipr.get_routes(family=2, table=MAIN_TABLE)
+        for route in await ipr.get_routes(family=2, table=MAIN_TABLE)
         if without is None or route.get("oif") != without
     ]
 
 
-async def _ensure_bridge(ipr: Any, cluster_id: str, cidrs: ClusterCidrs) -> tuple[int, int]:
+async def _ensure_bridge(ipr: Netlink, cluster_id: str, cidrs: ClusterCidrs) -> tuple[int, int]:
     """Make the bridge with routes for all ranges of the cluster; returns (interface index, MTU)."""
     name = bridge_name(cluster_id)
     mtu = await _default_mtu(ipr)
     try:
-        if await _find_link(ipr, name) is None:
-            with _accepting(errno.EEXIST):
+        if await find_link(ipr, name) is None:
+            with accepting(errno.EEXIST):
                 await ipr.link("add", ifname=name, kind="bridge", address=bridge_mac(cluster_id), mtu=mtu)
-        link = await _find_link(ipr, name)
+        link = await find_link(ipr, name)
         if link is None:
             raise NetworkUnavailable(f"the bridge {name} was removed while it was being made")
         await ipr.link("set", index=link["index"], state="up")
         for network in (cidrs.pods, cidrs.nodes, cidrs.services):
-            with _accepting(errno.EEXIST):
+            with accepting(errno.EEXIST):
                 await ipr.route("add", dst=str(network), oif=link["index"], scope="link", table=MAIN_TABLE)
     except Exception as error:
-        if _netlink_code(error) is None:
+        if netlink_code(error) is None:
             raise
-        reason = "CAP_NET_ADMIN is missing" if _netlink_code(error) == errno.EPERM else str(error)
+        reason = "CAP_NET_ADMIN is missing" if netlink_code(error) == errno.EPERM else str(error)
         raise NetworkUnavailable(f"cannot make the bridge {name} of the pod network: {reason}") from error
     return link["index"], mtu
 
 
-async def _default_mtu(ipr: Any) -> int:
+async def _default_mtu(ipr: Netlink) -> int:
     """The MTU of the interface behind the default route, 1500 without one."""
-    async for route in await ipr.get_routes(family=2, table=MAIN_TABLE):
+    for route in await ipr.get_routes(family=2, table=MAIN_TABLE):
         if route["dst_len"] == 0 and route.get("oif") is not None:
             links = await ipr.link("get", index=route.get("oif"))
             return int(links[0].get("mtu"))
@@ -454,7 +416,7 @@ async def _default_mtu(ipr: Any) -> int:
 
 def _configure_inside(address: str, gateway_address: str, sysctls: dict[str, str]) -> None:
     """Loopback, address, default route and sysctls, seen from inside the pod's namespace; blocking."""
-    from pyroute2 import IPRoute
+    from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
     with IPRoute() as ipr:
         (loopback,) = ipr.link_lookup(ifname="lo")

@@ -1,0 +1,126 @@
+"""Route netlink, thin: one socket on a thread with an event loop of its own.
+
+The loop of the process may be uvloop, which knows no netlink sockets; and the answers to dumps are parsed in
+Python, which is better done beside the loop that serves the API. Owns the thread and the socket, decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+
+class Netlink:
+    """The calls of pyroute2's `AsyncIPRoute` that the pod network uses; made by `open`, ended by `close`.
+
+    Each raises NetlinkError as there; `netlink_code` tells which.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="netlink", daemon=True)
+        self._ipr: Any = None
+
+    @classmethod
+    async def open(cls) -> Netlink:
+        """A connected socket; OSError."""
+        netlink = cls()
+        netlink._thread.start()
+        try:
+            await netlink._run(netlink._connect)
+        except BaseException:
+            await netlink._end_thread()
+            raise
+        return netlink
+
+    async def _connect(self) -> None:
+        # Lazy: 60 ms, and only nodes with real pods need it.
+        from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
+
+        self._ipr = await AsyncIPRoute().__aenter__()
+
+    async def link(self, verb: str, **parameters: Any) -> Any:
+        """Add, set, get or delete an interface."""
+        return await self._run(self._call, "link", verb, **parameters)
+
+    async def addr(self, verb: str, **parameters: Any) -> Any:
+        """Add or delete an address of an interface."""
+        return await self._run(self._call, "addr", verb, **parameters)
+
+    async def route(self, verb: str, **parameters: Any) -> Any:
+        """Add or delete a route."""
+        return await self._run(self._call, "route", verb, **parameters)
+
+    async def brport(self, verb: str, **parameters: Any) -> Any:
+        """Set a parameter of an interface as a port of its bridge."""
+        return await self._run(self._call, "brport", verb, **parameters)
+
+    async def get_links(self) -> list[Any]:
+        """All interfaces."""
+        return list(await self._run(self._call, "get_links"))
+
+    async def get_routes(self, **parameters: Any) -> list[Any]:
+        """All routes that match."""
+        return list(await self._run(self._call, "get_routes", **parameters))
+
+    async def _call(self, name: str, *arguments: Any, **parameters: Any) -> Any:
+        answer = await getattr(self._ipr, name)(*arguments, **parameters)
+        return [message async for message in answer] if hasattr(answer, "__aiter__") else answer
+
+    async def _run(self, work: Any, *arguments: Any, **parameters: Any) -> Any:
+        future = asyncio.run_coroutine_threadsafe(work(*arguments, **parameters), self._loop)
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Close the socket and end the thread."""
+        ipr, self._ipr = self._ipr, None
+        if ipr is not None:
+            await self._run(ipr.__aexit__, None, None, None)
+        await self._end_thread()
+
+    async def _end_thread(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+
+@asynccontextmanager
+async def netlink() -> AsyncIterator[Netlink]:
+    """A socket for a few calls."""
+    opened = await Netlink.open()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def netlink_code(error: BaseException) -> int | None:
+    """The errno of a refused call; None for any other error."""
+    from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
+
+    return int(error.code) if isinstance(error, NetlinkError) else None
+
+
+@contextmanager
+def accepting(code: int) -> Iterator[None]:
+    """Ignore one netlink error code that means: it is so already."""
+    try:
+        yield
+    except Exception as error:
+        if netlink_code(error) != code:
+            raise
+
+
+async def find_link(ipr: Netlink, name: str) -> Any | None:
+    """An interface by its name, or None."""
+    try:
+        answer = await ipr.link("get", ifname=name)
+    except Exception as error:
+        if netlink_code(error) == errno.ENODEV:
+            return None
+        raise
+    return answer[0] if answer else None
