@@ -83,7 +83,7 @@ class InProcessWatch:
 
 def list_object(result: ListResult) -> Object:
     """A list as an object; the items are the stored ones."""
-    metadata: dict[str, Any] = {"resourceVersion": str(result.revision)}
+    metadata: dict[str, Any] = {"resourceVersion": str(result.revision)} if result.revision else {}
     if result.continue_token:
         metadata["continue"] = result.continue_token
     if result.remaining:

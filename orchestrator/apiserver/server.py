@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Result = ObjectResult | ListResult
 SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
 """Serves one verb of one subresource."""
+ObjectReader = Callable[[ApiRequest], Awaitable[list[Object]]]
+"""All objects that a get or list may be about: of its name (NotFound when there is none) or its namespace."""
 WriteHook = Callable[["ApiServer", Object, Object | None, bool], Awaitable["Undo | None"]]
 """(server, new, old, dry_run): reserves what an object needs (an IP, a port) and may fill it in."""
 Undo = Callable[[], None]
@@ -80,6 +82,8 @@ class ApiServer:
         """(group-resource, subresource, verb) → handler"""
         self.creators: dict[str, SubresourceHandler] = {}
         """group-resource → handler of `create` for kinds that are asked, not stored (reviews, bindings)"""
+        self.readers: dict[str, ObjectReader] = {}
+        """group-resource → source of objects that are made up when they are read (metrics)"""
         self.write_hooks: dict[str, list[WriteHook]] = {}
         self.commit_hooks: dict[str, list[CommitHook]] = {}
         self.settle_hooks: dict[str, Callable[[str], Awaitable[None]]] = {}
@@ -179,6 +183,9 @@ class ApiServer:
 
     async def _get(self, request: ApiRequest) -> ObjectResult:
         self._check_served(request, "get")
+        reader = self.readers.get(request.kind.resource.group_resource)
+        if reader is not None:
+            return ObjectResult((await reader(request))[0])
         record = await self._current(request, request.query.get("resourceVersion", ""))
         return await self._result(request.kind, record)
 
@@ -199,6 +206,9 @@ class ApiServer:
         match = listing.check_version_match(request.query, is_watch=False)
         selection = listing.parse_selection(request, self._indexed_fields)
         limit = listing.parse_limit(request)
+        reader = self.readers.get(kind.resource.group_resource)
+        if reader is not None:
+            return self._computed(kind, [obj for obj in await reader(request) if selection.matches(obj)])
         token = request.query.get("continue", "")
         revision, after = await self._list_position(request, match, token)
         resource = listing.stored_resource(kind)
@@ -226,6 +236,15 @@ class ApiServer:
                 convert,
             )
         return await self._list_selected(request, selection, resource, namespace, revision, limit, after)
+
+    @staticmethod
+    def _computed(kind: Kind, objects: list[Object]) -> ListResult:
+        """A list of objects that no store has: in one piece, at no revision."""
+        keys = (
+            Key(kind.resource.group_resource, obj["metadata"].get("namespace", ""), name_of(obj)) for obj in objects
+        )
+        records = [Record(key, orjson.dumps(obj), 0, 0, obj) for key, obj in zip(keys, objects, strict=True)]
+        return ListResult(kind, records, 0)
 
     async def _list_selected(
         self,

@@ -23,6 +23,7 @@ from orchestrator.apiserver.authentication import Authenticator, StaticTokens
 from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
 from orchestrator.apiserver.build import build_api_server
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
+from orchestrator.apiserver.resource_metrics import ResourceMetrics
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP, User
@@ -191,6 +192,7 @@ class Cluster:
         await bootstrap(self.client(APISERVER, (MASTERS_GROUP,)), system_objects(service_ip=service_ip))
         if self.parts.https:
             await self._start_https(service_ip, tokens)
+        ResourceMetrics(self._api, self)
         if self.nodes is not None:
             await self._build_kubelets(self.nodes)
         if self.parts.https:

@@ -6,9 +6,11 @@ API server gets a `KubeletConnector` from the composition root and never imports
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from orchestrator.component.usage import NodeUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,12 @@ class KubeletApi(Protocol):
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> PortStream: ...
 
-    async def page(self, path: str) -> tuple[str, bytes] | None:
+    async def page(self, path: str, query: Mapping[str, str]) -> tuple[str, bytes] | None:
         """Content type and body of a page of the kubelet's own (`/healthz`, `/pods`); None when there is none."""
+        ...
+
+    async def usage(self) -> NodeUsage:
+        """What the node and its pods use now; ServiceUnavailable while the runtime cannot tell."""
         ...
 
 

@@ -22,6 +22,7 @@ from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
 from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
 from orchestrator.kubelet.node import (
@@ -38,6 +39,7 @@ from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.resize import judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.sources import Sources
+from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
 from orchestrator.kubelet.status import NodeIdentity
 from orchestrator.kubelet.syncer import PodFiles, PodSyncer, SyncResult
 from orchestrator.logs import get_logger
@@ -79,6 +81,8 @@ class Kubelet:
             actions = HollowActions() if files is None else RealActions(runtime=runtime, clock=clock)
         self._actions = actions
         self._cluster_domain = cluster_domain
+        source = RequestedUsage if files is None else MeasuredUsage
+        self._usage: UsageSource = source(runtime=runtime, clock=clock, node_name=options.name)
         self._pods: dict[str, PodRecord] = {}
         self._group: asyncio.TaskGroup | None = None
         self._info: RuntimeInfo | None = None
@@ -137,6 +141,12 @@ class Kubelet:
     def is_idle(self) -> bool:
         """Whether no pod waits for work or is being worked on."""
         return self._queue.is_idle
+
+    async def usage(self) -> NodeUsage:
+        """What the node and its pods use now; RuntimeFailure while the runtime cannot tell."""
+        if self._info is None or not self._runtime_up.is_set():
+            raise RuntimeUnavailable(self._not_ready)
+        return await self._usage.read(self._info, self._informer.list())
 
     async def run(self) -> None:
         """Be a node until cancelled; containers keep running afterwards."""
@@ -431,6 +441,7 @@ class Kubelet:
         try:
             async with asyncio.timeout(HEALTH_CHECK_SECONDS):
                 await self.runtime.info()
+                await self._usage.sample()
         except TimeoutError:
             self._runtime_lost(f"no answer within {HEALTH_CHECK_SECONDS:g} s")
         except RuntimeFailure as error:

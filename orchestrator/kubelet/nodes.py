@@ -106,7 +106,13 @@ class Kubelets:
         kubelet = self._kubelets.get(node_name)
         if kubelet is None:
             return None
-        return KubeletServer(runtime=kubelet.runtime, pods=kubelet.pods, clock=self._clock, node_name=node_name)
+        return KubeletServer(
+            runtime=kubelet.runtime,
+            pods=kubelet.pods,
+            clock=self._clock,
+            options=kubelet.options,
+            usage=kubelet.usage,
+        )
 
     def failing(self) -> dict[str, str]:
         """Kubelets that are down now, with what took them down."""

@@ -255,6 +255,10 @@ class ContainerStats:
     cpu_nanoseconds_total: int
     memory_working_set_bytes: int
     memory_rss_bytes: int = 0
+    memory_usage_bytes: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    processes: int = 0
 
 
 class StreamSession(Protocol):

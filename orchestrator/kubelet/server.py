@@ -6,7 +6,7 @@ bytes come from the runtime. Mirrors pkg/kubelet/server and kuberuntime's `GetCo
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock, parse_time
@@ -14,6 +14,9 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.client.informer import Informer
 from orchestrator.component.kubelet_api import PodLogOptions, PortStream, StreamSession
+from orchestrator.component.usage import NodeUsage
+from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.pages import KubeletPages
 from orchestrator.kubelet.plan import current_sandbox, newest_containers
 from orchestrator.kubelet.pod import find_container
 from orchestrator.kubelet.runtime import (
@@ -29,11 +32,20 @@ from orchestrator.kubelet.runtime import (
 class KubeletServer:
     """Implements `component.kubelet_api.KubeletApi` for one node."""
 
-    def __init__(self, *, runtime: ContainerRuntime, pods: Informer, clock: Clock, node_name: str) -> None:
+    def __init__(
+        self,
+        *,
+        runtime: ContainerRuntime,
+        pods: Informer,
+        clock: Clock,
+        options: NodeOptions,
+        usage: Callable[[], Awaitable[NodeUsage]],
+    ) -> None:
         self._runtime = runtime
         self._pods = pods
         self._clock = clock
-        self._node_name = node_name
+        self._usage = usage
+        self._pages = KubeletPages(options=options, pods=pods, usage=usage, running=self._running_pods)
 
     async def logs(self, namespace: str, pod: str, options: PodLogOptions) -> AsyncGenerator[bytes, None]:
         """The log of a container as chunks; BadRequest when the container has not started or has no predecessor."""
@@ -104,16 +116,23 @@ class KubeletServer:
         except RuntimeFailure as error:
             raise errors.InternalError(str(error)) from error
 
-    async def page(self, path: str) -> tuple[str, bytes] | None:
+    async def page(self, path: str, query: Mapping[str, str]) -> tuple[str, bytes] | None:
         """A page of the kubelet's own; None when there is none by this path."""
-        if path == "/healthz":
-            return "text/plain; charset=utf-8", b"ok"
-        if path in ("/pods", "/pods/"):
-            import orjson
+        try:
+            return await self._pages.page(path, query)
+        except RuntimeFailure as error:
+            raise errors.ServiceUnavailable(f"container runtime is down: {error}") from error
 
-            pods = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods.list()}
-            return "application/json", orjson.dumps(pods)
-        return None
+    async def usage(self) -> NodeUsage:
+        """What the node and its pods use now."""
+        try:
+            return await self._usage()
+        except RuntimeFailure as error:
+            raise errors.ServiceUnavailable(f"container runtime is down: {error}") from error
+
+    async def _running_pods(self) -> list[Object]:
+        """What the runtime has, as `/runningpods` shows it."""
+        return [_running_pod(pod) for pod in await self._runtime.list_pods() if _is_running(pod)]
 
     async def _find(self, namespace: str, pod: str) -> tuple[Object, RuntimePod | None]:
         obj = self._pods.get(f"{namespace}/{pod}")
@@ -134,6 +153,20 @@ class KubeletServer:
         if found.phase is not ContainerPhase.RUNNING:
             raise errors.InternalError(f"cannot exec in a stopped state: container {container} is not running")
         return found
+
+
+def _is_running(pod: RuntimePod) -> bool:
+    return any(container.phase is ContainerPhase.RUNNING for container in pod.containers)
+
+
+def _running_pod(pod: RuntimePod) -> Object:
+    containers = [
+        {"name": one.name, "image": one.image, "resources": {}}
+        for one in pod.containers
+        if one.phase is ContainerPhase.RUNNING
+    ]
+    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "creationTimestamp": None}
+    return {"metadata": metadata, "spec": {"containers": containers}, "status": {}}
 
 
 def _container_for_logs(pod: Object, runtime_pod: RuntimePod | None, options: PodLogOptions) -> Container:

@@ -78,7 +78,7 @@ def encode_object(result: ObjectResult, kind: Kind, negotiated: Negotiated, *, n
 
 def encode_list(result: ListResult, negotiated: Negotiated, *, now: datetime, include: str) -> bytes:
     """A list in the asked-for shape; plain JSON lists are joined from stored bytes."""
-    metadata: Object = {"resourceVersion": str(result.revision)}
+    metadata: Object = {"resourceVersion": str(result.revision)} if result.revision else {}
     if result.continue_token:
         metadata["continue"] = result.continue_token
     if result.remaining:

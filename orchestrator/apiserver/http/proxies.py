@@ -95,7 +95,7 @@ class Proxies:
             )
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, text="Method Not Allowed\n", content_type="text/plain")
-        page = await kubelet.page("/" + "/".join(request.path.split("/")[6:]))
+        page = await kubelet.page("/" + "/".join(request.path.split("/")[6:]), request.query)
         if page is None:
             return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
         content_type, body = page

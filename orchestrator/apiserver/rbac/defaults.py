@@ -115,6 +115,8 @@ _ADMINISTRABLE_IN_NAMESPACE = (
     allow(READ_WRITE, API_GROUP, "rolebindings roles"),
 )
 
+_METRICS = allow(READ, "metrics.k8s.io", "nodes pods")
+
 _NODE = (
     allow("create", "authentication.k8s.io", "tokenreviews"),
     allow("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
@@ -636,7 +638,7 @@ def _default_objects() -> Iterator[tuple[str, Object]]:
         "admin": list(_ADMINISTRABLE_IN_NAMESPACE),
     }
     # What the aggregation controller will find: each role's own part and the role below, by name.
-    view = parts["view"]
+    view = [*parts["view"], _METRICS]
     edit = [*parts["edit"], *view]
     admin = [*edit, *parts["admin"]]
     for name, rules in (("admin", admin), ("edit", edit), ("view", view)):
@@ -648,6 +650,10 @@ def _default_objects() -> Iterator[tuple[str, Object]]:
         part = _object("ClusterRole", f"system:aggregate-to-{name}", rules=parts[name])
         part["metadata"]["labels"] = {**BOOTSTRAPPING, f"{AGGREGATE}{name}": "true"}
         yield roles, part
+    # What metrics-server brings along where it serves this group.
+    metrics = _object("ClusterRole", "system:aggregated-metrics-reader", rules=[_METRICS])
+    metrics["metadata"]["labels"] = {**BOOTSTRAPPING, **{f"{AGGREGATE}{name}": "true" for name in parts}}
+    yield roles, metrics
     for name, fixed in _CLUSTER_ROLES:
         yield roles, _object("ClusterRole", name, rules=list(fixed))
     for name, fixed in _CONTROLLERS.items():

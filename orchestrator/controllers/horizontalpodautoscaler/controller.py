@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, copy_object, key_of, namespace_of
 from orchestrator.api.quantity import Quantity, milli_value, parse_quantity
-from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS, Resource
+from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, POD_METRICS, PODS, Resource
 from orchestrator.api.selectors import LabelSelector, parse_label_selector
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -33,7 +33,6 @@ from orchestrator.controllers.horizontalpodautoscaler.measures import (
 )
 
 PERIOD_SECONDS = 15.0
-POD_METRICS: Final = Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics")
 
 _KEYS = {"Resource": "resource", "ContainerResource": "containerResource", "Pods": "pods", "Object": "object",
          "External": "external"}  # fmt: skip
@@ -259,7 +258,11 @@ class HorizontalPodAutoscalerController(Controller):
                 f"{prefix}unable to get metrics for resource {resource}: unable to fetch metrics from resource "
                 f"metrics API: {error.message}"
             ) from None
-        samples = samples_of(listed.get("items") or (), resource, container)
+        if not listed.get("items"):
+            raise MetricError(
+                f"{prefix}unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
+            )
+        samples = samples_of(listed["items"], resource, container)
         now, tolerances = self.clock.now(), tolerances_of(hpa["spec"])
         name = f"{resource} {'container resource' if container else 'resource'}"
         try:

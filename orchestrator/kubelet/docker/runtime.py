@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.kubelet.docker import stats, streams
+from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
 from orchestrator.kubelet.docker.images import (
     image_from_inspect,
@@ -73,6 +73,7 @@ from orchestrator.kubelet.runtime import (
     Sandbox,
     SandboxSpec,
 )
+from orchestrator.kubelet.stats import cgroups
 from orchestrator.logs import get_logger
 
 T = TypeVar("T")
@@ -750,11 +751,11 @@ def _shim_limits(pid: int) -> EngineLimits | None:
 
 
 def _read_all_stats(pids: Sequence[tuple[str, int]]) -> list[ContainerStats]:
-    points = stats.mount_points()
+    points = cgroups.mount_points()
     found = []
     for container_id, pid in pids:
         try:
-            found.append(stats.read_stats(container_id, pid, points))
+            found.append(cgroups.read_stats(container_id, pid, points))
         except (OSError, KeyError):
             continue  # it ended between the list and the look
     return found

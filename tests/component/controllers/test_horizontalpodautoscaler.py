@@ -184,5 +184,5 @@ async def test_what_cannot_be_had_is_said(timed: TimedStage) -> None:
     message = condition_of(one, "ScalingActive")["message"]  # type: ignore[index]
     assert message.startswith(
         "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for "
-        "resource cpu: unable to fetch metrics from resource metrics API: "
+        "resource cpu: no metrics returned from resource metrics API"
     )

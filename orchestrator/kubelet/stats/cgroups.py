@@ -46,20 +46,32 @@ def read_stats(container_id: str, pid: int, mount_points: dict[str, str], proc: 
         memory = Path(mount_points["memory"] + cgroups["memory"])
         nanoseconds = int((cpu / "cpuacct.usage").read_text())
         usage = int((memory / "memory.usage_in_bytes").read_text())
-        fields = parse_fields((memory / "memory.stat").read_text())
-        inactive, resident = fields.get("total_inactive_file", 0), fields.get("total_rss", 0)
+        prefix, resident = "total_", "total_rss"
+        pids = Path(mount_points["pids"] + cgroups["pids"]) if "pids" in cgroups and "pids" in mount_points else None
     else:
-        group = Path(mount_points[""] + cgroups[""])
-        nanoseconds = parse_fields((group / "cpu.stat").read_text()).get("usage_usec", 0) * 1000
-        usage = int((group / "memory.current").read_text())
-        fields = parse_fields((group / "memory.stat").read_text())
-        inactive, resident = fields.get("inactive_file", 0), fields.get("anon", 0)
+        cpu = memory = pids = Path(mount_points[""] + cgroups[""])
+        nanoseconds = parse_fields((cpu / "cpu.stat").read_text()).get("usage_usec", 0) * 1000
+        usage = int((memory / "memory.current").read_text())
+        prefix, resident = "", "anon"
+    fields = parse_fields((memory / "memory.stat").read_text())
     return ContainerStats(
         container_id=container_id,
         cpu_nanoseconds_total=nanoseconds,
-        memory_working_set_bytes=max(0, usage - inactive),
-        memory_rss_bytes=resident,
+        memory_working_set_bytes=max(0, usage - fields.get(f"{prefix}inactive_file", 0)),
+        memory_rss_bytes=fields.get(resident, 0),
+        memory_usage_bytes=usage,
+        page_faults=fields.get(f"{prefix}pgfault", 0),
+        major_page_faults=fields.get(f"{prefix}pgmajfault", 0),
+        processes=_read_number(pids / "pids.current") if pids is not None else 0,
     )
+
+
+def _read_number(path: Path) -> int:
+    """A counter of a controller that need not be switched on; 0 without it."""
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return 0
 
 
 def mount_points() -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.kubelet.docker.stats import parse_cgroups, parse_mounts, read_stats
+from orchestrator.kubelet.stats.cgroups import parse_cgroups, parse_mounts, read_stats
 
 
 def write(root: Path, files: dict[str, str]) -> None:

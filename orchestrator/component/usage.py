@@ -1,0 +1,118 @@
+"""What a node and its pods use, as a kubelet tells the API server; plain values, no behaviour.
+
+Mirrors the kubelet's `Summary` (k8s.io/kubelet/pkg/apis/stats/v1alpha1), reduced to what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU and memory of a container, a pod or a node."""
+
+    at: datetime
+    """When this was measured."""
+    window_seconds: float
+    """Over how long `cpu_nanocores` is an average."""
+    cpu_nanocores: int
+    cpu_nanoseconds_total: int
+    memory_working_set_bytes: int
+    memory_usage_bytes: int = 0
+    memory_rss_bytes: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """Bytes and inodes that something has on a disk, or that a file system has."""
+
+    used_bytes: int
+    inodes_used: int = 0
+    available_bytes: int = 0
+    capacity_bytes: int = 0
+    inodes: int = 0
+    inodes_free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceUsage:
+    """Traffic of one network interface since it was made."""
+
+    name: str
+    rx_bytes: int
+    rx_packets: int
+    rx_errors: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """One running container."""
+
+    name: str
+    started_at: datetime
+    usage: Usage
+    id: str = ""
+    image: str = ""
+    processes: int = 0
+    root_fs: DiskUsage | None = None
+    logs: DiskUsage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodUsage:
+    """A pod with running containers."""
+
+    namespace: str
+    name: str
+    uid: str
+    started_at: datetime
+    containers: tuple[ContainerUsage, ...]
+    usage: Usage
+    interfaces: tuple[InterfaceUsage, ...] = ()
+    volumes: tuple[tuple[str, DiskUsage], ...] = ()
+
+    @property
+    def processes(self) -> int:
+        """How many processes its containers have."""
+        return sum(container.processes for container in self.containers)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUsage:
+    """A node with all its pods."""
+
+    name: str
+    started_at: datetime
+    usage: Usage
+    pods: tuple[PodUsage, ...]
+    cpu_count: int
+    memory_bytes: int
+    memory_available_bytes: int
+    file_system: DiskUsage | None = None
+    processes_max: int = 0
+    processes: int = 0
+    interfaces: tuple[InterfaceUsage, ...] = field(default=())
+
+
+def total(usages: list[Usage], *, at: datetime) -> Usage:
+    """What several containers use together; of nothing for none."""
+    return Usage(
+        at=at,
+        window_seconds=max((usage.window_seconds for usage in usages), default=0.0),
+        cpu_nanocores=sum(usage.cpu_nanocores for usage in usages),
+        cpu_nanoseconds_total=sum(usage.cpu_nanoseconds_total for usage in usages),
+        memory_working_set_bytes=sum(usage.memory_working_set_bytes for usage in usages),
+        memory_usage_bytes=sum(usage.memory_usage_bytes for usage in usages),
+        memory_rss_bytes=sum(usage.memory_rss_bytes for usage in usages),
+        page_faults=sum(usage.page_faults for usage in usages),
+        major_page_faults=sum(usage.major_page_faults for usage in usages),
+    )

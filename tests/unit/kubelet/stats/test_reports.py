@@ -1,0 +1,78 @@
+"""Summary and Prometheus text of a node with one pod."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from orchestrator.component.usage import ContainerUsage, DiskUsage, NodeUsage, PodUsage, Usage, total
+from orchestrator.kubelet.stats.exposition import cadvisor_metrics, kubelet_metrics, render, resource_metrics
+from orchestrator.kubelet.stats.machine import parse_interfaces, parse_meminfo
+from orchestrator.kubelet.stats.summary import plan_summary
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NET_DEV = """Inter-|   Receive                         |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo:  100  1  0  0  0  0  0  0   100  1  0  0  0  0  0  0
+  eth0: 2000 20  1  2  0  0  0  0  3000 30  3  4  0  0  0  0
+"""
+
+
+def node() -> NodeUsage:
+    usage = Usage(NOW, 10.0, 250_000_000, 5_000_000_000, 4096, 8192, 2048, 7, 1)
+    container = ContainerUsage("c", NOW, usage, id="abc", image="web:1", processes=2, logs=DiskUsage(10, 1))
+    pod = PodUsage("default", "web", "u1", NOW, (container,), usage, interfaces=parse_interfaces(NET_DEV))
+    return NodeUsage("node-1", NOW, total([usage], at=NOW), (pod,), 2, 1 << 30, 1 << 29)
+
+
+def test_interfaces_leave_out_the_loopback() -> None:
+    (eth0,) = parse_interfaces(NET_DEV)
+    assert (eth0.name, eth0.rx_bytes, eth0.rx_errors, eth0.tx_bytes, eth0.tx_dropped) == ("eth0", 2000, 1, 3000, 4)
+
+
+def test_meminfo_is_in_bytes() -> None:
+    assert parse_meminfo("MemTotal:  2 kB\nHugePages_Total:   3\n") == {"MemTotal": 2048, "HugePages_Total": 3}
+
+
+def test_summary() -> None:
+    summary = plan_summary(node())
+    (pod,) = summary["pods"]
+    assert summary["node"]["cpu"]["usageNanoCores"] == 250_000_000
+    assert summary["node"]["memory"]["availableBytes"] == 1 << 29
+    assert pod["podRef"] == {"name": "web", "namespace": "default", "uid": "u1"}
+    assert pod["containers"][0]["memory"]["workingSetBytes"] == 4096
+    assert pod["network"]["interfaces"] == [
+        {"name": "eth0", "rxBytes": 2000, "rxErrors": 1, "txBytes": 3000, "txErrors": 3}
+    ]
+    assert pod["process_stats"] == {"process_count": 2}
+    assert pod["ephemeral-storage"]["usedBytes"] == 10
+
+
+def test_summary_of_cpu_and_memory_alone() -> None:
+    (pod,) = plan_summary(node(), only_cpu_and_memory=True)["pods"]
+    assert set(pod) == {"podRef", "startTime", "containers", "cpu", "memory"}
+    assert set(pod["containers"][0]) == {"name", "startTime", "cpu", "memory"}
+
+
+def test_resource_metrics_say_when_they_were_measured() -> None:
+    text = render(resource_metrics(node()), at_seconds=NOW.timestamp()).decode()
+    milliseconds = int(NOW.timestamp() * 1000)
+    labels = 'container="c",namespace="default",pod="web"'
+    assert f"container_cpu_usage_seconds_total{{{labels}}} 5.0 {milliseconds}\n" in text
+    assert "# TYPE container_cpu_usage_seconds_total counter\n" in text
+    assert f'pod_memory_working_set_bytes{{namespace="default",pod="web"}} 4096.0 {milliseconds}\n' in text
+    assert f"node_memory_working_set_bytes 4096.0 {milliseconds}\n" in text
+
+
+def test_cadvisor_metrics_have_images_ids_and_traffic() -> None:
+    text = render(cadvisor_metrics(node())).decode()
+    assert 'container_cpu_usage_seconds_total{container="c",cpu="total",id="/abc",image="web:1",name="abc"' in text
+    assert 'interface="eth0",name="",namespace="default",pod="web"} 3000.0' in text
+    assert "machine_memory_bytes 1.073741824e+09" in text
+
+
+def test_the_kubelet_counts_its_pods() -> None:
+    text = render(kubelet_metrics(replace(node(), pods=()), desired_pods=3, version="v1")).decode()
+    assert "kubelet_running_pods 0.0" in text
+    assert 'kubelet_desired_pods{static=""} 3.0' in text
+    assert 'kubelet_node_name{node="node-1"} 1.0' in text
