@@ -60,10 +60,13 @@ class StatefulSetController(Controller):
             owner = owner_in_cache(pod, self._sets)
             if owner is not None:
                 self.queue.add(key_of(owner))
-        if new is not None and controller_of(new) is None and not is_terminating(new):
-            # The name of a member names its set, so an orphan finds it without a search.
-            owner = self._sets.get(f"{namespace_of(new)}/{identity.split_name(name_of(new))[0]}")
-            if owner is not None and _selector(owner).matches(labels_of(new)):
+        pod = new if new is not None else old
+        assert pod is not None
+        if controller_of(pod) is None and (new is None or not is_terminating(new)):
+            # The name of a member names its set, so an orphan finds it without a search. A stranger of such a
+            # name stands in the way until it is gone.
+            owner = self._sets.get(f"{namespace_of(pod)}/{identity.split_name(name_of(pod))[0]}")
+            if owner is not None and (new is None or _selector(owner).matches(labels_of(new))):
                 self.queue.add(key_of(owner))
 
     def _on_claim(self, old: Object | None, new: Object | None) -> None:
