@@ -96,6 +96,8 @@ class NodeIpamController(Controller):
         self._set = CidrSet(pod_cidr)
         self._given: dict[str, list[str]] = {}
         """What each node has or is being given."""
+        self._waiting: set[str] = set()
+        """Nodes for which there was nothing left."""
         super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
 
     def setup(self) -> None:
@@ -108,9 +110,9 @@ class NodeIpamController(Controller):
             assert old is not None
             for cidr in self._given.pop(name_of(old), []):
                 self._set.release(cidr)
-            for node in self._nodes.list():
-                if not cidrs_of(node):
-                    self.queue.add(name_of(node))
+            self._waiting.discard(name_of(old))
+            for waiting in self._waiting:
+                self.queue.add(waiting)
             return
         name, cidrs = name_of(new), cidrs_of(new)
         if cidrs:
@@ -134,7 +136,9 @@ class NodeIpamController(Controller):
             if cidr is None:
                 message = f"Node {key} status is now: CIDRNotAvailable"
                 self.recorder.event(node, "Normal", "CIDRNotAvailable", message)
+                self._waiting.add(key)
                 return None  # the next node that goes leads back here
+            self._waiting.discard(key)
             given = self._given[key] = [cidr]
         patch = {
             "metadata": {"resourceVersion": resource_version_of(node)},

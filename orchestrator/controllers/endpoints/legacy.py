@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import orjson
 
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, copy_object, is_terminating, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.objects import (
+    Object,
+    copy_object,
+    is_terminating,
+    key_of,
+    labels_of,
+    name_of,
+    namespace_of,
+    uid_of,
+)
 from orchestrator.api.resources import ENDPOINTS, PODS, SERVICES
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.endpoints.addresses import (
@@ -125,7 +134,7 @@ class EndpointsController(Controller):
         if service is None:
             if present is not None and labels_of(present).get(MANAGED_BY) == MANAGER:
                 try:
-                    await self.client.delete(ENDPOINTS, name_of(present), namespace_of(present))
+                    await self.client.delete(ENDPOINTS, name_of(present), namespace_of(present), uid=uid_of(present))
                 except errors.NotFound:
                     return None
             return None

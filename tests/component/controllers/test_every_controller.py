@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,6 +38,7 @@ from orchestrator.api.resources import (
 from orchestrator.component.metrics import REGISTRY
 from orchestrator.controllers.registry import CONTROLLERS
 from orchestrator.testing import ManualClock
+from tests.signing_requests import signing_request
 
 from .conftest import TimedStage, deployment, stage_with, template
 from .test_disruption import budget
@@ -60,29 +60,6 @@ async def everything() -> AsyncIterator[TimedStage]:
 def reconciles(name: str, result: str) -> float:
     labels = {"controller": name, "result": result}
     return REGISTRY.get_sample_value("orchestrator_controller_reconcile_total", labels) or 0.0
-
-
-def signing_request(common_name: str) -> Object:
-    """What a kubelet sends to get its client certificate."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    names = [(NameOID.ORGANIZATION_NAME, "system:nodes"), (NameOID.COMMON_NAME, common_name)]
-    subject = x509.Name([x509.NameAttribute(oid, text) for oid, text in names])
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return {
-        "apiVersion": "certificates.k8s.io/v1",
-        "kind": "CertificateSigningRequest",
-        "metadata": {"name": "request"},
-        "spec": {
-            "request": base64.b64encode(pem.public_bytes(serialization.Encoding.PEM)).decode(),
-            "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-            "usages": ["digital signature", "client auth"],
-        },
-    }
 
 
 def named(kind: str, name: str, namespace: str = "default", api_version: str = "v1", **fields: Any) -> Object:
