@@ -6,7 +6,10 @@ pkg/kubelet/lifecycle.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from multidict import CIMultiDict
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
@@ -14,8 +17,12 @@ from orchestrator.kubelet.pod import is_host_network
 from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeFailure, RuntimeUnavailable
 from orchestrator.kubelet.syncer import HookFailed
 
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
 OUTPUT_BYTES_MAX = 10_240
 """How much of a probe's answer goes into its event."""
+REDIRECTS_MAX = 10
 HOOK_HTTP_SECONDS = 10.0
 
 
@@ -24,8 +31,11 @@ class Actions(Protocol):
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool, str]:
-        """Never raises for a failure of the handler itself; RuntimeUnavailable when nobody can tell."""
+    ) -> tuple[bool | None, str]:
+        """Never raises for a failure of the handler itself; RuntimeUnavailable when nobody can tell.
+
+        None instead of a verdict: the handler could not even be run (its program does not exist).
+        """
         ...
 
 
@@ -34,7 +44,7 @@ class HollowActions:
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool, str]:
+    ) -> tuple[bool | None, str]:
         return True, ""
 
 
@@ -47,7 +57,7 @@ class RealActions:
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool, str]:
+    ) -> tuple[bool | None, str]:
         if (action := handler.get("exec")) is not None:
             return await self._exec(container_id, action, seconds)
         host = _host(pod, ips)
@@ -61,7 +71,7 @@ class RealActions:
             return await check(host, int(action["port"]), action.get("service") or "", seconds)
         return True, ""
 
-    async def _exec(self, container_id: str, action: Object, seconds: float) -> tuple[bool, str]:
+    async def _exec(self, container_id: str, action: Object, seconds: float) -> tuple[bool | None, str]:
         try:
             code, output = await self._runtime.exec_sync(container_id, action.get("command") or [], seconds)
         except TimeoutError:
@@ -69,10 +79,10 @@ class RealActions:
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
-            return False, str(error)
+            return None, str(error)
         return code == 0, output[:OUTPUT_BYTES_MAX].decode(errors="replace")
 
-    async def _tcp(self, host: str, port: int, seconds: float) -> tuple[bool, str]:
+    async def _tcp(self, host: str, port: int, seconds: float) -> tuple[bool | None, str]:
         import asyncio
 
         try:
@@ -85,7 +95,7 @@ class RealActions:
         writer.close()
         return True, ""
 
-    async def _http(self, container: Object, action: Object, host: str, seconds: float) -> tuple[bool, str]:
+    async def _http(self, container: Object, action: Object, host: str, seconds: float) -> tuple[bool | None, str]:
         import aiohttp
 
         scheme = (action.get("scheme") or "HTTP").lower()
@@ -94,20 +104,17 @@ class RealActions:
         shown = f"[{target}]" if ":" in target else target
         path = action.get("path") or "/"
         url = f"{scheme}://{shown}:{port}{path if path.startswith('/') else '/' + path}"
-        headers = {"User-Agent": "kube-probe/1.36", "Accept": "*/*"}
-        for header in action.get("httpHeaders") or ():
-            headers[header["name"]] = header["value"]
+        headers = _headers(action.get("httpHeaders") or ())
         # A connection of its own each time, as a probe must not be answered by yesterday's process.
         connector = aiohttp.TCPConnector(ssl=False, force_close=True)
         try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=seconds)) as session,
-                session.get(url, headers=headers, allow_redirects=False) as response,
-            ):
-                body = await response.content.read(OUTPUT_BYTES_MAX)
-                if 200 <= response.status < 400:
-                    return True, body.decode(errors="replace")
-                return False, f"HTTP probe failed with statuscode: {response.status}"
+            async with aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                skip_auto_headers=("User-Agent", "Accept"),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            ) as session:
+                return await _follow(session, url, headers)
         except TimeoutError:
             return False, (
                 f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
@@ -136,6 +143,39 @@ class LifecycleHooks:
         succeeded, output = await self._actions.run(pod, container, container_id, handler, ips, seconds)
         if not succeeded:
             raise HookFailed(output)
+
+
+def _headers(given: Iterable[Object]) -> CIMultiDict[str]:
+    """A probe's headers; a name may come several times, and an empty User-Agent or Accept means none at all."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for header in given:
+        headers.add(header["name"], header.get("value") or "")
+    for name, value in (("User-Agent", "kube-probe/1.36"), ("Accept", "*/*")):
+        if name not in headers:
+            headers[name] = value
+        elif not headers[name]:
+            del headers[name]
+    return headers
+
+
+async def _follow(session: ClientSession, url: str, headers: CIMultiDict[str]) -> tuple[bool, str]:
+    """Ask, and ask again where a redirect leads on the same host; one to another host counts as an answer."""
+    from yarl import URL
+
+    where = URL(url, encoded=True)
+    for _ in range(REDIRECTS_MAX):
+        async with session.get(where, headers=headers, allow_redirects=False) as response:
+            body = await response.content.read(OUTPUT_BYTES_MAX)
+            target = response.headers.get("Location", "")
+            if response.status in (301, 302, 303, 307, 308) and target:
+                following = where.join(URL(target))
+                if following.host == where.host:
+                    where = following
+                    continue
+            if 200 <= response.status < 400:
+                return True, body.decode(errors="replace")
+            return False, f"HTTP probe failed with statuscode: {response.status}"
+    return False, f'Get "{where}": stopped after {REDIRECTS_MAX} redirects'
 
 
 def _host(pod: Object, ips: tuple[str, ...]) -> str:

@@ -102,12 +102,26 @@ def refuse_sysctls(pod: Object, allowed: Iterable[str]) -> tuple[str, str] | Non
     patterns = [*allowed]
     for sysctl in (spec_of(pod).get("securityContext") or {}).get("sysctls") or ():
         name = str(sysctl["name"]).replace("/", ".")
+        shared = _shared_namespace(spec_of(pod), name)
+        if shared:
+            return (
+                "SysctlForbidden",
+                f'Pod was rejected: forbidden sysctl: "{name}" not allowed with host {shared} enabled',
+            )
         if name in SAFE_SYSCTLS or any(
             name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in patterns
         ):
             continue
         return "SysctlForbidden", f'Pod was rejected: forbidden sysctl: "{name}" not allowlisted'
     return None
+
+
+def _shared_namespace(spec: Object, sysctl: str) -> str:
+    """The namespace of the machine, shared by this pod, that the sysctl would change."""
+    if spec.get("hostNetwork") and sysctl.startswith("net."):
+        return "net"
+    is_ipc = sysctl.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")) or sysctl == "kernel.sem"
+    return "ipc" if spec.get("hostIPC") and is_ipc else ""
 
 
 def _message(name: str, requested: int, used: int, capacity: int) -> str:

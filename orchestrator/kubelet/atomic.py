@@ -93,6 +93,8 @@ def _shows(directory: Path, payload: Mapping[str, FileContent], group: int | Non
             status = os.stat(path)
             if status.st_size != len(wanted.data) or status.st_mode & 0o7777 != _mode_of(wanted, group):
                 return False
+            if wanted.user is not None and status.st_uid != wanted.user:
+                return False
             with open(path, "rb") as stream:
                 if stream.read() != wanted.data:
                     return False
@@ -115,8 +117,8 @@ def _write_file(directory: Path, path: str, content: FileContent, group: int | N
         view = memoryview(content.data)
         while view:
             view = view[os.write(descriptor, view) :]
-        if group is not None:
-            os.fchown(descriptor, -1, group)
+        if group is not None or content.user is not None:
+            os.fchown(descriptor, -1 if content.user is None else content.user, -1 if group is None else group)
         os.fchmod(descriptor, _mode_of(content, group))
     finally:
         os.close(descriptor)

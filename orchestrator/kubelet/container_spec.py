@@ -221,8 +221,10 @@ def kernel_hostname(pod: Object, node_name: str, cluster_domain: str) -> str:
 
 
 def sandbox_spec(pod: Object, attempt: int, *, node_name: str, cluster_domain: str) -> SandboxSpec:
-    """The sandbox of a pod."""
+    """The sandbox of a pod; ConfigurationError for what the runtime cannot give it."""
     spec = spec_of(pod)
+    if spec.get("hostUsers") is False:
+        raise ConfigurationError("the container runtime does not support user namespaces (hostUsers: false)")
     ports = []
     for container in (*init_containers_of(pod), *app_containers_of(pod)):
         if container in init_containers_of(pod) and not is_sidecar(container):

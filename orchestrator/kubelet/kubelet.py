@@ -196,6 +196,7 @@ class Kubelet:
                 record.interrupt()
             if _shows_in_volumes(before, new):
                 record.epoch += 1
+            record.lift_holds()  # a label or annotation can be all that its environment lacked
             self._queue.add(uid)
 
     def _pod_removed(self, uid: str, last: Object) -> None:
@@ -216,7 +217,7 @@ class Kubelet:
         if record is None:
             return
         record.epoch += 1
-        record.holds = {name: hold for name, hold in record.holds.items() if hold.until is not None}
+        record.lift_holds()
         self._queue.forget(uid)
         self._queue.add(uid)
 

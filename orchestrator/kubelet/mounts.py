@@ -13,7 +13,7 @@ import stat
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC = 2, 4, 8, 4096, 16384
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SHARED = 2, 4, 8, 4096, 16384, 1 << 20
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ROUNDS_MAX = 8
 
@@ -43,6 +43,13 @@ def bind_descriptor(descriptor: int, target: Path) -> None:
     if os.path.ismount(target):
         return
     _mount(f"/proc/self/fd/{descriptor}", str(target), "", _MS_BIND | _MS_REC, "")
+
+
+def share_mount(target: Path) -> None:
+    """Let mounts below `target` be seen where it is bound and the other way round; idempotent."""
+    if not os.path.ismount(target):
+        _mount(str(target), str(target), "", _MS_BIND, "")
+    _mount("", str(target), "", _MS_SHARED, "")
 
 
 def mounted_below(directory: Path) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, field_value, resource_value
-from orchestrator.kubelet.pod import find_container, spec_of
+from orchestrator.kubelet.pod import ContainerKind, all_containers_of, find_container, spec_of
 
 MODE_DEFAULT = 0o644
 TOKEN_SECONDS_DEFAULT = 3600
@@ -26,6 +26,8 @@ class FileContent:
 
     data: bytes
     mode: int
+    user: int | None = None
+    """The uid that owns it; None: root."""
 
 
 Payload = dict[str, FileContent]
@@ -95,17 +97,31 @@ def plan_payload(
             payload.update(_downward(pod, part["downwardAPI"].get("items") or (), sources, mode))
         elif part.get("serviceAccountToken") is not None:
             source = part["serviceAccountToken"]
-            payload[source["path"]] = FileContent(tokens[_wish(source)].encode(), _token_mode(pod, mode))
+            payload[source["path"]] = _token_file(pod, tokens[_wish(source)], mode)
         else:
             raise PayloadError(f"unsupported projected volume source: {', '.join(part)}")
     return payload
 
 
-def _token_mode(pod: Object, mode: int) -> int:
-    """A token is readable by its pod's group or user, and by nobody else when that can be known."""
-    if (spec_of(pod).get("securityContext") or {}).get("fsGroup") is not None:
-        return 0o600
-    return mode
+def _token_file(pod: Object, token: str, mode: int) -> FileContent:
+    """A token is readable by its pod's group or user, and by nobody else when that can be known (KEP-1205)."""
+    has_group = (spec_of(pod).get("securityContext") or {}).get("fsGroup") is not None
+    user = shared_user(pod)
+    if has_group or user is not None:
+        mode = 0o600
+    return FileContent(token.encode(), mode, user)
+
+
+def shared_user(pod: Object) -> int | None:
+    """The uid that every container of the pod is told to run as; None when they are not all told the same."""
+    default = (spec_of(pod).get("securityContext") or {}).get("runAsUser")
+    users = set()
+    for kind, container in all_containers_of(pod):
+        if kind is not ContainerKind.EPHEMERAL:
+            own = (container.get("securityContext") or {}).get("runAsUser")
+            users.add(default if own is None else own)
+    only = users.pop() if len(users) == 1 else None
+    return None if only is None else int(only)
 
 
 def _config_map(source: Object, sources: EnvironmentSources, mode: int) -> Payload:

@@ -296,14 +296,13 @@ class ProbeScheduler:
         if not probe.is_stopped:
             if succeeded is not None:
                 self._count(probe, succeeded, output)
+            elif output:
+                self._tell(probe, f"{_TITLES[probe.kind]} probe errored and resulted in unknown state: {output}")
             self._push(probe, began + probe.state.timing.period_seconds)
 
     def _count(self, probe: _Probe, succeeded: bool, output: str) -> None:
-        name = probe.container["name"]
         if not succeeded:
-            message = f"{_TITLES[probe.kind]} probe failed: {output}"
-            path = field_path_of(probe.pod, name)
-            self._recorder.event(probe.pod, "Warning", "Unhealthy", message, field_path=path)
+            self._tell(probe, f"{_TITLES[probe.kind]} probe failed: {output}")
         if not probe.state.count(succeeded):
             return
         if probe.kind == "startup" and succeeded:
@@ -313,6 +312,10 @@ class ProbeScheduler:
         if probe.kind == "liveness" and succeeded and probe.state.run_length == 1:
             return  # alive is what it was taken for anyway
         self._notify(probe.target.uid)
+
+    def _tell(self, probe: _Probe, message: str) -> None:
+        path = field_path_of(probe.pod, probe.container["name"])
+        self._recorder.event(probe.pod, "Warning", "Unhealthy", message, field_path=path)
 
     def _push_now(self, probe: _Probe) -> None:
         """Move a probe to the front (its older entry in the heap is dropped)."""

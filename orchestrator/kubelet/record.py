@@ -129,6 +129,10 @@ class PodRecord:
                 merged[type_] = condition
         return list(merged.values())
 
+    def lift_holds(self) -> None:
+        """Something that its containers may have waited for has changed: they are tried again."""
+        self.holds = {name: hold for name, hold in self.holds.items() if hold.until is not None}
+
     def grace_left(self, now: float) -> float:
         """Seconds that its containers still have; the first call starts the count."""
         if self.stop_started is None:

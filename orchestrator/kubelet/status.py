@@ -18,9 +18,11 @@ from orchestrator.kubelet.plan import (
     ProbeVerdict,
     Waiting,
     current_sandbox,
+    is_ghost,
     newest_containers,
 )
 from orchestrator.kubelet.pod import (
+    ContainerKind,
     app_containers_of,
     ephemeral_containers_of,
     init_containers_of,
@@ -29,7 +31,6 @@ from orchestrator.kubelet.pod import (
     is_sidecar,
     qos_class_of,
     requests_of,
-    restart_policy_of,
     spec_of,
     status_of,
 )
@@ -42,6 +43,7 @@ OWNED_CONDITIONS = frozenset(
 )
 """Conditions that the kubelet writes; all others belong to somebody else and are left alone."""
 
+EPOCH = "1970-01-01T00:00:00Z"
 _FINE = ProbeVerdict()
 _NO_WAITING: Mapping[str, Waiting] = {}
 _NO_VERDICTS: Mapping[str, ProbeVerdict] = {}
@@ -292,6 +294,9 @@ class _ContainerStatuses:
         elif old and old.get("containerID"):
             entry["containerID"] = old["containerID"]
         entry["started"] = started
+        stop_signal = (container.get("lifecycle") or {}).get("stopSignal")
+        if stop_signal:
+            entry["stopSignal"] = stop_signal
         if is_running:
             requests = requests_of(container)
             if requests:
@@ -327,7 +332,7 @@ class _ContainerStatuses:
             "signal": container.signal,
             "reason": exit_reason(container),
             "message": message,
-            "startedAt": format_time(container.started_at) if container.started_at else None,
+            "startedAt": format_time(container.started_at) if container.started_at else _never_started(container),
             "finishedAt": format_time(container.finished_at) if container.finished_at else None,
             "containerID": self._id(container),
         }
@@ -335,15 +340,20 @@ class _ContainerStatuses:
 
 
 def exit_reason(container: Container) -> str:
-    """Completed, Error, OOMKilled, or ContainerCannotRun when its process never started."""
+    """Completed, Error, OOMKilled, or StartError when its process never started."""
     ghost = container.labels.get(GHOST_LABEL)
     if ghost:
         return ghost
     if container.oom_killed and container.exit_code != 0:
         return "OOMKilled"
     if container.started_at is None and container.exit_code != 0:
-        return "ContainerCannotRun"
+        return "StartError"
     return "Completed" if container.exit_code == 0 else "Error"
+
+
+def _never_started(container: Container) -> str | None:
+    """The beginning of time for a process that could not be executed; nothing where it is just not known."""
+    return None if is_ghost(container) else EPOCH
 
 
 def _without_empty(mapping: Object) -> Object:
@@ -362,7 +372,6 @@ def _phase(pod: Object, init: list[Object], apps: list[Object], inputs: StatusIn
     """Pending, Running, Succeeded or Failed (Kubernetes docs, "Pod phase")."""
     if inputs.failure is not None:
         return "Failed"
-    policy = restart_policy_of(pod)
     pending_init = failed_init = 0
     for container, entry in zip(init_containers_of(pod), init, strict=True):
         state, last = entry["state"], entry["lastState"]
@@ -375,7 +384,7 @@ def _phase(pod: Object, init: list[Object], apps: list[Object], inputs: StatusIn
             pending_init += 1
         elif ended:
             if ended["exitCode"] != 0:
-                if is_restarted_after(pod, container, ended["exitCode"]) and policy != "Never":
+                if is_restarted_after(pod, container, ended["exitCode"], ContainerKind.INIT):
                     pending_init += 1
                 else:
                     failed_init += 1
@@ -396,7 +405,7 @@ def _phase(pod: Object, init: list[Object], apps: list[Object], inputs: StatusIn
             stopped += 1
         else:
             waiting += 1
-    if failed_init and policy == "Never":
+    if failed_init:
         return "Failed"
     if pending_init and not (running or stopped):
         return "Pending"

@@ -78,6 +78,9 @@ GRACE_AFTER_PRE_STOP_SECONDS = 2.0
 """What a container gets at least once its preStop hook used up the grace period."""
 REMOVED_GRACE_SECONDS = 1.0
 PARALLEL_PULLS_MAX = 4
+MESSAGE_BYTES_MAX = 4096
+POD_MESSAGES_BYTES_MAX = 12 * 1024
+"""What the termination messages of a pod may have in all, shared equally by its containers."""
 FALLBACK_LINES_MAX = 80
 FALLBACK_BYTES_MAX = 2048
 
@@ -111,7 +114,7 @@ class PodFiles(Protocol):
         """What one container sees; raises ConfigurationError."""
         ...
 
-    def termination_message(self, pod_uid: str, container: Container) -> str:
+    def termination_message(self, pod_uid: str, container: Container, bytes_max: int) -> str:
         """What a dead container left in its termination message file."""
         ...
 
@@ -274,23 +277,25 @@ class PodSyncer:
     async def _read_messages(self, record: PodRecord, observed: RuntimePod) -> None:
         """What dead containers left as their termination message; each is read once."""
         assert self._files is not None
+        count = sum(1 for _ in all_containers_of(record.pod))
+        bytes_max = min(MESSAGE_BYTES_MAX, POD_MESSAGES_BYTES_MAX // max(1, count))
         for container in observed.containers:
             if container.phase is not ContainerPhase.EXITED or is_ghost(container):
                 continue
             if container.id in record.messages:
                 continue
-            message = self._files.termination_message(record.uid, container)
+            message = self._files.termination_message(record.uid, container, bytes_max)
             found = find_container(record.pod, container.name)
             policy = found[1].get("terminationMessagePolicy") if found else ""
             if not message and policy == "FallbackToLogsOnError" and container.exit_code != 0:
-                message = await self._last_log_lines(container)
+                message = await self._last_log_lines(container, min(bytes_max, FALLBACK_BYTES_MAX))
             record.messages[container.id] = message
 
-    async def _last_log_lines(self, container: Container) -> str:
+    async def _last_log_lines(self, container: Container, bytes_max: int) -> str:
         collected = b""
         try:
             async for chunk in self._runtime.logs(container.id, LogOptions(tail_lines=FALLBACK_LINES_MAX)):
-                collected = (collected + chunk)[-FALLBACK_BYTES_MAX:]
+                collected = (collected + chunk)[-bytes_max:]
         except RuntimeFailure as error:
             return f"Error reading termination message from logs: {error}"
         return collected.decode(errors="replace")

@@ -32,6 +32,7 @@ from orchestrator.kubelet.mounts import (
     bind_descriptor,
     mount_tmpfs,
     open_beneath,
+    share_mount,
     unmount_below,
 )
 from orchestrator.kubelet.payload import (
@@ -43,13 +44,12 @@ from orchestrator.kubelet.payload import (
     plan_payload,
     token_wishes,
 )
-from orchestrator.kubelet.pod import is_host_network, spec_of
+from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of
 from orchestrator.kubelet.runtime import Container, Mount
 from orchestrator.kubelet.syncer import VolumeError
 from orchestrator.logs import get_logger
 
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
-TERMINATION_MESSAGE_BYTES_MAX = 4096
 TOKEN_REFRESH_SHARE = 0.8
 TOKEN_REFRESH_MAX_SECONDS = 24 * 3600.0
 NODE_FILE_BYTES_MAX = 1 << 16
@@ -115,7 +115,7 @@ class PodVolumes:
                 payloads[volume["name"]] = plan_payload(pod, volume, sources, tokens)
             except PayloadError as error:
                 raise _failed(volume["name"], str(error)) from error
-        await asyncio.to_thread(self._set_up, pod, payloads)
+        await asyncio.to_thread(self._set_up, pod, payloads, sources.allocatable)
         return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
 
     async def _token(
@@ -151,7 +151,7 @@ class PodVolumes:
         self._tokens[key] = (str(status.get("token") or ""), again)
         return self._tokens[key]
 
-    def _set_up(self, pod: Object, payloads: Mapping[str, Payload]) -> None:
+    def _set_up(self, pod: Object, payloads: Mapping[str, Payload], allocatable: Mapping[str, str]) -> None:
         directory = self.pod_dir(uid_of(pod))
         self._pods.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory.mkdir(exist_ok=True, mode=0o700)
@@ -163,7 +163,7 @@ class PodVolumes:
                 if name in payloads:
                     self._write(directory, volume, payloads[name], group)
                 elif volume.get("emptyDir") is not None:
-                    self._empty_dir(directory, volume, group)
+                    self._empty_dir(directory, pod, volume, group, allocatable)
                 elif volume.get("hostPath") is not None:
                     _check_host_path(volume["hostPath"])
                 else:
@@ -195,14 +195,20 @@ class PodVolumes:
             # Without the right to mount, the 0700 directory of the pod has to be enough.
             self._log.info("volume.secret_on_disk", path=str(target))
 
-    def _empty_dir(self, directory: Path, volume: Object, group: int | None) -> None:
+    def _empty_dir(
+        self, directory: Path, pod: Object, volume: Object, group: int | None, allocatable: Mapping[str, str]
+    ) -> None:
         target = self._volume_dir(directory, volume)
         is_new = not target.exists()
         target.mkdir(parents=True, exist_ok=True)
         source = volume["emptyDir"] or {}
-        if source.get("medium") == "Memory":
-            limit = source.get("sizeLimit")
-            mount_tmpfs(target, size_bytes=int_value(limit) if limit else 0, mode=0o777)
+        medium = source.get("medium") or ""
+        if medium == "Memory":
+            mount_tmpfs(target, size_bytes=memory_volume_bytes(pod, source, allocatable), mode=0o777)
+        elif medium:
+            raise OSError(f"emptyDir medium {medium} is not supported on this node")
+        if _is_propagated(pod, str(volume["name"])):
+            share_mount(target)
         if is_new:
             # Simplified: the size limit of an emptyDir on the disk is not enforced by eviction.
             os.chmod(target, 0o777)
@@ -260,6 +266,10 @@ class PodVolumes:
     ) -> Mount:
         is_host_path = volume.get("hostPath") is not None
         base = Path(volume["hostPath"]["path"]) if is_host_path else self._volume_dir(directory, volume)
+        if mount.get("recursiveReadOnly") == "Enabled":
+            raise ConfigurationError(
+                f'volumeMount "{mount["name"]}": the container runtime does not support recursive read-only mounts'
+            )
         subpath = mount.get("subPath") or ""
         if mount.get("subPathExpr"):
             subpath = expand(mount["subPathExpr"], environment)
@@ -327,8 +337,8 @@ class PodVolumes:
             os.chmod(path, 0o666)
         return path
 
-    def termination_message(self, pod_uid: str, container: Container) -> str:
-        """What a dead container wrote; at most 4096 bytes, empty when it wrote nothing."""
+    def termination_message(self, pod_uid: str, container: Container, bytes_max: int) -> str:
+        """What a dead container wrote; at most this many bytes, empty when it wrote nothing."""
         path = self.pod_dir(pod_uid) / "containers" / container.name / str(container.attempt)
         try:
             # The container could write to the file and nothing else here, so it cannot be a link.
@@ -336,7 +346,7 @@ class PodVolumes:
         except OSError:
             return ""
         try:
-            return os.read(descriptor, TERMINATION_MESSAGE_BYTES_MAX).decode(errors="replace")
+            return os.read(descriptor, bytes_max).decode(errors="replace")
         finally:
             os.close(descriptor)
 
@@ -364,6 +374,21 @@ def remove_all(state_dir: Path) -> None:
 
 def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:
     return VolumeError(f'MountVolume.SetUp failed for volume "{volume_name}" : {why}', retry=retry)
+
+
+def memory_volume_bytes(pod: Object, source: Object, allocatable: Mapping[str, str]) -> int:
+    """How large an emptyDir in memory may grow: the least of its limit, its pod's and the node's (KEP-1967)."""
+    bounds = [int_value(bound) for bound in (source.get("sizeLimit"), allocatable.get("memory")) if bound]
+    limit = pod_memory_limit(pod)
+    return min(bounds if limit is None else [*bounds, limit], default=0)
+
+
+def _is_propagated(pod: Object, volume_name: str) -> bool:
+    return any(
+        mount["name"] == volume_name and (mount.get("mountPropagation") or "None") != "None"
+        for _, container in all_containers_of(pod)
+        for mount in container.get("volumeMounts") or ()
+    )
 
 
 def _prepare_target(target: Path, *, is_directory: bool) -> None:

@@ -375,9 +375,9 @@ async def test_a_missing_program_is_a_start_error(machine: Machine) -> None:
     container_id = await machine.runtime.create_container(sandbox, machine.container_spec(command=("/no/such",)))
     with pytest.raises(ContainerStartError, match="no such file or directory") as caught:
         await machine.runtime.start_container(container_id)
-    assert caught.value.exit_code == 127
+    assert caught.value.exit_code == 128
     container = await machine.container(sandbox.uid, container_id)
-    assert (container.phase, container.exit_code) == (ContainerPhase.EXITED, 127)
+    assert (container.phase, container.exit_code) == (ContainerPhase.EXITED, 128)
     assert "no such file" in container.message
 
 

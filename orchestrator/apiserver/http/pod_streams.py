@@ -185,6 +185,9 @@ def log_options(query: dict[str, str], pod: Object) -> PodLogOptions:
                 "stream",
             )
         )
+    elif stream != "All" and tail_lines is not None:
+        message = "Forbidden: `tailLines` and specific `stream` are mutually exclusive for now"
+        causes.append(Cause("FieldValueForbidden", message, ""))
     if causes:
         raise errors.invalid("", "PodLogOptions", pod["metadata"]["name"], causes)
     return PodLogOptions(

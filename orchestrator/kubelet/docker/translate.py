@@ -420,8 +420,9 @@ def _container(
 ) -> Container:
     state = data["State"]
     started_at, finished_at = parse_engine_time(state.get("StartedAt")), parse_engine_time(state.get("FinishedAt"))
-    if phase is ContainerPhase.EXITED and started_at is None:
-        started_at = finished_at = created_at  # it never ran
+    exit_code = int(state.get("ExitCode") or 0)
+    if phase is ContainerPhase.EXITED and state.get("Status") == "created":
+        finished_at, exit_code = created_at, START_FAILED  # it never ran
     if started_at is not None and finished_at is not None:
         # The Engine stamps the start after the process runs: a short one has ended by then.
         finished_at = max(started_at, finished_at)
@@ -438,7 +439,7 @@ def _container(
         created_at=created_at,
         started_at=None if phase is ContainerPhase.CREATED else started_at,
         finished_at=finished_at if exited else None,
-        exit_code=int(state.get("ExitCode") or 0) if exited else 0,
+        exit_code=exit_code if exited else 0,
         oom_killed=bool(state.get("OOMKilled")) and exited,
         message=state.get("Error") or "",
         pid=int(state.get("Pid") or 0),
@@ -453,6 +454,10 @@ def _container(
             if key.startswith(ANNOTATION_PREFIX)
         },
     )
+
+
+START_FAILED = 128
+"""The exit code of a container whose process could not be executed, as containerd has it."""
 
 
 def _number(text: str | None) -> int:

@@ -29,7 +29,7 @@ async def serving(serve: Serve) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def probe(handler: Object, seconds: float = 5.0) -> tuple[bool, str]:
+async def probe(handler: Object, seconds: float = 5.0) -> tuple[bool | None, str]:
     clock = SystemClock()
     actions = RealActions(runtime=HollowRuntime(clock=clock), clock=clock)
     container = {"name": "a", "ports": [{"name": "web", "containerPort": 8080}]}
@@ -56,6 +56,38 @@ def http_server(status: str) -> Serve:
 async def test_http(status: str, expected: tuple[bool, str]) -> None:
     async with serving(http_server(status)) as port:
         assert await probe({"httpGet": {"path": "/x", "port": port}}) == expected
+
+
+def redirecting(target: str, asked: list[str]) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        answer = "404 Not Found" if head.startswith("GET /end") else f"302 Found\r\nLocation: {target}"
+        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("target", "succeeded", "requests"),
+    [("/end", False, 2), ("http://elsewhere.example/", True, 1), ("/again", False, 10)],
+)
+async def test_http_redirects_are_followed_on_the_same_host(target: str, succeeded: bool, requests: int) -> None:
+    asked: list[str] = []
+    async with serving(redirecting(target, asked)) as port:
+        assert (await probe({"httpGet": {"path": "/x", "port": port}}))[0] is succeeded
+    assert len(asked) == requests
+
+
+async def test_http_headers_can_repeat_and_be_emptied() -> None:
+    asked: list[str] = []
+    headers = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}, {"name": "User-Agent", "value": ""}]
+    async with serving(redirecting("http://elsewhere.example/", asked)) as port:
+        await probe({"httpGet": {"path": "/x", "port": port, "httpHeaders": headers}})
+    assert "X: 1\r\nX: 2\r\n" in asked[0]
+    assert "User-Agent" not in asked[0]
+    assert "Accept: */*" in asked[0]
 
 
 async def test_http_that_does_not_answer_in_time() -> None:

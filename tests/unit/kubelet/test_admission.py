@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.admission import pod_requests, refuse_pod
+from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
 from tests.unit.kubelet.pods import pod, sidecar
 
 
@@ -30,3 +32,18 @@ def test_refusals() -> None:
     refused = refuse_pod({}, [{}, {}], 2, allocatable)
     assert refused is not None
     assert refused[0] == "OutOfpods"
+
+
+@pytest.mark.parametrize(
+    ("spec", "sysctl", "refused"),
+    [
+        ({}, "net.ipv4.tcp_syncookies", False),
+        ({"hostNetwork": True}, "net.ipv4.tcp_syncookies", True),
+        ({"hostIPC": True}, "kernel.shm_rmid_forced", True),
+        ({"hostNetwork": True}, "kernel.shm_rmid_forced", False),
+        ({}, "kernel.msgmax", True),
+    ],
+)
+def test_sysctls_of_the_machine_are_not_for_pods(spec: Object, sysctl: str, refused: bool) -> None:
+    obj = pod(securityContext={"sysctls": [{"name": sysctl, "value": "1"}]}, **spec)
+    assert (refuse_sysctls(obj, ()) is not None) is refused

@@ -103,7 +103,7 @@ def test_restarted_container_keeps_its_last_state() -> None:
         (exited(code=1), "Error"),
         (exited(code=137, oom_killed=True), "OOMKilled"),
         (exited(code=0, oom_killed=True), "Completed"),  # only a child was killed
-        (exited(code=127, started_at=None), "ContainerCannotRun"),
+        (exited(code=127, started_at=None), "StartError"),
     ],
 )
 def test_reasons(container: Any, reason: str) -> None:

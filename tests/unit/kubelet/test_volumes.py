@@ -17,9 +17,10 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources
 from orchestrator.kubelet.mounts import UnsafeSubPath, mounted_below, open_beneath
+from orchestrator.kubelet.payload import plan_payload, token_wishes
 from orchestrator.kubelet.runtime import Container, ContainerPhase
 from orchestrator.kubelet.syncer import VolumeError
-from orchestrator.kubelet.volumes import PodVolumes, remove_all
+from orchestrator.kubelet.volumes import PodVolumes, memory_volume_bytes, remove_all
 from tests.unit.kubelet.pods import NOW, exited, pod
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -112,6 +113,48 @@ async def test_memory_volume_has_its_limit(volumes: PodVolumes) -> None:
     await volumes.tear_down("u1")
 
 
+@pytest.mark.parametrize(
+    ("limit", "memory", "expected"),
+    [("1Mi", "2Mi", 1 << 20), (None, "2Mi", 2 << 20), (None, None, 1 << 30), ("2Gi", None, 1 << 30)],
+)
+def test_memory_volumes_are_no_larger_than_what_their_pod_may_use(
+    limit: str | None, memory: str | None, expected: int
+) -> None:
+    obj = pod()
+    obj["spec"]["containers"][0]["resources"] = {"limits": {"memory": memory}} if memory else {}
+    source = {"medium": "Memory", "sizeLimit": limit} if limit else {"medium": "Memory"}
+    assert memory_volume_bytes(obj, source, {"memory": "1Gi"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("pod_context", "containers", "user", "mode"),
+    [
+        ({}, ({}, {}), None, 0o644),
+        ({"runAsUser": 1000}, ({}, {}), 1000, 0o600),
+        ({"runAsUser": 1000}, ({"runAsUser": 1000}, {}), 1000, 0o600),
+        ({"runAsUser": 1000}, ({"runAsUser": 1001}, {}), None, 0o644),
+        ({}, ({"runAsUser": 1000}, {"runAsUser": 1000}), 1000, 0o600),
+        ({"fsGroup": 5}, ({}, {}), None, 0o600),
+    ],
+)
+def test_a_token_belongs_to_the_user_that_all_containers_share(
+    pod_context: Object, containers: tuple[Object, Object], user: int | None, mode: int
+) -> None:
+    obj = pod("a", "b", securityContext=pod_context)
+    for container, context in zip(obj["spec"]["containers"], containers, strict=True):
+        container["securityContext"] = context
+    volume = {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    found = plan_payload(obj, volume, EnvironmentSources(), {token_wishes(volume)[0]: "secret"})["token"]
+    assert (found.user, found.mode) == (user, mode)
+
+
+async def test_recursive_read_only_is_refused(volumes: PodVolumes) -> None:
+    obj = with_mount({"emptyDir": {}}, readOnly=True, recursiveReadOnly="Enabled")
+    await set_up(volumes, obj)
+    with pytest.raises(ConfigurationError, match="recursive read-only"):
+        await mounts(volumes, obj)
+
+
 async def test_empty_dir_survives_a_second_look(volumes: PodVolumes) -> None:
     obj = with_mount({"emptyDir": {}})
     await set_up(volumes, obj)
@@ -134,8 +177,8 @@ async def test_etc_files_and_termination_message(volumes: PodVolumes) -> None:
     assert "options ndots:5\n" in resolver
     dead: Container = exited(code=1)
     Path(found["/dev/termination-log"].source).write_text("x" * 5000)
-    assert volumes.termination_message("u1", dead) == "x" * 4096
-    assert volumes.termination_message("other", dead) == ""
+    assert volumes.termination_message("u1", dead, 4096) == "x" * 4096
+    assert volumes.termination_message("other", dead, 4096) == ""
     assert dead.phase is ContainerPhase.EXITED
     assert dead.finished_at is not None
     assert dead.finished_at < NOW

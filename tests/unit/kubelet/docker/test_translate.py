@@ -223,7 +223,7 @@ def inspection(state: dict[str, Any], **labels: str) -> dict[str, Any]:
     ("state", "phase", "code"),
     [
         ({"Status": "created", "ExitCode": 0}, ContainerPhase.CREATED, 0),
-        ({"Status": "created", "ExitCode": 127, "Error": "no such file"}, ContainerPhase.EXITED, 127),
+        ({"Status": "created", "ExitCode": 127, "Error": "no such file"}, ContainerPhase.EXITED, 128),
         ({"Status": "running", "ExitCode": 0}, ContainerPhase.RUNNING, 0),
         ({"Status": "paused", "ExitCode": 0}, ContainerPhase.RUNNING, 0),
         ({"Status": "exited", "ExitCode": 5}, ContainerPhase.EXITED, 5),
@@ -236,10 +236,10 @@ def test_phases(state: dict[str, Any], phase: ContainerPhase, code: int) -> None
     assert (found.phase, found.exit_code, found.message) == (phase, code, state.get("Error", ""))
 
 
-def test_a_container_that_never_ran_has_times_all_the_same() -> None:
+def test_a_container_that_never_ran_ended_when_it_was_made() -> None:
     found = from_inspect(inspection({"Status": "created", "ExitCode": 127})).container
     assert found is not None
-    assert found.started_at == found.finished_at == found.created_at
+    assert (found.started_at, found.finished_at) == (None, found.created_at)
 
 
 def test_labels_and_annotations_come_back_as_they_were() -> None:
