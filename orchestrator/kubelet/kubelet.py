@@ -104,7 +104,7 @@ class Kubelet:
             clock=self._clock,
             actions=self._actions,
             recorder=self._recorder,
-            notify=self._queue.add,
+            notify=self._look_at,
             spawn=self._spawn,
             node_name=self.options.name,
         )
@@ -232,10 +232,17 @@ class Kubelet:
     async def _follow_runtime(self) -> None:
         async for event in self.runtime.events():
             if event.pod_uid:
-                self._queue.add(event.pod_uid)
+                self._look_at(event.pod_uid)
             else:
                 self._log.info("runtime.events_missed")
                 await self._enqueue_all()
+
+    def _look_at(self, uid: str) -> None:
+        """Something happened to a container of the pod, or a probe changed its mind."""
+        record = self._pods.get(uid)
+        if record is not None and record.news is not None:
+            record.news.set()
+        self._queue.add(uid)
 
     async def _enqueue_all(self) -> None:
         """Look at every pod that the API or the runtime knows."""

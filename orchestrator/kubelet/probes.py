@@ -181,6 +181,13 @@ class ProbeScheduler:
             return {}
         return {name: target.verdict(name) for name, target in targets.items()}
 
+    def only_readiness(self, uid: str) -> None:
+        """The pod terminates: nothing may restart its containers now, but whether they serve still counts."""
+        for target in self._pods.get(uid, {}).values():
+            for kind in ("startup", "liveness"):
+                if kind in target.probes:
+                    target.probes[kind].is_stopped = True
+
     def forget(self, uid: str) -> None:
         """The pod is over."""
         for target in self._pods.pop(uid, {}).values():

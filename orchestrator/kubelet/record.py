@@ -41,6 +41,7 @@ class PodRecord:
         "ips",
         "killing",
         "messages",
+        "news",
         "pod",
         "refresh_at",
         "removed",
@@ -90,6 +91,8 @@ class PodRecord:
         """When a token in its volumes has to be replaced."""
         self.stop_started: float | None = None
         """Monotonic time at which the termination began."""
+        self.news: asyncio.Event | None = None
+        """Set when something happens while its containers are being stopped; None at other times."""
         self.task: asyncio.Task[None] | None = None
         self.interruptible = False
         self.interrupted = False

@@ -8,7 +8,8 @@ one for the same pod. Mirrors the kubelet's `SyncPod`, `SyncTerminatingPod` and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -138,6 +139,10 @@ class Probes(Protocol):
 
     def follow(self, uid: str, pod: Object, running: Mapping[str, Container], ips: tuple[str, ...]) -> None:
         """From now on these containers of the pod run."""
+        ...
+
+    def only_readiness(self, uid: str) -> None:
+        """Containers of the pod are no longer restarted; readiness is watched to the end."""
         ...
 
     def verdicts(self, uid: str) -> Mapping[str, ProbeVerdict]: ...
@@ -679,11 +684,14 @@ class PodSyncer:
     async def _terminate(self, record: PodRecord, observed: RuntimePod | None) -> SyncResult:
         """Graceful deletion: containers, final status, everything we hold, and at last the API object."""
         uid = record.uid
-        # Simplified: Kubernetes goes on with readiness probes while a pod terminates.
-        self._probes.forget(uid)
         if observed is not None:
             record.grace_left(self._clock.monotonic())
-            await self._stop_waves(record, observed)
+            self._follow_probes(record, observed)
+            self._probes.only_readiness(uid)
+            async with self._reporting(record):
+                await self._stop_waves(record, observed)
+        self._probes.forget(uid)
+        if observed is not None:
             await self._stop_sandboxes(observed)
             observed = await self._observe(record)
         if not record.removed:
@@ -716,6 +724,33 @@ class PodSyncer:
         await self._remove_everything(observed)
         if self._files is not None:
             await self._files.tear_down(observed.uid)
+
+    @asynccontextmanager
+    async def _reporting(self, record: PodRecord) -> AsyncIterator[None]:
+        """While inside, the status follows what happens to the containers: some may take long to stop."""
+        record.news = asyncio.Event()
+        name = f"kubelet/{self._node_name}/stopping/{record.uid}"
+        reporter = asyncio.create_task(self._report_news(record, record.news), name=name)
+        try:
+            yield
+        finally:
+            record.news = None
+            reporter.cancel()
+            await asyncio.gather(reporter, return_exceptions=True)
+
+    async def _report_news(self, record: PodRecord, news: asyncio.Event) -> None:
+        while True:
+            await news.wait()
+            news.clear()
+            try:
+                observed = await self._observe(record)
+                self._follow_probes(record, observed)
+                self._probes.only_readiness(record.uid)
+                verdicts = self._probes.verdicts(record.uid)
+                await self._report(record, observed, self._inputs(record, verdicts=verdicts))
+            except (errors.ApiError, RuntimeFailure) as error:
+                # The final status comes from the one who stops the containers.
+                self._log.info("pod.news_not_told", pod=describe_pod(record.pod), error=str(error))
 
     async def _stop_waves(self, record: PodRecord, observed: RuntimePod) -> None:
         now = self._clock.monotonic()
@@ -754,6 +789,8 @@ class PodSyncer:
         )
         record.killing.discard(container.id)
         record.killing.discard(marker)
+        if record.news is not None:
+            record.news.set()
 
     async def _pre_stop(
         self, record: PodRecord, container: Container, definition: Object, hook: Object, deadline: float

@@ -476,6 +476,46 @@ async def test_no_probe_is_left_after_the_pod(scripted: tuple[Node, ScriptedActi
     assert len(actions.calls) == count
 
 
+async def test_readiness_counts_until_a_pod_has_stopped(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    container = {
+        "name": "a",
+        "image": "app:1",
+        "readinessProbe": http("/ready", failureThreshold=1),
+        "livenessProbe": http("/live", failureThreshold=1),
+        "lifecycle": {"preStop": {"sleep": {"seconds": 25}}},
+    }
+    await node.create("web", containers=[container])
+    await node.clock.advance(6)
+    await node.wait("web", lambda pod: (condition_of(pod, "Ready") or {}).get("status") == "True")
+    await node.client.delete(PODS, "web", "default")
+    await node.clock.advance(1)
+    actions.failing |= {"/ready", "/live"}
+    await node.clock.advance(6)
+    pod = await node.wait("web", lambda pod: (condition_of(pod, "Ready") or {}).get("status") == "False")
+    assert pod["metadata"]["deletionTimestamp"]
+    assert "running" in state(pod)
+    assert not any("Liveness" in message for message in await node.event_messages("web"))
+    await node.clock.advance(20)
+    await node.wait_gone("web")
+
+
+async def test_a_container_that_stopped_is_told_while_others_take_their_time(node: Node) -> None:
+    slow = {"name": "slow", "image": "app:1", "lifecycle": {"preStop": {"sleep": {"seconds": 25}}}}
+    await node.create("web", containers=[slow, {"name": "quick", "image": "app:1"}])
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default")
+
+    def quick_ended(pod: Any) -> bool:
+        states = {entry["name"]: entry["state"] for entry in pod["status"]["containerStatuses"]}
+        return "terminated" in states["quick"] and "running" in states["slow"]
+
+    pod = await node.wait("web", quick_ended)
+    assert pod["status"]["phase"] == "Running"
+    await node.clock.advance(26)
+    await node.wait_gone("web")
+
+
 async def test_hooks(scripted: tuple[Node, ScriptedActions]) -> None:
     node, actions = scripted
     lifecycle = {"postStart": http("/post"), "preStop": http("/pre")}
