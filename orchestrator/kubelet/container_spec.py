@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value, milli_value
+from orchestrator.kubelet.accounts import Accounts
 from orchestrator.kubelet.environment import ConfigurationError, expand, expand_command
 from orchestrator.kubelet.plan import HASH_LABEL
 from orchestrator.kubelet.pod import (
@@ -47,6 +48,7 @@ OOM_BEST_EFFORT = 1_000
 OOM_CRITICAL = -997
 HOSTNAME_MAX = 63
 LOCALHOST_PROFILE_BYTES_MAX = 1 << 20
+NO_ACCOUNTS = Accounts()
 _SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 
 
@@ -108,23 +110,53 @@ def _merged_context(pod: Object, container: Object) -> Object:
     return {**inherited, **own}
 
 
+def needs_accounts(pod: Object, container: Object, image: Image) -> bool:
+    """Whether the groups of the process depend on what /etc/passwd and /etc/group of the image say."""
+    group = _merged_context(pod, container).get("runAsGroup")
+    return is_strict(pod) if group is None and ":" not in image.user else not is_strict(pod)
+
+
+def is_strict(pod: Object) -> bool:
+    """Whether a process gets only the groups that its pod names (KEP-3619)."""
+    return bool((spec_of(pod).get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict")
+
+
+def _plan_user(pod: Object, context: Object, image: Image, accounts: Accounts) -> tuple[str, tuple[int, ...]]:
+    """(user as the Engine takes it, groups that it would not add by itself).
+
+    The Engine adds the image's groups of a user that is written without a group, and only then.
+    """
+    user, group = context.get("runAsUser"), context.get("runAsGroup")
+    image_user, _, image_group = image.user.partition(":")
+    name = str(user) if user is not None else image_user
+    if group is not None:
+        text = f"{name or 0}:{group}"
+    elif user is not None:
+        text = name
+    else:
+        text = image.user if image_group else ""
+    if is_strict(pod):
+        return (text if ":" in text else f"{name or 0}:{accounts.primary_group(name or '0')}"), ()
+    return text, accounts.groups_of(name or "0") if ":" in text else ()
+
+
 def security_of(
-    pod: Object, container: Object, image: Image, *, fs_group_applies: bool = True, seccomp_root: Path | None = None
+    pod: Object,
+    container: Object,
+    image: Image,
+    *,
+    fs_group_applies: bool = True,
+    seccomp_root: Path | None = None,
+    accounts: Accounts = NO_ACCOUNTS,
 ) -> SecurityOptions:
     """The security options of a container; ConfigurationError when it must not run as what it would run as."""
     pod_context = spec_of(pod).get("securityContext") or {}
     context = _merged_context(pod, container)
     user = context.get("runAsUser")
-    group = context.get("runAsGroup")
     if context.get("runAsNonRoot"):
         _check_non_root(pod, container, image, user)
-    user_text = ""
-    if user is not None:
-        user_text = str(user) if group is None else f"{user}:{group}"
-    elif group is not None:
-        # The image's own user with another group; without a user in the image that is root.
-        user_text = f"{image.user.partition(':')[0] or '0'}:{group}"
-    groups = [str(gid) for gid in pod_context.get("supplementalGroups") or ()]
+    user_text, image_groups = _plan_user(pod, context, image, accounts)
+    groups = [str(gid) for gid in (*image_groups, *(pod_context.get("supplementalGroups") or ()))]
     if fs_group_applies and pod_context.get("fsGroup") is not None:
         groups.append(str(pod_context["fsGroup"]))
     capabilities = context.get("capabilities") or {}
@@ -260,6 +292,7 @@ class ContainerInputs:
     mounts: Sequence[Mount] = ()
     node_memory_bytes: int = 0
     seccomp_root: Path | None = None
+    accounts: Accounts = NO_ACCOUNTS
     target: Container | None = None
     """The running container that an ephemeral one names as its target."""
 
@@ -290,7 +323,7 @@ def container_spec(
         env=tuple(inputs.environment.items()),
         mounts=tuple(inputs.mounts),
         resources=resources_of(pod, container, inputs.node_memory_bytes),
-        security=security_of(pod, container, inputs.image, seccomp_root=inputs.seccomp_root),
+        security=security_of(pod, container, inputs.image, seccomp_root=inputs.seccomp_root, accounts=inputs.accounts),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),

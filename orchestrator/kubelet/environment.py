@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.quantity import parse_quantity
 from orchestrator.kubelet.pod import find_container, spec_of, status_of
+from orchestrator.kubelet.runtime import Image
 
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _SUBSCRIPT = re.compile(r"(metadata\.(?:labels|annotations))\['(.*)'\]")
@@ -38,6 +39,10 @@ class EnvironmentSources:
     node_name: str = ""
     allocatable: Mapping[str, str] = field(default_factory=dict)
     """The node's, for limits that the container does not set."""
+    bound: Mapping[str, Object] = field(default_factory=dict)
+    """By volume name: what a bound PersistentVolumeClaim stands for, as a volume of its own."""
+    images: Mapping[str, Image] = field(default_factory=dict)
+    """By volume name: the images of image volumes, present on the node."""
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

@@ -10,10 +10,12 @@ import ctypes
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SHARED = 2, 4, 8, 4096, 16384, 1 << 20
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_MS_BIND, _MS_REC, _MS_SHARED = 4096, 16384, 1 << 20
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ROUNDS_MAX = 8
 
@@ -43,6 +45,18 @@ def bind_descriptor(descriptor: int, target: Path) -> None:
     if os.path.ismount(target):
         return
     _mount(f"/proc/self/fd/{descriptor}", str(target), "", _MS_BIND | _MS_REC, "")
+
+
+def mount_layers(target: Path, layers: Sequence[str]) -> None:
+    """Show the layers of an image, topmost first, read-only and without programs or devices; idempotent."""
+    if os.path.ismount(target):
+        return
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    if len(layers) > 1:
+        _mount("overlay", str(target), "overlay", flags, "lowerdir=" + ":".join(layers))
+        return
+    _mount(layers[0], str(target), "", _MS_BIND, "")  # overlay wants two
+    _mount("", str(target), "", _MS_BIND | _MS_REMOUNT | flags, "")
 
 
 def share_mount(target: Path) -> None:

@@ -154,6 +154,15 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessUser:
+    """Who the first process of a container was started as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container as it is now."""
 
@@ -174,6 +183,8 @@ class Container:
     oom_killed: bool = False
     message: str = ""
     pid: int = 0
+    user: ProcessUser | None = None
+    """Known while it runs."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -204,6 +215,8 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    """Directories of its layers on this machine, topmost first; empty where the runtime does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,9 @@ class _ContainerStatuses:
                 entry["allocatedResources"] = requests
             actual = actual_resources({"status": self._old}, newest, self._inputs.applied) if newest else None
             entry["resources"] = (container.get("resources") or {}) if actual is None else actual
+        user = _user_of(newest, self._id(newest), old) if newest is not None else None
+        if user is not None:
+            entry["user"] = user
         mounts = container.get("volumeMounts")
         if mounts and self._inputs.mounts_shown:
             entry["volumeMounts"] = [_mount_status(mount) for mount in mounts]
@@ -349,6 +352,20 @@ def exit_reason(container: Container) -> str:
     if container.started_at is None and container.exit_code != 0:
         return "StartError"
     return "Completed" if container.exit_code == 0 else "Error"
+
+
+def _user_of(container: Container, container_id: str, old: Object | None) -> Object | None:
+    """Who its first process was at its start; a process can become somebody else later, which does not count."""
+    if old is not None and old.get("user") and old.get("containerID") == container_id:
+        known: Object = old["user"]
+        return known
+    user = container.user
+    if user is None:
+        return None
+    linux: Object = {"uid": user.uid, "gid": user.gid}
+    if user.groups:
+        linux["supplementalGroups"] = [*user.groups]
+    return {"linux": linux}
 
 
 def _never_started(container: Container) -> str | None:

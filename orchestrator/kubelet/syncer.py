@@ -18,11 +18,20 @@ from typing import Any, Protocol
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
-from orchestrator.api.resources import CONFIG_MAPS, PODS, SECRETS
+from orchestrator.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SECRETS
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
-from orchestrator.kubelet.container_spec import ContainerInputs, container_spec, resources_of, sandbox_spec
+from orchestrator.kubelet.accounts import Accounts, read_accounts
+from orchestrator.kubelet.claims import ClaimError, bound_volume_of, claim_names_of, plan_bound_volume
+from orchestrator.kubelet.container_spec import (
+    NO_ACCOUNTS,
+    ContainerInputs,
+    container_spec,
+    needs_accounts,
+    resources_of,
+    sandbox_spec,
+)
 from orchestrator.kubelet.environment import (
     ConfigurationError,
     EnvironmentSources,
@@ -506,7 +515,28 @@ class PodSyncer:
             host_ips=self.identity.ips,
             node_name=self._node_name,
             allocatable=self.allocatable,
+            bound=await self._bound_volumes(pod) if self._files is not None else {},
         )
+
+    async def _bound_volumes(self, pod: Object) -> dict[str, Object]:
+        """What the claims of a pod stand for, by volume name; VolumeError until all are bound."""
+        names = claim_names_of(pod)
+        if not names:
+            return {}
+        claims = await read_all(self._client, PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), names.values())
+        bound: dict[str, Object] = {}
+        try:
+            for volume in spec_of(pod)["volumes"]:
+                if volume["name"] not in names:
+                    continue
+                claim = claims[names[volume["name"]]]
+                name = bound_volume_of(pod, volume, claim)
+                assert claim is not None
+                found = await read_all(self._client, PERSISTENT_VOLUMES, "", [name])
+                bound[volume["name"]] = plan_bound_volume(volume, claim, found[name])
+        except ClaimError as error:
+            raise VolumeError(str(error), retry=True) from error
+        return bound
 
     def _ips_of(self, pod: Object, sandbox: Sandbox | None) -> tuple[str, ...]:
         if spec_of(pod).get("hostNetwork"):
@@ -526,6 +556,7 @@ class PodSyncer:
         try:
             image = await self._ensure_image(record, container, observed)
             sources = await self._read_sources(record, sandbox)
+            sources = replace(sources, images=await self._volume_images(record, container, observed))
             environment = build_environment(pod, container, sources)
             mounts: list[Mount] = []
             if self._files is not None:
@@ -538,7 +569,15 @@ class PodSyncer:
                 container,
                 start.kind,
                 start.attempt,
-                ContainerInputs(image, environment, mounts, self.node_memory_bytes, self._seccomp_root, target),
+                ContainerInputs(
+                    image=image,
+                    environment=environment,
+                    mounts=mounts,
+                    node_memory_bytes=self.node_memory_bytes,
+                    seccomp_root=self._seccomp_root,
+                    accounts=await _accounts_of(pod, container, image),
+                    target=target,
+                ),
             )
         except _Held as held:
             record.holds[start.name] = held.hold
@@ -546,6 +585,8 @@ class PodSyncer:
         except (ConfigurationError, VolumeError) as error:
             self._event(record.pod, "Warning", "Failed", f"Error: {error}", container=start.name)
             until = self._clock.now() if epoch != record.epoch else None
+            if until is None and isinstance(error, VolumeError) and error.retry:
+                until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
             record.holds[start.name] = Hold(Waiting("CreateContainerConfigError", str(error)), until)
             return
         if start.previous is not None:
@@ -620,6 +661,19 @@ class PodSyncer:
             self._event(pod, "Normal", "Pulled", message, container=name)
             return present
         return await self._pull(record, name, reference, observed)
+
+    async def _volume_images(
+        self, record: PodRecord, container: Object, observed: RuntimePod | None
+    ) -> dict[str, Image]:  # fmt: skip
+        """The images of the image volumes that a container mounts, by volume name (KEP-4639); raises _Held."""
+        volumes = {v["name"]: v["image"] for v in spec_of(record.pod).get("volumes") or () if v.get("image")}
+        images: dict[str, Image] = {}
+        for mount in container.get("volumeMounts") or ():
+            source = volumes.get(mount["name"])
+            if source is not None and mount["name"] not in images:
+                wanted = {"image": source.get("reference"), "imagePullPolicy": source.get("pullPolicy")}
+                images[mount["name"]] = await self._ensure_image(record, {**container, **wanted}, observed)
+        return images
 
     async def _pull(self, record: PodRecord, name: str, reference: str, observed: RuntimePod | None) -> Image:
         pod = record.pod
@@ -872,6 +926,12 @@ class _Held(Exception):
 
 async def _coroutine(step: Awaitable[None]) -> None:
     await step
+
+
+async def _accounts_of(pod: Object, container: Object, image: Image) -> Accounts:
+    if not image.layers or not needs_accounts(pod, container, image):
+        return NO_ACCOUNTS
+    return await asyncio.to_thread(read_accounts, image.layers)
 
 
 _API_ACCESS = "kube-api-access-"

@@ -24,17 +24,20 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
+from orchestrator.kubelet.claims import MOUNTABLE
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, expand
 from orchestrator.kubelet.etc_files import hosts_file, resolver_config
 from orchestrator.kubelet.mounts import (
     UnsafeSubPath,
     bind_descriptor,
+    mount_layers,
     mount_tmpfs,
     open_beneath,
     share_mount,
     unmount_below,
 )
+from orchestrator.kubelet.ownership import give_to_group
 from orchestrator.kubelet.payload import (
     Payload,
     PayloadError,
@@ -60,6 +63,7 @@ _PLUGINS = {
     "secret": "secret",
     "projected": "projected",
     "downwardAPI": "downward-api",
+    "image": "image",
 }
 
 
@@ -115,7 +119,7 @@ class PodVolumes:
                 payloads[volume["name"]] = plan_payload(pod, volume, sources, tokens)
             except PayloadError as error:
                 raise _failed(volume["name"], str(error)) from error
-        await asyncio.to_thread(self._set_up, pod, payloads, sources.allocatable)
+        await asyncio.to_thread(self._set_up, pod, payloads, sources)
         return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
 
     async def _token(
@@ -151,22 +155,27 @@ class PodVolumes:
         self._tokens[key] = (str(status.get("token") or ""), again)
         return self._tokens[key]
 
-    def _set_up(self, pod: Object, payloads: Mapping[str, Payload], allocatable: Mapping[str, str]) -> None:
+    def _set_up(self, pod: Object, payloads: Mapping[str, Payload], sources: EnvironmentSources) -> None:
         directory = self.pod_dir(uid_of(pod))
         self._pods.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory.mkdir(exist_ok=True, mode=0o700)
         context = spec_of(pod).get("securityContext") or {}
         group = context.get("fsGroup")
-        for volume in spec_of(pod).get("volumes") or ():
+        for volume in _volumes_of(pod, sources):
             name = volume["name"]
             try:
                 if name in payloads:
                     self._write(directory, volume, payloads[name], group)
                 elif volume.get("emptyDir") is not None:
-                    self._empty_dir(directory, pod, volume, group, allocatable)
+                    self._empty_dir(directory, pod, volume, group, sources.allocatable)
                 elif volume.get("hostPath") is not None:
                     _check_host_path(volume["hostPath"])
-                else:
+                elif volume.get("local") is not None:
+                    _check_local(volume["local"])
+                    if group is not None and not volume.get("readOnly"):
+                        policy = context.get("fsGroupChangePolicy") or "Always"
+                        give_to_group(Path(volume["local"]["path"]), group, policy=policy)
+                elif volume.get("image") is None:  # an image is mounted with the first container that needs it
                     kinds = ", ".join(key for key in volume if key != "name")
                     raise _failed(name, f"no volume plugin matched: {kinds}")
             except (OSError, UnsafePath) as error:
@@ -239,13 +248,14 @@ class PodVolumes:
     ) -> list[Mount]:
         directory = self.pod_dir(uid_of(pod))
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        volumes = {volume["name"]: volume for volume in spec_of(pod).get("volumes") or ()}
+        volumes = {volume["name"]: volume for volume in _volumes_of(pod, sources)}
         mounts: list[Mount] = []
         for number, mount in enumerate(container.get("volumeMounts") or ()):
             volume = volumes.get(mount["name"])
             if volume is None:
                 raise ConfigurationError(f'cannot find volume "{mount["name"]}" to mount into container')
-            mounts.append(self._volume_mount(directory, volume, container["name"], number, mount, environment))
+            base = self._base_of(directory, volume, sources)
+            mounts.append(self._volume_mount(directory, base, volume, container["name"], number, mount, environment))
         taken = {mount.target.rstrip("/") for mount in mounts}
         for target, source in self._etc_files(directory, pod, sources):
             if target not in taken:
@@ -258,14 +268,13 @@ class PodVolumes:
     def _volume_mount(
         self,
         directory: Path,
+        base: Path,
         volume: Object,
         container_name: str,
         number: int,
         mount: Object,
         environment: Mapping[str, str],
     ) -> Mount:
-        is_host_path = volume.get("hostPath") is not None
-        base = Path(volume["hostPath"]["path"]) if is_host_path else self._volume_dir(directory, volume)
         if mount.get("recursiveReadOnly") == "Enabled":
             raise ConfigurationError(
                 f'volumeMount "{mount["name"]}": the container runtime does not support recursive read-only mounts'
@@ -278,9 +287,26 @@ class PodVolumes:
         return Mount(
             source=str(base),
             target=mount["mountPath"],
-            read_only=bool(mount.get("readOnly")) or is_written(volume),
+            read_only=bool(mount.get("readOnly") or volume.get("readOnly")) or _is_always_read_only(volume),
             propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
         )
+
+    def _base_of(self, directory: Path, volume: Object, sources: EnvironmentSources) -> Path:
+        """Where the files of a volume are on this machine."""
+        for kind in MOUNTABLE:
+            if volume.get(kind) is not None:
+                return Path(volume[kind]["path"])
+        target = self._volume_dir(directory, volume)
+        if volume.get("image") is not None:
+            layers = sources.images[volume["name"]].layers
+            if not layers:
+                raise ConfigurationError("image volumes need an Engine with the overlay2 storage driver")
+            target.mkdir(parents=True, exist_ok=True)
+            try:
+                mount_layers(target, layers)
+            except OSError as error:
+                raise ConfigurationError(f'failed to mount the image of volume "{volume["name"]}": {error}') from error
+        return target
 
     def _sub_path(
         self, directory: Path, volume_name: str, container_name: str, number: int, base: Path, subpath: str
@@ -389,6 +415,22 @@ def _is_propagated(pod: Object, volume_name: str) -> bool:
         for _, container in all_containers_of(pod)
         for mount in container.get("volumeMounts") or ()
     )
+
+
+def _volumes_of(pod: Object, sources: EnvironmentSources) -> list[Object]:
+    """The volumes of a pod, with what its claims stand for in their place."""
+    return [sources.bound.get(volume["name"], volume) for volume in spec_of(pod).get("volumes") or ()]
+
+
+def _is_always_read_only(volume: Object) -> bool:
+    return is_written(volume) or volume.get("image") is not None
+
+
+def _check_local(source: Object) -> None:
+    """A local volume has to be there; nobody makes it."""
+    path = Path(source["path"])
+    if not path.is_dir():
+        raise OSError(f'path "{path}" does not exist' if not path.exists() else f'path "{path}" is not a directory')
 
 
 def _prepare_target(target: Path, *, is_directory: bool) -> None:

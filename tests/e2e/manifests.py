@@ -54,6 +54,11 @@ def status_of(pod: Pod, name: str = "main") -> dict[str, Any]:
     return {}
 
 
+def waiting_reason(pod: Pod, name: str = "main") -> str:
+    """Why a container waits; empty when it does not."""
+    return str(status_of(pod, name).get("state", {}).get("waiting", {}).get("reason", ""))
+
+
 def condition(pod: Pod, type_: str) -> dict[str, Any]:
     """One condition; empty before there is one."""
     return next((dict(c) for c in pod.get("status", {}).get("conditions", ()) if c["type"] == type_), {})

@@ -35,6 +35,33 @@ def test_users_and_groups(k: Kubectl) -> None:
     assert own["Uid"].split()[0] == "2000"
 
 
+@pytest.mark.parametrize(
+    ("policy", "group", "groups"),
+    [
+        ("Merge", 1000, {1000, 50000, 60000}),
+        ("Strict", 1000, {1000, 60000}),
+        ("Merge", None, {1000, 50000, 60000}),
+        ("Strict", None, {1000, 60000}),
+    ],
+)
+def test_groups_of_the_image_are_merged_or_left_out(
+    k: Kubectl, policy: str, group: int | None, groups: set[int]
+) -> None:
+    context: dict[str, Any] = {"runAsUser": 1000, "supplementalGroups": [60000], "supplementalGroupsPolicy": policy}
+    if group is not None:
+        context["runAsGroup"] = group
+    main = {**container("id -G"), "image": "orchestrator.test/users:1"}
+    assert {*output_of(k, pod("groups", main, securityContext=context)).split()} == {str(g) for g in groups}
+    apply(k, pod("told", {**container(), "image": "orchestrator.test/users:1"}, securityContext=context))
+    user = status_of(wait_for_pod(k, "told", is_ready))["user"]["linux"]
+    assert (user["uid"], user["gid"], {*user["supplementalGroups"]}) == (1000, 1000, groups)
+
+
+def test_user_namespaces_are_refused(k: Kubectl) -> None:
+    apply(k, pod("own-users", hostUsers=False))
+    wait_for_event(k, "FailedCreatePodSandBox", "user namespaces")
+
+
 def test_a_container_that_must_not_be_root_is_not_started_as_root(k: Kubectl) -> None:
     apply(
         k,
@@ -124,19 +151,14 @@ def test_sysctls(k: Kubectl) -> None:
     assert refused["status"]["message"] == ('Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted')
 
 
-@pytest.mark.parametrize(("mount", "masked"), [("Default", True), ("Unmasked", False)])
-def test_masked_paths_of_proc(k: Kubectl, mount: str, masked: bool) -> None:
-    context = {"procMount": mount}
-    spec = {"hostUsers": False} if mount == "Unmasked" else {}
-    manifest = pod("proc", container(securityContext=context), **spec)
-    if mount == "Unmasked":
-        # User namespaces are what the API asks for with it; the Engine here shares its own.
-        refused = k.run("create", "-f", "-", stdin=json.dumps(pod("bad", container(securityContext=context))))
-        assert "`hostUsers` must be false to use `Unmasked`" in refused.stderr
-    apply(k, manifest)
+def test_masked_paths_of_proc(k: Kubectl) -> None:
+    apply(k, pod("proc", container(securityContext={"procMount": "Default"})))
     running = wait_for_pod(k, "proc", is_ready)
     host = json.loads(docker("inspect", status_of(running)["containerID"].removeprefix("docker://")))[0]
-    assert bool(host["HostConfig"]["MaskedPaths"]) == masked
+    assert host["HostConfig"]["MaskedPaths"]
+    unmasked = pod("bad", container(securityContext={"procMount": "Unmasked"}))
+    refused = k.run("create", "-f", "-", stdin=json.dumps(unmasked))
+    assert "`hostUsers` must be false to use `Unmasked`" in refused.stderr
 
 
 def test_limits_are_enforced_by_cgroups(k: Kubectl) -> None:

@@ -9,10 +9,22 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.manifests import apply, container, output_of, pod, wait_for_event, wait_for_pod
+from tests.e2e.manifests import (
+    BUSYBOX,
+    WAIT,
+    apply,
+    container,
+    has_phase,
+    output_of,
+    pod,
+    wait_for_event,
+    wait_for_pod,
+    waiting_reason,
+)
 from tests.e2e.orchestrator_process import Kubectl, docker, is_ready
 
 
@@ -227,3 +239,108 @@ def test_nothing_of_a_deleted_pod_stays(k: Kubectl) -> None:
     assert uid not in os.listdir(node_dir)
     assert uid not in Path("/proc/self/mountinfo").read_text()
     assert docker("ps", "-aq", "--filter", f"label=io.kubernetes.pod.uid={uid}") == ""
+
+
+def test_image_volumes_show_the_files_of_an_image(k: Kubectl) -> None:
+    def source(reference: str) -> dict[str, Any]:
+        return {"image": {"reference": reference, "pullPolicy": "Never"}}
+
+    volumes = [{"name": "v", **source("orchestrator.test/users:1")}, {"name": "one", **source(BUSYBOX)}]
+    mounts = [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "v", "mountPath": "/sub", "subPath": "data/sub"},
+        {"name": "one", "mountPath": "/one"},
+    ]
+    script = """
+        cat /v/data/file /sub/file /one/www/index.html; ls /v/www
+        touch /v/x 2>/dev/null || echo read-only
+    """
+    shown = output_of(k, pod("image", container(script, volumeMounts=mounts), volumes=volumes)).splitlines()
+    assert shown == ["from an image", "from a folder of an image", "busybox", "read-only"]
+    missing = [{"name": "v", **source("orchestrator.test/none:1")}]
+    apply(k, pod("missing", container(volumeMounts=mounts[:1]), volumes=missing))
+    wait_for_pod(k, "missing", lambda p: waiting_reason(p) == "ErrImageNeverPull")
+
+
+def test_claims_of_local_and_host_path_volumes_are_mounted(k: Kubectl, tmp_path: Path) -> None:
+    objects: list[dict[str, Any]] = []
+    for kind in ("local", "hostPath"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "old").write_text("old")
+        node = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}
+        spec: dict[str, Any] = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": k.namespace,
+            "claimRef": {"namespace": k.namespace, "name": kind.lower()},
+            kind: {"path": str(tmp_path / kind)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
+        }
+        claim = {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": k.namespace,
+            "volumeName": f"{k.namespace}-{kind.lower()}",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        name = f"{k.namespace}-{kind.lower()}"
+        objects += [
+            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec},
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": kind.lower()}, "spec": claim},
+        ]
+    volumes: list[dict[str, Any]] = [
+        {"name": "l", "persistentVolumeClaim": {"claimName": "local"}},
+        {"name": "h", "persistentVolumeClaim": {"claimName": "hostpath", "readOnly": True}},
+    ]
+    mounts = [{"name": v["name"], "mountPath": f"/{v['name']}"} for v in volumes]
+    script = "cat /l/old /h/old; echo new > /l/new; touch /h/new 2>/dev/null || echo ' read-only'; stat -c %g /l/old"
+    # Its node is named, so that the kubelet and not the scheduler waits for the claims.
+    context = {"fsGroup": 2000, "fsGroupChangePolicy": "OnRootMismatch"}
+    manifest = pod(
+        "claims", container(script, volumeMounts=mounts), volumes=volumes, nodeName="node-1", securityContext=context,
+        restartPolicy="Never",
+    )  # fmt: skip
+    apply(k, manifest)
+    wait_for_event(k, "FailedMount", 'persistentvolumeclaims "local" not found')
+    apply(k, *objects)
+    try:
+        wait_for_pod(k, "claims", has_phase("Succeeded"))
+        assert k("logs", "claims") == "oldold read-only\n2000\n"
+        assert (tmp_path / "local" / "new").read_text() == "new\n"
+        assert (tmp_path / "local" / "old").stat().st_mode & 0o7777 == 0o664
+    finally:
+        k("delete", "pod/claims", "pvc/local", "pvc/hostpath")
+        k("delete", "pv", f"{k.namespace}-local", f"{k.namespace}-hostpath")
+
+
+def test_sub_paths_wait_for_what_their_expression_needs(k: Kubectl) -> None:
+    field = {"fieldRef": {"fieldPath": "metadata.annotations['where']"}}
+    main = container(
+        env=[{"name": "WHERE", "valueFrom": field}, {"name": "NAME", "value": "x"}],
+        volumeMounts=[{"name": "v", "mountPath": "/v", "subPathExpr": "$(WHERE)/$(NAME)"}],
+    )
+    apply(k, pod("waiting", main, volumes=[{"name": "v", "emptyDir": {}}]))
+    wait_for_pod(k, "waiting", lambda p: waiting_reason(p) == "CreateContainerConfigError")
+    k("annotate", "pod", "waiting", "where=here")
+    wait_for_pod(k, "waiting", is_ready)
+
+
+def test_mounts_propagate_within_a_pod(k: Kubectl) -> None:
+    mount = {"name": "v", "mountPath": "/v"}
+    script = "while [ ! -e /v/inner/file ]; do sleep 0.1; done; cat /v/inner/file"
+    receiver = container(script, volumeMounts=[{**mount, "mountPropagation": "HostToContainer"}])
+    sender = container(
+        f"mkdir /v/inner; mount -t tmpfs none /v/inner; echo seen > /v/inner/file; {WAIT}",
+        name="sender",
+        volumeMounts=[{**mount, "mountPropagation": "Bidirectional"}],
+        securityContext={"privileged": True},
+        restartPolicy="Always",
+    )
+    manifest = pod("inside", receiver, initContainers=[sender], volumes=[{"name": "v", "emptyDir": {}}])
+    assert output_of(k, manifest) == "seen\n"
+    k("delete", "pod", "inside", "--wait=true")
+
+
+def test_a_token_belongs_to_the_user_of_its_pod(k: Kubectl) -> None:
+    script = "cd /var/run/secrets/kubernetes.io/serviceaccount; stat -L -c '%u %g %a' token; head -c 2 token"
+    manifest = pod("owner", container(script), securityContext={"runAsUser": 1000, "fsGroup": 2000})
+    assert output_of(k, manifest) == "1000 2000 640\ney"

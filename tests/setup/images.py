@@ -6,6 +6,7 @@ that went in; an image whose label fits is left alone.
 
     orchestrator.test/busybox:1   a static busybox with all applets, files and users as one expects them
     orchestrator.test/libc:1      the same plus a real libc with bash, dash, getent: name resolution as in most images
+    orchestrator.test/users:1     busybox with a user in further groups, and some files: for groups and image volumes
     orchestrator.test/web:1, :2   a small web application on port 8080 that tells its version and host name
 
 Where the machine has no static busybox or no glibc (macOS, Alpine), the file is taken from the public
@@ -48,6 +49,8 @@ root:x:0:
 app:x:1000:
 nogroup:x:65534:
 """
+
+USERS_GROUPS = GROUPS + "extra:x:50000:app\n"
 
 WEB_START = """\
 #!/bin/sh
@@ -180,6 +183,19 @@ def plan_web_layer() -> Layer:
     )
 
 
+def plan_users_layer() -> Layer:
+    """A user in more than one group, and files to be seen through an image volume."""
+    return Layer(
+        folders={"data": 0o755, "data/sub": 0o755},
+        files={
+            "etc/group": (USERS_GROUPS.encode(), 0o644),
+            "data/file": (b"from an image\n", 0o644),
+            "data/sub/file": (b"from a folder of an image\n", 0o644),
+            "www/.wh.index.html": (b"", 0o644),
+        },
+    )
+
+
 def plan_libc_layer(programs: Mapping[str, bytes], libraries: Mapping[str, bytes]) -> Layer:
     """Programs under usr/local/bin (found before busybox's applets) with the libraries at the paths they ask for."""
     layer = Layer(folders={"usr/local/bin": 0o755, "lib64": 0o755})
@@ -239,6 +255,7 @@ def plan_images(busybox: bytes, applets: Iterable[str], libc: Layer | None) -> l
     base = plan_busybox_layer(busybox, applets).tar()
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     images = [Image(f"{PREFIX}/busybox:1", (base,), {"Cmd": ["sh"], "Env": [path]})]
+    images.append(Image(f"{PREFIX}/users:1", (base, plan_users_layer().tar()), {"Cmd": ["sh"], "Env": [path]}))
     web = plan_web_layer().tar()
     for version in ("1", "2"):
         settings = {"Cmd": ["web"], "Env": [path, f"VERSION={version}"], "ExposedPorts": {"8080/tcp": {}}}

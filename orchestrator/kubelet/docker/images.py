@@ -108,7 +108,16 @@ def image_from_inspect(data: Mapping[str, Any]) -> Image:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
         env=tuple(config.get("Env") or ()),
+        layers=_layers(data.get("GraphDriver") or {}),
     )
+
+
+def _layers(driver: Mapping[str, Any]) -> tuple[str, ...]:
+    """Only overlay2 keeps each layer in a directory of its own and says where."""
+    paths = driver.get("Data") or {}
+    if driver.get("Name") != "overlay2" or not paths.get("UpperDir"):
+        return ()
+    return (str(paths["UpperDir"]), *filter(None, str(paths.get("LowerDir") or "").split(":")))
 
 
 def image_from_list(data: Mapping[str, Any]) -> Image:

@@ -47,6 +47,7 @@ from orchestrator.kubelet.docker.translate import (
     from_inspect,
     host_ports,
     missing_capabilities,
+    process_user,
     sandbox_config,
     sandbox_name,
     split_sysctls,
@@ -260,7 +261,7 @@ class DockerRuntime:
             if error.status == 404:
                 return None
             raise
-        inspected = from_inspect(data)
+        inspected = _with_user(from_inspect(data))
         # An event in the meantime may be about this very container: then do not remember.
         if generation == self._generation and inspected.is_settled:
             self._known[inspected.id] = inspected
@@ -734,6 +735,18 @@ def _is_process_of(pid: int, container_id: str) -> bool:
         return container_id in Path(f"/proc/{pid}/cgroup").read_text()
     except FileNotFoundError:
         return False
+
+
+def _with_user(inspected: Inspected) -> Inspected:
+    """Add what only the kernel knows: who a running process is."""
+    container = inspected.container
+    if container is None or not inspected.is_running:
+        return inspected
+    try:
+        user = process_user(Path(f"/proc/{container.pid}/status").read_text())
+    except OSError:
+        return inspected  # it has just ended, or runs on another machine
+    return replace(inspected, container=replace(container, user=user))
 
 
 def _shim_limits(pid: int) -> EngineLimits | None:

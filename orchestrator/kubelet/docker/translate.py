@@ -18,6 +18,7 @@ from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerSpec,
     Mount,
+    ProcessUser,
     Resources,
     Sandbox,
     SandboxSpec,
@@ -495,3 +496,10 @@ def missing_capabilities(process_status: str, last_capability: int) -> frozenset
     bits = int(line.split()[1], 16)
     known = CAPABILITY_NAMES[: last_capability + 1]
     return frozenset(name for number, name in enumerate(known) if not bits >> number & 1)
+
+
+def process_user(process_status: str) -> ProcessUser:
+    """Effective ids and groups in a `/proc/<pid>/status` text."""
+    lines = dict(line.split(":", 1) for line in process_status.splitlines() if ":" in line)
+    groups = tuple(int(group) for group in lines.get("Groups", "").split())
+    return ProcessUser(int(lines["Uid"].split()[1]), int(lines["Gid"].split()[1]), groups)

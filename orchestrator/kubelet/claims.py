@@ -1,0 +1,73 @@
+"""What the PersistentVolumeClaims of a pod stand for: volumes that this node can mount.
+
+Pure functions. Never binds, provisions or attaches. Mirrors the desired-state populator of
+pkg/kubelet/volumemanager and pkg/volume/local.
+"""
+
+from __future__ import annotations
+
+from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
+from orchestrator.kubelet.pod import spec_of
+
+MOUNTABLE = ("hostPath", "local")
+"""The kinds of PersistentVolume whose files are on this machine."""
+
+
+class ClaimError(Exception):
+    """The claim of a volume cannot be used now; binding it or making it again can help."""
+
+    def __init__(self, volume_name: str, why: str) -> None:
+        super().__init__(
+            f"Unable to attach or mount volumes: unmounted volumes=[{volume_name}], unattached volumes=[], "
+            f"failed to process volumes=[{volume_name}]: {why}"
+        )
+
+
+def claim_name_of(pod: Object, volume: Object) -> str:
+    """The claim that a volume names, or that is made for it (generic ephemeral volumes); empty for others."""
+    source = volume.get("persistentVolumeClaim")
+    if source is not None:
+        return str(source.get("claimName") or "")
+    return f"{name_of(pod)}-{volume['name']}" if volume.get("ephemeral") is not None else ""
+
+
+def claim_names_of(pod: Object) -> dict[str, str]:
+    """Volume name → claim name, for those volumes that have one."""
+    named = {volume["name"]: claim_name_of(pod, volume) for volume in spec_of(pod).get("volumes") or ()}
+    return {volume: claim for volume, claim in named.items() if claim}
+
+
+def bound_volume_of(pod: Object, volume: Object, claim: Object | None) -> str:
+    """The name of the PersistentVolume behind a volume; ClaimError until its claim is bound."""
+    where = f"error processing PVC {namespace_of(pod)}/{claim_name_of(pod, volume)}"
+    if claim is None:
+        missing = f'persistentvolumeclaims "{claim_name_of(pod, volume)}" not found'
+        raise ClaimError(volume["name"], f"{where}: failed to fetch PVC from API server: {missing}")
+    if volume.get("ephemeral") is not None and not _is_owned(claim, pod):
+        raise ClaimError(volume["name"], f"{where}: PVC was not created for pod {namespace_of(pod)}/{name_of(pod)}")
+    name = (claim.get("spec") or {}).get("volumeName")
+    if (claim.get("status") or {}).get("phase") != "Bound" or not name:
+        raise ClaimError(volume["name"], f"{where}: PVC is not bound")
+    return str(name)
+
+
+def _is_owned(claim: Object, pod: Object) -> bool:
+    owners = claim["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") and owner.get("uid") == uid_of(pod) for owner in owners)
+
+
+def plan_bound_volume(volume: Object, claim: Object, persistent: Object | None) -> Object:
+    """The volume as if the pod itself named what the PersistentVolume names; ClaimError for one of somebody else."""
+    if persistent is None:
+        wanted = (claim.get("spec") or {}).get("volumeName")
+        raise ClaimError(volume["name"], f'failed to get PV: persistentvolumes "{wanted}" not found')
+    spec: Object = persistent.get("spec") or {}
+    if (spec.get("claimRef") or {}).get("uid") != uid_of(claim):
+        raise ClaimError(volume["name"], f"PV {name_of(persistent)} is bound to another claim")
+    if spec.get("volumeMode") == "Block":
+        raise ClaimError(volume["name"], "volumes with volumeMode Block are not supported on this node")
+    kind = next((kind for kind in MOUNTABLE if spec.get(kind) is not None), None)
+    if kind is None:
+        raise ClaimError(volume["name"], f"no volume plugin of this node mounts PV {name_of(persistent)}")
+    read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+    return {"name": volume["name"], kind: spec[kind], "readOnly": read_only}

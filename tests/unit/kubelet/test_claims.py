@@ -1,0 +1,60 @@
+"""What a claim stands for, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.claims import ClaimError, bound_volume_of, claim_names_of, plan_bound_volume
+from tests.unit.kubelet.pods import pod
+
+CLAIM: Object = {"metadata": {"uid": "c1"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
+VOLUME: Object = {"name": "v", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}}
+EPHEMERAL: Object = {"name": "e", "ephemeral": {"volumeClaimTemplate": {}}}
+
+
+def persistent(**spec: Any) -> Object:
+    return {"metadata": {"name": "pv"}, "spec": {"claimRef": {"uid": "c1"}, "local": {"path": "/data"}, **spec}}
+
+
+def test_claims_have_names() -> None:
+    obj = pod(volumes=[VOLUME, EPHEMERAL, {"name": "x", "emptyDir": {}}])
+    assert claim_names_of(obj) == {"v": "data", "e": "web-e"}
+
+
+def test_a_bound_claim_is_what_its_volume_is() -> None:
+    assert bound_volume_of(pod(), VOLUME, CLAIM) == "pv"
+    assert plan_bound_volume(VOLUME, CLAIM, persistent()) == {
+        "name": "v",
+        "local": {"path": "/data"},
+        "readOnly": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("volume", "claim", "message"),
+    [
+        (VOLUME, None, 'persistentvolumeclaims "data" not found'),
+        (VOLUME, {**CLAIM, "status": {"phase": "Pending"}}, "error processing PVC ns/data: PVC is not bound"),
+        (EPHEMERAL, CLAIM, "PVC was not created for pod ns/web"),
+    ],
+)
+def test_claims_that_cannot_be_used(volume: Object, claim: Object | None, message: str) -> None:
+    with pytest.raises(ClaimError, match=message):
+        bound_volume_of(pod(), volume, claim)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, 'persistentvolumes "pv" not found'),
+        (persistent(claimRef={"uid": "c2"}), "bound to another claim"),
+        (persistent(volumeMode="Block"), "volumeMode Block"),
+        (persistent(local=None, csi={"driver": "x"}), "no volume plugin"),
+    ],
+)
+def test_volumes_that_cannot_be_mounted(found: Object | None, message: str) -> None:
+    with pytest.raises(ClaimError, match=message):
+        plan_bound_volume(VOLUME, CLAIM, found)
