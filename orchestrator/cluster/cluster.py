@@ -329,6 +329,7 @@ class Cluster:
             ca_pem=self._pki_pem("ca.crt"),
             ca_key_pem=self._pki_pem("ca.key"),
             pod_cidr=self.config.pod_cidr,
+            load_balancer_addresses=self.config.load_balancer_addresses,
         )
         for controller in controllers:
             self.supervisor.add(f"controller/{controller.name}", controller.run)

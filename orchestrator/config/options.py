@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.addresses import parse_pool
+
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 NODES_MAX = 5_000
 CONFIG_BYTES_MAX = 1 << 20
@@ -47,6 +49,8 @@ class Config:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     node_cidr: str = "172.30.0.0/24"
+    load_balancer_addresses: tuple[str, ...] = ()
+    """Addresses, ranges and networks for Services of type LoadBalancer; empty: somebody else gives them theirs."""
     cluster_domain: str = "cluster.local"
     controllers: tuple[str, ...] = ("*",)
     log_level: str = "info"
@@ -75,6 +79,7 @@ KEYS = {
     "podCIDR": "pod_cidr",
     "serviceCIDR": "service_cidr",
     "nodeCIDR": "node_cidr",
+    "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
     "controllers": "controllers",
     "logLevel": "log_level",
@@ -189,6 +194,8 @@ def _checked(field: str, value: Any, source: str, *, key: str = "") -> Any:
     if kind is tuple:
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(v, str) for v in value):
             raise ConfigError(f"{label} must be {_TYPE_NAMES[tuple]}, not {value!r}")
+        if field == "load_balancer_addresses":
+            _check_pool(value, label)
         return tuple(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{label} must be {_TYPE_NAMES[kind]}, not {value!r}")
@@ -213,6 +220,13 @@ def _check_listen(value: str, label: str) -> None:
 def _check_cidr(value: str, label: str) -> None:
     try:
         ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise ConfigError(f"{label}: {error}") from None
+
+
+def _check_pool(value: Sequence[str], label: str) -> None:
+    try:
+        parse_pool(value)
     except ValueError as error:
         raise ConfigError(f"{label}: {error}") from None
 

@@ -134,6 +134,14 @@ CONTROLLERS: dict[str, Entry] = {
         needs=("resources",),
         requires=("resourcequotas",),
     ),
+    "service": _entry(
+        "service-lb-controller",
+        "servicelb",
+        "ServiceLBController",
+        "service-controller",
+        needs=("load_balancer_addresses",),
+        requires=("services",),
+    ),
     "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),
@@ -206,18 +214,20 @@ def build_controllers(
     ca_pem: str = "",
     ca_key_pem: str = "",
     pod_cidr: str = "",
+    load_balancer_addresses: Sequence[str] = (),
 ) -> list[Controller]:
     """The controllers with these (short) names, each with a client and an event recorder of its own.
 
     `resources` names everything that can be listed and deleted, now; `ca_pem` is published to pods, its
-    key signs requests, `pod_cidr` is shared among nodes. A controller that needs one of the last three is
-    left out where it is empty.
+    key signs requests, `pod_cidr` is shared among nodes, `load_balancer_addresses` among Services. A
+    controller that needs one of the last four is left out where it is empty.
     """
     extras: dict[str, Any] = {
         "resources": resources,
         "ca_pem": ca_pem,
         "ca_key_pem": ca_key_pem,
         "pod_cidr": pod_cidr,
+        "load_balancer_addresses": load_balancer_addresses,
     }
     built: list[Controller] = []
     served = {resource.group_resource for resource in resources()}

@@ -16,6 +16,7 @@ from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
+from orchestrator.proxy.health import HealthPorts, plan_health
 from orchestrator.proxy.nftables import Nft, NftError, open_nft
 from orchestrator.proxy.plan import plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
@@ -42,6 +43,7 @@ class ServiceProxy:
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
         self._ruleset = Ruleset(layout)
+        self._health = HealthPorts()
         self._node_facts: dict[str, NodeFacts] = {}
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -67,6 +69,7 @@ class ServiceProxy:
                 await self._sync(nft, watch)
         finally:
             watch.close()
+            self._health.close()
             if self._nft is None:
                 nft.close()
 
@@ -129,6 +132,7 @@ class ServiceProxy:
                 if replaces:
                     raise
                 self._log.warning("transaction.refused", error=str(error), consequence="written anew")
+        await self._health.apply()
         await self._forget(changes.stale)
 
     async def _plan(self) -> Changes:
@@ -138,10 +142,10 @@ class ServiceProxy:
         while self._dirty:
             key = next(iter(self._dirty))
             del self._dirty[key]
-            rules = plan_service(
-                self._services.get(key), self._slices.by_index(SERVICE_INDEX, key), nodes, pod_cidr=self.layout.pods
-            )
+            service, slices = self._services.get(key), self._slices.by_index(SERVICE_INDEX, key)
+            rules = plan_service(service, slices, nodes, pod_cidr=self.layout.pods)
             self._ruleset.update(key, rules, changes)
+            self._health.update(key, plan_health(service, slices, nodes))
             planned += 1
             if planned % PLANNED_AT_ONCE == 0:
                 await self._clock.sleep(0)

@@ -266,7 +266,9 @@ def skeleton(layout: Layout) -> str:
     """The table without any Service, as text that first removes an older one.
 
     Translation stands behind the host ports of pods (priority -105). Refusals come after translation: what
-    still carries a Service's address then leads nowhere. The source address of a client is kept except where
+    still carries a Service's address then leads nowhere. They come before routing, because a packet that is
+    routed back to the bridge counts as an ICMP redirect, and the kernel's limit on those would swallow the
+    refusal. The source address of a client is kept except where
     a pod reaches itself, so that answers come back through the bridge's address.
     """
     table, bridge = layout.table, layout.bridge
@@ -317,8 +319,9 @@ table ip {table} {{
   chain unserved {{
     ip daddr . meta l4proto . th dport vmap @refused
     {machine} meta l4proto . th dport vmap @refused_node_ports
-    oifname "{bridge}" ip daddr @cluster_ips goto refuse
-    oifname "{bridge}" ip daddr {layout.services} drop
+    fib daddr type local return
+    ip daddr @cluster_ips goto refuse
+    ip daddr {layout.services} drop
   }}
   chain filter_prerouting {{
     type filter hook prerouting priority -110; policy accept;
@@ -328,14 +331,13 @@ table ip {table} {{
     type filter hook output priority -110; policy accept;
     ct state new {protocols} ip daddr . meta l4proto . th dport vmap @firewalls
   }}
+  chain filter_prerouting_after {{
+    type filter hook prerouting priority -90; policy accept;
+    ct state new {protocols} jump unserved
+  }}
   chain filter_input {{
     type filter hook input priority -90; policy accept;
     iifname != {{ "lo", "{bridge}" }} ip daddr . meta l4proto . th dport @guarded drop
-    ct state new {protocols} jump unserved
-  }}
-  chain filter_forward {{
-    type filter hook forward priority -90; policy accept;
-    ct state new {protocols} jump unserved
   }}
   chain filter_output {{
     type filter hook output priority -90; policy accept;

@@ -24,6 +24,7 @@ async def running_cluster(
     data_dir: Path | None = None,
     detect_mutations: bool = True,
     static_tokens: Mapping[str, User] | None = None,
+    load_balancer_addresses: Sequence[str] = (),
 ) -> AsyncIterator[Cluster]:
     """A cluster with hollow nodes in this process, gone at the end of the block.
 
@@ -42,6 +43,7 @@ async def running_cluster(
             runtime="hollow",
             ephemeral=data_dir is None,
             controllers=tuple(controllers),
+            load_balancer_addresses=tuple(load_balancer_addresses),
         )
         cluster = Cluster(
             config,

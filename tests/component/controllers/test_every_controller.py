@@ -51,7 +51,7 @@ from .test_resourcequota import quota
 @pytest.fixture
 async def everything() -> AsyncIterator[TimedStage]:
     """Every controller there is, the authority that signs included, on a clock that stands still."""
-    async with stage_with("*", clock=ManualClock(), https=True) as one:
+    async with stage_with("*", clock=ManualClock(), https=True, load_balancer_addresses=["192.0.2.1"]) as one:
         one.__class__ = TimedStage
         assert isinstance(one, TimedStage)
         yield one
@@ -98,6 +98,7 @@ async def add_services(stage: TimedStage) -> None:
     ports = [{"port": 80}]
     await stage.client.create(SERVICES, named("Service", "web", spec={"selector": {"app": "web"}, "ports": ports}))
     await stage.client.create(SERVICES, named("Service", "other", spec={"ports": ports}))
+    await stage.client.create(SERVICES, named("Service", "public", spec={"type": "LoadBalancer", "ports": ports}))
     subset = {"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}
     await stage.client.create(ENDPOINTS, named("Endpoints", "other", subsets=[subset]))
     await stage.client.create(NAMESPACES, named("Namespace", "team", ""))

@@ -102,16 +102,22 @@ def _needs_health_check(spec: dict[str, Any]) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
+def _is_external(spec: dict[str, Any]) -> bool:
+    """Whether clients from outside are expected, so that there is a policy for them."""
+    kind = spec.get("type")
+    return kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
+
+
 def _drop_type_dependent_fields(spec: dict[str, Any], before: dict[str, Any]) -> None:
     def unchanged(*keys: str) -> bool:
         return all(spec.get(key) == before.get(key) for key in keys)
 
     old_type, new_type = before.get("type"), spec.get("type")
-    if old_type == new_type and _needs_health_check(spec) == _needs_health_check(before):
-        return
-    if new_type == "ExternalName" != old_type and unchanged("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-        for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-            spec.pop(key, None)
+    if new_type == "ExternalName" != old_type:
+        for keys in (("clusterIP", "clusterIPs"), ("ipFamilies",), ("ipFamilyPolicy",)):
+            if unchanged(*keys):
+                for key in keys:
+                    spec.pop(key, None)
     ported = ("NodePort", "LoadBalancer")
     if old_type in ported and new_type not in ported:
         old_ports = [port.get("nodePort") for port in before.get("ports") or ()]
@@ -124,8 +130,7 @@ def _drop_type_dependent_fields(spec: dict[str, Any], before: dict[str, Any]) ->
         for key in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if unchanged(key):
                 spec.pop(key, None)
-    is_external = new_type in ported or (new_type == "ClusterIP" and bool(spec.get("externalIPs")))
-    if old_type in ported and not is_external and unchanged("externalTrafficPolicy"):
+    if _is_external(before) and not _is_external(spec) and unchanged("externalTrafficPolicy"):
         spec.pop("externalTrafficPolicy", None)
     if new_type == "ExternalName" and unchanged("internalTrafficPolicy"):
         spec.pop("internalTrafficPolicy", None)

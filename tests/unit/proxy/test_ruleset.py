@@ -1,0 +1,151 @@
+"""Changes of the ruleset: what is written brings the kernel exactly where a full write would."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.proxy.plan import plan_service
+from orchestrator.proxy.ruleset import Changes, Ruleset, StaleFlow, skeleton
+
+from .services import LAYOUT, NODES, service, slices
+
+POD_1, POD_2 = "10.244.0.5", "10.244.1.5"
+
+
+class Kernel:
+    """As much of nftables as the proxy's transactions use; refuses what the kernel would refuse."""
+
+    def __init__(self) -> None:
+        self.elements: dict[tuple[str, str], str] = {}
+        self.chains: dict[str, list[str]] = {}
+        self.sets: set[str] = set()
+
+    def run(self, text: str) -> None:
+        for line in text.splitlines():
+            verb, what, _family, _table, name, *rest = line.split(" ", 5)
+            argument = rest[0] if rest else ""
+            getattr(self, f"_{verb}_{what}")(name, argument)
+
+    def _add_set(self, name: str, _argument: str) -> None:
+        assert name not in self.sets
+        self.sets.add(name)
+
+    def _delete_set(self, name: str, _argument: str) -> None:
+        assert not any(f"@{name} " in rule for rules in self.chains.values() for rule in rules), f"{name} is in use"
+        self.sets.remove(name)
+
+    def _add_chain(self, name: str, _argument: str) -> None:
+        self.chains.setdefault(name, [])
+
+    def _flush_chain(self, name: str, _argument: str) -> None:
+        self.chains[name].clear()
+
+    def _delete_chain(self, name: str, _argument: str) -> None:
+        users = [rule for rules in self.chains.values() for rule in rules] + [*self.elements.values()]
+        assert not any(re.search(rf"\b{name}\b", user) for user in users), f"{name} is in use"
+        del self.chains[name]
+
+    def _add_rule(self, name: str, rule: str) -> None:
+        for used in re.findall(r"(?:goto|jump) (\w+)", rule):
+            assert used in self.chains, f"{used} does not exist"
+        for used in re.findall(r"@(affinity_\w+)", rule):
+            assert used in self.sets, f"{used} does not exist"
+        self.chains[name].append(rule)
+
+    def _add_element(self, name: str, braces: str) -> None:
+        for item in braces.strip("{ }").split(", "):
+            key, _, value = item.partition(" : ")
+            assert (name, key) not in self.elements, f"{name} has {key} already"
+            self.elements[name, key] = value
+
+    def _delete_element(self, name: str, braces: str) -> None:
+        for key in braces.strip("{ }").split(", "):
+            del self.elements[name, key]
+
+    def state(self) -> Any:
+        return self.elements, self.chains, self.sets
+
+
+def written_whole(ruleset: Ruleset) -> Any:
+    kernel = Kernel()
+    text = ruleset.text()
+    assert text.startswith(skeleton(LAYOUT))
+    kernel.run(text.removeprefix(skeleton(LAYOUT)))
+    return kernel.state()
+
+
+def apply(ruleset: Ruleset, kernel: Kernel, *updates: tuple[str, Any, Any]) -> Changes:
+    changes = Changes()
+    for key, one, endpoints in updates:
+        ruleset.update(key, plan_service(one, endpoints, NODES, pod_cidr=LAYOUT.pods), changes)
+    kernel.run(changes.text(LAYOUT))
+    return changes
+
+
+def test_elements_come_and_go_with_the_service() -> None:
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    apply(ruleset, kernel, ("default/web", service(), slices(POD_1, POD_2)))
+    assert kernel.elements["targets", "10.96.0.1 . tcp . 80 . 0-2047"] == f"{POD_1} . 8080"
+    apply(ruleset, kernel, ("default/web", None, []))
+    assert kernel.state() == Kernel().state()
+
+
+def test_nothing_is_written_when_nothing_changed() -> None:
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    apply(ruleset, kernel, ("default/web", service(), slices(POD_1)))
+    assert apply(ruleset, kernel, ("default/web", service(), slices(POD_1))).text(LAYOUT) == ""
+
+
+def test_an_address_that_two_services_claim_stays_with_the_first() -> None:
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    external: dict[str, Any] = {"externalIPs": ["203.0.113.1"]}
+    apply(ruleset, kernel, ("a/first", service(**external), slices(POD_1)))
+    apply(ruleset, kernel, ("a/second", service(ip="10.96.0.2", **external), slices(POD_2)))
+    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0-4095"] == f"{POD_1} . 8080"
+    assert written_whole(ruleset) == kernel.state()
+    apply(ruleset, kernel, ("a/first", None, []))
+    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0-4095"] == f"{POD_2} . 8080"
+
+
+def test_udp_conversations_with_what_is_gone_are_stale() -> None:
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    udp = service(ports=[{"port": 53, "protocol": "UDP"}])
+    first = apply(ruleset, kernel, ("a/dns", udp, slices(POD_1, protocol="UDP")))
+    assert [flow.target for flow in first.stale] == [None]  # those that began before there was anybody
+    second = apply(ruleset, kernel, ("a/dns", udp, slices(POD_2, protocol="UDP")))
+    assert [flow.target for flow in second.stale] == [(POD_1, 8080)]
+    assert isinstance(second.stale[0], StaleFlow)
+    third = apply(ruleset, kernel, ("a/dns", None, []))
+    assert [flow.target for flow in third.stale] == [(POD_2, 8080)]
+
+
+_specs = st.fixed_dictionaries(
+    {},
+    optional={
+        "sessionAffinity": st.sampled_from(["None", "ClientIP"]),
+        "sessionAffinityConfig": st.sampled_from([{"clientIP": {"timeoutSeconds": n}} for n in (1, 9)]),
+        "internalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
+        "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
+        "externalIPs": st.sampled_from([["203.0.113.1"], ["203.0.113.2"]]),
+    },
+)
+_addresses = st.lists(st.sampled_from(["10.244.0.5", "10.244.0.6", "10.244.1.5", "10.244.1.6"]), unique=True)
+_updates = st.lists(st.tuples(st.integers(1, 3), st.none() | _specs, _addresses), min_size=1, max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_updates, max_size=6))
+def test_increments_lead_where_a_full_write_leads(transactions: list[list[tuple[int, Any, list[str]]]]) -> None:
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    for updates in transactions:
+        planned = []
+        for number, spec, addresses in updates:
+            ports = [{"port": 80, "nodePort": 30000 + number}]
+            one = None if spec is None else service(f"s{number}", ip=f"10.96.0.{number}", ports=ports, **spec)
+            planned.append((f"default/s{number}", one, slices(*addresses)))
+        apply(ruleset, kernel, *planned)
+        assert written_whole(ruleset) == kernel.state()
