@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.leftovers import find_engine, find_leftovers
@@ -16,6 +17,10 @@ from tests.leftovers import find_engine, find_leftovers
 E2E = Path(__file__).parent / "e2e"
 KUBECTLS = "ORCHESTRATOR_KUBECTLS"
 """Paths of kubectl programs, separated by colons, instead of those that are found."""
+
+# How long one example takes says nothing on a machine that does other work as well.
+hypothesis.settings.register_profile("machine-independent", deadline=None)
+hypothesis.settings.load_profile("machine-independent")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -34,6 +34,7 @@ from orchestrator.cluster.users import (
     CONTROLLER_MANAGER,
     DNS,
     KUBELETS,
+    NETWORK_POLICY,
     PROXY,
     SCHEDULER,
     controller_groups,
@@ -174,7 +175,7 @@ class Cluster:
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
-            component_users=(KUBELETS, DNS),
+            component_users=(KUBELETS, DNS, NETWORK_POLICY),
         )
         self._cleanup.append(self._api.close)
         tokens = ServiceAccountTokens(
@@ -258,7 +259,7 @@ class Cluster:
         return self.parts.network and self.nodes is not None and self.nodes.network is not None
 
     def _build_network(self) -> None:
-        from orchestrator.cluster.network import add_dns, add_service_proxy
+        from orchestrator.cluster.network import add_dns, add_network_policies, add_service_proxy
 
         assert self.nodes is not None
         assert self.nodes.network is not None
@@ -272,6 +273,13 @@ class Cluster:
             clock=self.clock,
             dns_address=address,
             api_listener=self._api_listener,
+        )
+        add_network_policies(
+            self.supervisor,
+            cluster_id=network.cluster_id,
+            informers=self._informers("network-policy", NETWORK_POLICY),
+            clock=self.clock,
+            dns_address=address,
         )
         add_dns(
             self.supervisor,

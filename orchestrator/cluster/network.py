@@ -28,6 +28,21 @@ def service_table(cluster_id: str) -> str:
     return f"orchestrator_svc_{cluster_key(cluster_id)}"
 
 
+def policy_table(cluster_id: str) -> str:
+    """The nftables table of a cluster's NetworkPolicies."""
+    return f"orchestrator_pol_{cluster_key(cluster_id)}"
+
+
+def add_network_policies(
+    supervisor: Supervisor, *, cluster_id: str, informers: Informers, clock: Clock, dns_address: str
+) -> None:
+    """Supervise the enforcement of NetworkPolicies."""
+    from orchestrator.proxy.policy.enforcer import PolicyEnforcer
+
+    enforcer = PolicyEnforcer(informers=informers, table=policy_table(cluster_id), dns_address=dns_address, clock=clock)
+    supervisor.add("network-policy", enforcer.run)
+
+
 def add_service_proxy(
     supervisor: Supervisor,
     *,
@@ -86,5 +101,6 @@ async def remove_cluster(
     from orchestrator.proxy.nftables import remove_table
 
     if os.geteuid() == 0:
-        await remove_table(service_table(cluster_id))
+        for table in (service_table(cluster_id), policy_table(cluster_id)):
+            await remove_table(table)
     return await remove_everything(cluster_id, clock=clock, url=url, data_dir=data_dir)

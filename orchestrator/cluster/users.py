@@ -12,6 +12,8 @@ APISERVER = "system:apiserver"
 PROXY = "system:kube-proxy"
 DNS = "system:dns"
 """Reads Services and namespaces, and writes the Service that leads to itself."""
+NETWORK_POLICY = "system:network-policy"
+"""Reads pods, namespaces and NetworkPolicies."""
 KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 

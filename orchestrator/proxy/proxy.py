@@ -17,11 +17,11 @@ from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
 from orchestrator.proxy.health import HealthPorts, plan_health
-from orchestrator.proxy.nftables import Nft, NftError, open_nft
+from orchestrator.proxy.nftables import Nft, NftError
 from orchestrator.proxy.plan import plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
+from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts
-from orchestrator.proxy.watch import TableWatch
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SERVICE_INDEX = "proxy/service"
@@ -36,9 +36,10 @@ class ServiceProxy:
 
     def __init__(self, *, informers: Informers, layout: Layout, clock: Clock, nft: Nft | None = None) -> None:
         self.layout = layout
-        self.transactions_total = 0
         self._clock = clock
-        self._nft = nft
+        self._table = KernelTable(
+            layout.table, clock=clock, on_damage=self._on_damage, volatile_prefix=VOLATILE_SETS, nft=nft
+        )
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
@@ -56,22 +57,18 @@ class ServiceProxy:
 
     async def run(self) -> None:
         """Work until cancelled; the table stays, so that connections survive a restart of this process."""
-        nft = self._nft if self._nft is not None else open_nft()
-        watch = TableWatch(self.layout.table, volatile_prefix=VOLATILE_SETS, on_damage=self._on_damage)
         try:
             for informer in (self._services, self._slices, self._nodes):
                 await informer.wait_synced()
-            watch.open()
+            self._table.open()
             self._replace_all()
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                await self._sync(nft, watch)
+                await self._sync()
         finally:
-            watch.close()
+            self._table.close()
             self._health.close()
-            if self._nft is None:
-                nft.close()
 
     # What changed.
 
@@ -119,13 +116,13 @@ class ServiceProxy:
 
     # Bringing it to the kernel.
 
-    async def _sync(self, nft: Nft, watch: TableWatch) -> None:
+    async def _sync(self) -> None:
         changes = await self._plan()
         replaces, self._must_replace = self._must_replace, False
-        text = self._ruleset.text() if replaces else changes.text(self.layout)
+        text = self._ruleset.text() if replaces else changes.text(self.layout.table)
         if text:
             try:
-                await self._apply(nft, watch, text)
+                await self._table.apply(text)
             except NftError as error:
                 # The model is ahead of the kernel now: only the whole table brings them together again.
                 self._replace_all()
@@ -150,17 +147,6 @@ class ServiceProxy:
             if planned % PLANNED_AT_ONCE == 0:
                 await self._clock.sleep(0)
         return changes
-
-    async def _apply(self, nft: Nft, watch: TableWatch, text: str) -> None:
-        started = self._clock.monotonic()
-        watch.begin()
-        try:
-            await nft.run(text)
-        finally:
-            watch.end()
-        self.transactions_total += 1
-        elapsed = round((self._clock.monotonic() - started) * 1000, 1)
-        self._log.debug("transaction.applied", services=len(self._ruleset), bytes=len(text), milliseconds=elapsed)
 
     async def _forget(self, stale: Sequence[StaleFlow]) -> None:
         if not stale:

@@ -9,13 +9,11 @@ look-up replaces a chain per Service and takes a tenth of the time to program.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from orchestrator.proxy.changes import Element, TableChanges
 from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, RANDOM, Frontend, ServiceRules, Target, Way, spread
-
-ELEMENTS_PER_LINE = 300
-"""nft 1.0.6 refuses thousands of interval elements in one command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,6 @@ class Layout:
     """Listeners of this process that only pods and the machine itself may reach."""
 
 
-Element = tuple[str, str]
-"""Map or set, and key."""
-
-
 @dataclass(frozen=True, slots=True)
 class StaleFlow:
     """UDP conversations that connection tracking still leads to where nobody is."""
@@ -46,53 +40,10 @@ class StaleFlow:
 
 
 @dataclass(slots=True)
-class Changes:
-    """The difference between two states of the ruleset, in elements, chains and sets."""
+class Changes(TableChanges):
+    """The difference between two states of the ruleset, and the conversations that it ends."""
 
-    deleted: dict[Element, str] = field(default_factory=dict)
-    added: dict[Element, str] = field(default_factory=dict)
-    chains: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
-    """New content; None: gone."""
-    new_chains: set[str] = field(default_factory=set)
-    sets: dict[str, int | None] = field(default_factory=dict)
     stale: list[StaleFlow] = field(default_factory=list)
-
-    def add(self, element: Element, value: str) -> None:
-        if self.deleted.get(element) == value:
-            del self.deleted[element]
-        else:
-            self.added[element] = value
-
-    def delete(self, element: Element, value: str) -> None:
-        if self.added.pop(element, None) is None:
-            self.deleted[element] = value
-
-    def text(self, layout: Layout) -> str:
-        """The commands of one transaction; empty when nothing changed."""
-        table = f"ip {layout.table}"
-        lines = [
-            f"add set {table} {name} {_affinity_set(seconds)}"
-            for name, seconds in self.sets.items()
-            if seconds is not None
-        ]
-        lines += [f"add chain {table} {name}" for name, rules in self.chains.items() if rules is not None]
-        lines += [f"flush chain {table} {name}" for name in self.chains if name not in self.new_chains]
-        for name, rules in self.chains.items():
-            lines += [f"add rule {table} {name} {rule}" for rule in rules or ()]
-        lines += _element_lines("delete", table, ((element, "") for element in self.deleted))
-        lines += _element_lines("add", table, self.added.items())
-        lines += [f"delete chain {table} {name}" for name, rules in self.chains.items() if rules is None]
-        lines += [f"delete set {table} {name}" for name, seconds in self.sets.items() if seconds is None]
-        return "".join(f"{line}\n" for line in lines)
-
-
-def _element_lines(verb: str, table: str, elements: Iterable[tuple[Element, str]]) -> Iterator[str]:
-    by_map: dict[str, list[str]] = {}
-    for (name, key), value in elements:
-        by_map.setdefault(name, []).append(f"{key} : {value}" if value else key)
-    for name, items in by_map.items():
-        for start in range(0, len(items), ELEMENTS_PER_LINE):
-            yield f"{verb} element {table} {name} {{ {', '.join(items[start : start + ELEMENTS_PER_LINE])} }}"
 
 
 def _affinity_set(seconds: int) -> str:
@@ -150,7 +101,7 @@ class Ruleset:
                 current = everything._way(frontend)
                 everything._owners[frontend] = owners
                 everything._update_frontend(frontend, current, self._way(frontend), changes)
-        return skeleton(self.layout) + changes.text(self.layout)
+        return skeleton(self.layout) + changes.text(self.layout.table)
 
     def conflicts(self) -> dict[Frontend, list[str]]:
         """Frontends that several Services claim; the first of them has it."""
@@ -189,7 +140,7 @@ class Ruleset:
             if name in changes.sets and changes.sets[name] is None:
                 del changes.sets[name]
             else:
-                changes.sets[name] = after.affinity_sets[name]
+                changes.sets[name] = _affinity_set(after.affinity_sets[name])
         for name in before.affinity_sets.keys() - after.affinity_sets.keys():
             if changes.sets.get(name) is not None:
                 del changes.sets[name]

@@ -1,0 +1,60 @@
+"""Changes of one nftables table, collected and written as one transaction. Pure text; knows no Services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+ELEMENTS_PER_LINE = 300
+"""nft 1.0.6 refuses thousands of interval elements in one command."""
+
+Element = tuple[str, str]
+"""Map or set, and key."""
+
+
+@dataclass(slots=True)
+class TableChanges:
+    """The difference between two states of a table, in elements, chains and sets."""
+
+    deleted: dict[Element, str] = field(default_factory=dict)
+    added: dict[Element, str] = field(default_factory=dict)
+    chains: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    """New content; None: gone."""
+    new_chains: set[str] = field(default_factory=set)
+    sets: dict[str, str | None] = field(default_factory=dict)
+    """Declaration in braces; None: gone."""
+
+    def add(self, element: Element, value: str) -> None:
+        """An element that was not there, with the value that it maps to (empty in a set)."""
+        if self.deleted.get(element) == value:
+            del self.deleted[element]
+        else:
+            self.added[element] = value
+
+    def delete(self, element: Element, value: str) -> None:
+        """An element that was there."""
+        if self.added.pop(element, None) is None:
+            self.deleted[element] = value
+
+    def text(self, table: str) -> str:
+        """The commands of one transaction on a table of family ip; empty when nothing changed."""
+        table = f"ip {table}"
+        lines = [f"add set {table} {name} {declared}" for name, declared in self.sets.items() if declared is not None]
+        lines += [f"add chain {table} {name}" for name, rules in self.chains.items() if rules is not None]
+        lines += [f"flush chain {table} {name}" for name in self.chains if name not in self.new_chains]
+        for name, rules in self.chains.items():
+            lines += [f"add rule {table} {name} {rule}" for rule in rules or ()]
+        lines += _element_lines("delete", table, ((element, "") for element in self.deleted))
+        lines += _element_lines("add", table, self.added.items())
+        lines += [f"delete chain {table} {name}" for name, rules in self.chains.items() if rules is None]
+        lines += [f"delete set {table} {name}" for name, declared in self.sets.items() if declared is None]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _element_lines(verb: str, table: str, elements: Iterable[tuple[Element, str]]) -> Iterator[str]:
+    by_map: dict[str, list[str]] = {}
+    for (name, key), value in elements:
+        by_map.setdefault(name, []).append(f"{key} : {value}" if value else key)
+    for name, items in by_map.items():
+        for start in range(0, len(items), ELEMENTS_PER_LINE):
+            yield f"{verb} element {table} {name} {{ {', '.join(items[start : start + ELEMENTS_PER_LINE])} }}"
