@@ -99,6 +99,8 @@ class JobController(Controller):
             await self._release(pod)
         deletions = [lambda pod=pod: self._control.delete(job, pod) for pod in plan.delete]
         failures = [one for one in await all_of(deletions) if isinstance(one, errors.ApiError)]
+        for pod in plan.hold:
+            await self._hold(job, pod)
         if plan.create:
             pods = iter(plan.create)
             _, failure = await slow_start(len(plan.create), lambda: self._control.create(job, next(pods)))
@@ -106,6 +108,15 @@ class JobController(Controller):
                 failures.append(failure)
         if failures:
             raise failures[0]
+
+    async def _hold(self, job: Object, pod: Object) -> None:
+        finalizers = [*(pod["metadata"].get("finalizers") or ()), FINALIZER]
+        metadata = {"resourceVersion": resource_version_of(pod), "finalizers": finalizers}
+        try:
+            held = await self.client.patch(PODS, name_of(pod), {"metadata": metadata}, namespace_of(pod))
+        except errors.NotFound:
+            return
+        self._expectations.wrote(key_of(job), self._pods, held)
 
     async def _release(self, pod: Object) -> None:
         kept = [one for one in pod["metadata"].get("finalizers") or () if one != FINALIZER]

@@ -42,12 +42,14 @@ BACKOFF_SECONDS_MAX = 600.0
 
 @dataclass(slots=True)
 class JobPlan:
-    """What to do, in this order: write the status, release pods, delete pods, create pods."""
+    """What to do, in this order: write the status, release pods, delete pods, hold pods, create pods."""
 
     status: dict[str, Any]
     release: list[Object] = field(default_factory=list)
     """Pods whose tracking finalizer goes now that the status accounts for them."""
     delete: list[Object] = field(default_factory=list)
+    hold: list[Object] = field(default_factory=list)
+    """Active pods without the finalizer: adopted ones, and those that a crash spared when they were to be deleted."""
     create: list[Object] = field(default_factory=list)
     events: list[tuple[str, str, str]] = field(default_factory=list)
     again_seconds: float | None = None
@@ -146,6 +148,8 @@ def plan_job(job: Object, pods: Sequence[Object], now: datetime, *, may_manage: 
             conditions = resumed
         if may_manage and not is_terminating(job):
             _manage(look, status, succeeded, plan)
+            leaving = {uid_of(pod) for pod in plan.delete}
+            plan.hold = [pod for pod in look.active if not has_finalizer(pod) and uid_of(pod) not in leaving]
         _plan_deadline(look, status, plan)
     if conditions:
         status["conditions"] = conditions

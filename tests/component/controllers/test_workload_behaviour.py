@@ -321,3 +321,17 @@ async def test_many_changes_of_one_deployment_at_once_lose_no_revision(stage: St
     assert len(set(numbers)) == len(numbers)
     newest = max(sets, key=lambda rs: int(rs["metadata"]["annotations"]["deployment.kubernetes.io/revision"]))
     assert image_of(newest["spec"]["template"]) == wanted
+
+
+async def test_a_pod_that_a_job_adopts_is_held_again_and_counted(stage: Stage) -> None:
+    await stage.client.create(JOBS, job())
+    (pod,) = await stage.until(PODS, lambda pods: [p["status"].get("phase") for p in pods] == ["Running"])
+    await stage.client.patch(PODS, name_of(pod), {"metadata": {"ownerReferences": None, "finalizers": None}}, "default")
+
+    def is_held(one: Object) -> bool:
+        return controller_of(one) is not None and one["metadata"].get("finalizers") == [TRACKING]
+
+    await stage.until_one(PODS, name_of(pod), is_held)
+    await stage.finish(pod, 0)
+    done = await stage.until_one(JOBS, "j", has("Complete"))
+    assert done["status"]["succeeded"] == 1
