@@ -347,9 +347,11 @@ class Cluster:
         return (self.config.data_dir / "pki" / file).read_text() if self.parts.https else ""
 
     def _build_scheduler(self) -> None:
+        from orchestrator.scheduler.configuration import parse_configuration
         from orchestrator.scheduler.scheduler import Scheduler
 
         scheduler = Scheduler(
+            config=parse_configuration(self.config.scheduler),
             client=self.client(SCHEDULER, ()),
             informers=self._informers("kube-scheduler", SCHEDULER),
             recorder=self._recorder("default-scheduler", SCHEDULER),

@@ -53,6 +53,8 @@ class Config:
     """Addresses, ranges and networks for Services of type LoadBalancer; empty: somebody else gives them theirs."""
     cluster_domain: str = "cluster.local"
     controllers: tuple[str, ...] = ("*",)
+    scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """A KubeSchedulerConfiguration; the scheduler checks what is in it."""
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -82,6 +84,7 @@ KEYS = {
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
     "controllers": "controllers",
+    "scheduler": "scheduler",
     "logLevel": "log_level",
     "logFormat": "log_format",
 }
@@ -92,8 +95,17 @@ _CHOICES = {
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("auto", "console", "json"),
 }
+_TYPES: dict[str, type] = {"data_dir": Path, "scheduler": dict}
+"""Of the fields whose defaults are made."""
 _CIDR_FIELDS = ("pod_cidr", "service_cidr", "node_cidr")
-_TYPE_NAMES = {bool: "true or false", int: "a number", str: "a text", tuple: "a list of texts", Path: "a path"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a number",
+    str: "a text",
+    tuple: "a list of texts",
+    dict: "a map",
+    Path: "a path",
+}
 
 
 def load_config(file: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -110,8 +122,6 @@ def load_config(file: Path | None, *, environ: Mapping[str, str], overrides: Map
 
 
 def _from_file(file: Path) -> dict[str, Any]:
-    import yaml
-
     try:
         with file.open("rb") as stream:
             text = stream.read(CONFIG_BYTES_MAX + 1)
@@ -119,12 +129,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read the config file {file}: {error.strerror}") from error
     if len(text) > CONFIG_BYTES_MAX:
         raise ConfigError(f"the config file {file} is larger than {CONFIG_BYTES_MAX} bytes")
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    content = _parsed_yaml(text, str(file))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -136,6 +141,17 @@ def _from_file(file: Path) -> dict[str, Any]:
             raise ConfigError(f"{file}: unknown option {key!r}{_did_you_mean(str(key), tuple(KEYS))}")
         values[field] = _checked(field, value, str(file), key=key)
     return values
+
+
+def _parsed_yaml(text: bytes, source: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -169,14 +185,16 @@ def _parsed(field: str, text: str, name: str) -> Any:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
         except KeyError:
             raise ConfigError(f"{name}: {text!r} is neither true nor false") from None
+    if kind is dict:
+        return _parsed_yaml(text.encode(), name) or {}
     if kind is tuple:
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
 
 def _type_of(field: str) -> type:
-    if field == "data_dir":
-        return Path
+    if field in _TYPES:
+        return _TYPES[field]
     default = Config.__dataclass_fields__[field].default
     return type(default)
 

@@ -151,6 +151,8 @@ class Plugin:
     normalization: ClassVar[Normalization] = "none"
     hints: ClassVar[Mapping[Resource, Action]] = {}
     """Which events may help a pod that this plugin refused."""
+    argument_fields: ClassVar[Mapping[str, type] | None] = None
+    """The keys of its `pluginConfig` arguments with their types; None: it checks them itself."""
 
     def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
         self.arguments: Mapping[str, Any] = arguments or {}

@@ -141,6 +141,8 @@ class Planner:
         self, cycle: Cycle, diagnosis: Diagnosis, refused: Iterable[tuple[NodeInfo, Verdict]], *, prepared: bool
     ) -> Refused:
         plugins = frozenset(diagnosis.plugins)
+        if not self.profile.preempts:
+            return Refused(diagnosis.sentence(), plugins)
         if not prepared and cycle.pod.preempts and self._cache.has_lower_priority(cycle.pod.priority):
             run_pre_filters(self.profile, cycle)
         self._turn += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.selectors import from_label_selector
@@ -20,10 +19,6 @@ from orchestrator.scheduler.framework import Cycle, Plugin, Reads, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import Profile
-
-CANDIDATES_MIN: Final = 100
-CANDIDATES_PERCENT: Final = 10
-"""Of the nodes: how many possible ones are enough to choose from (minCandidateNodes*)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,8 @@ def plan_preemption(
         statuses[NO_VICTIMS] = resolvable_count
     elif resolvable_count:
         possible = [node for node, verdict in refused if verdict.resolvable]
-        enough = max(CANDIDATES_MIN, len(cache) * CANDIDATES_PERCENT // 100)
+        percent, absolute = profile.candidates_enough
+        enough = max(absolute, len(cache) * percent // 100)
         begin = start % len(possible)
         for node in (*possible[begin:], *possible[:begin]):
             found = _plan_victims(profile, cycle, node, nominations)

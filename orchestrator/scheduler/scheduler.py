@@ -36,12 +36,12 @@ from orchestrator.logs import get_logger
 from orchestrator.scheduler import metrics
 from orchestrator.scheduler.algorithm import Nominations
 from orchestrator.scheduler.cache import Cache, counts_differently, matters
+from orchestrator.scheduler.configuration import SchedulerConfig, default_config
 from orchestrator.scheduler.framework import Action, ClusterEvent, Plugin
 from orchestrator.scheduler.listers import InformerListers
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.preemption import Candidate
-from orchestrator.scheduler.profile import SchedulerConfig, default_config
 from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
 
 Job = Callable[[], Awaitable[None]]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.apiserver.user import User
@@ -20,6 +21,7 @@ async def running_cluster(
     https: bool = False,
     controllers: Sequence[str] = ("*",),
     scheduler: bool = True,
+    scheduler_config: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     data_dir: Path | None = None,
     detect_mutations: bool = True,
@@ -30,6 +32,7 @@ async def running_cluster(
 
     `controllers` are names as in `--controllers` (empty: none). With `data_dir` the store is durable
     and a later cluster on the same folder finds everything again; without it all is in memory.
+    `scheduler_config` is a KubeSchedulerConfiguration.
     `static_tokens` are bearer tokens that the HTTPS listener accepts, each with the user it stands for.
     """
     async with AsyncExitStack() as stack:
@@ -44,6 +47,7 @@ async def running_cluster(
             ephemeral=data_dir is None,
             controllers=tuple(controllers),
             load_balancer_addresses=tuple(load_balancer_addresses),
+            scheduler=dict(scheduler_config or {}),
         )
         cluster = Cluster(
             config,

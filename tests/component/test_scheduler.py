@@ -25,9 +25,11 @@ ZONE = "topology.kubernetes.io/zone"
 
 
 @asynccontextmanager
-async def bare_cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
+async def bare_cluster(*, scheduler: bool = True, scheduler_config: Object | None = None) -> AsyncIterator[Cluster]:
     """A cluster without nodes and controllers; what controllers would make and pods need is made here."""
-    async with running_cluster(nodes=0, controllers=(), scheduler=scheduler) as running:
+    async with running_cluster(
+        nodes=0, controllers=(), scheduler=scheduler, scheduler_config=scheduler_config
+    ) as running:
         account = {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
@@ -359,3 +361,20 @@ async def test_the_same_scheduler_can_run_again() -> None:
             assert scheduler.cache.nodes["a"].requested["cpu"] == 700
             for task in (second, following):
                 task.cancel()
+
+
+async def test_profiles_of_the_configuration_each_place_their_own_pods() -> None:
+    packing = {
+        "schedulerName": "packer",
+        "pluginConfig": [{"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "MostAllocated"}}}],
+    }
+    async with bare_cluster(scheduler_config={"profiles": [{}, packing]}) as cluster:
+        client = cluster.client()
+        for name in ("a", "b"):
+            await add_node(client, name, cpu="4")
+        await client.create(PODS, pod("first", nodeName="a"))
+        await client.create(PODS, pod("stranger", schedulerName="nobody"))
+        await client.create(PODS, pod("packed", schedulerName="packer"))
+        await bound(client, 2)
+        await client.create(PODS, pod("spread"))
+        assert await bound(client, 3) == {"first": "a", "packed": "a", "spread": "b", "stranger": ""}

@@ -48,6 +48,7 @@ class ImageLocality(TrackedPlugin):
     """Scores the bytes that need no pull."""
 
     name: ClassVar[str] = "ImageLocality"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {}
 
     def sign(self, cycle: Cycle) -> Hashable:
         known, names = cycle.cache.image_nodes, image_names(cycle.pod)

@@ -16,6 +16,7 @@ from orchestrator.api.objects import labels_of
 from orchestrator.api.resources import NODES, PODS, Resource
 from orchestrator.api.selectors import IN, NOT_IN, LabelSelector, Requirement, from_label_selector
 from orchestrator.scheduler.cache import Cache, Change
+from orchestrator.scheduler.fields import check_range
 from orchestrator.scheduler.framework import (
     MAX_NODE_SCORE,
     Action,
@@ -108,12 +109,16 @@ class InterPodAffinity(TrackedPlugin):
     """Filters by required terms of both sides, scores by all others."""
 
     name: ClassVar[str] = NAME
+    argument_fields: ClassVar[Mapping[str, type] | None] = {
+        "hardPodAffinityWeight": int,
+        "ignorePreferredTermsOfExistingPods": bool,
+    }
     hints: ClassVar[Mapping[Resource, Action]] = {PODS: Action.ALL, NODES: Action.ADD | Action.UPDATE}
 
     def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
         super().__init__(arguments)
         weight = self.arguments.get("hardPodAffinityWeight")
-        self._hard_weight = 1 if weight is None else int(weight)
+        self._hard_weight = 1 if weight is None else check_range(weight, 0, 100, "hardPodAffinityWeight")
         self._ignores_preferred = bool(self.arguments.get("ignorePreferredTermsOfExistingPods"))
 
     def sign(self, cycle: Cycle) -> Hashable:

@@ -47,6 +47,7 @@ class NodeAffinity(Plugin):
     """Refuses nodes that the pod's selector and required terms exclude; adds weights of preferred terms."""
 
     name: ClassVar[str] = "NodeAffinity"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {"addedAffinity": dict}
     reads = Reads.NODE
     normalization = "up"
     hints: ClassVar[Mapping[Resource, Action]] = {NODES: Action.ADD | Action.UPDATE, PODS: Action.UPDATE}

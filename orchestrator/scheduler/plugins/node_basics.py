@@ -18,6 +18,7 @@ class NodeName(Plugin):
     """A pod that names its node may only run there."""
 
     name: ClassVar[str] = "NodeName"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {}
     reads = Reads.NODE
     hints: ClassVar[Mapping[Resource, Action]] = {NODES: Action.ADD}
     _refusal = Verdict("NodeName", ("node(s) didn't match the requested node name",), resolvable=False)
@@ -34,6 +35,7 @@ class NodeUnschedulable(Plugin):
     """A cordoned node takes only pods that tolerate its taint."""
 
     name: ClassVar[str] = "NodeUnschedulable"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {}
     reads = Reads.NODE
     hints: ClassVar[Mapping[Resource, Action]] = {NODES: Action.ADD | Action.UPDATE}
     _refusal = Verdict("NodeUnschedulable", ("node(s) were unschedulable",), resolvable=False)
@@ -54,6 +56,7 @@ class NodePorts(Plugin):
     """Two pods cannot have the same host port of one node."""
 
     name: ClassVar[str] = "NodePorts"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {}
     reads = Reads.USAGE
     hints: ClassVar[Mapping[Resource, Action]] = {PODS: Action.DELETE, NODES: Action.ADD}
     _refusal = Verdict("NodePorts", ("node(s) didn't have free ports for the requested pod ports",))

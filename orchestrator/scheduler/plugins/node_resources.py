@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from orchestrator.api.resources import NODES, PODS, Resource
+from orchestrator.scheduler.fields import ConfigurationError, check_fields, check_range
 from orchestrator.scheduler.framework import (
     MAX_NODE_SCORE,
     SKIP,
@@ -48,6 +49,11 @@ class NodeResourcesFit(Plugin):
     """Enough of everything that the pod requests must be left."""
 
     name: ClassVar[str] = "NodeResourcesFit"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {
+        "ignoredResources": list,
+        "ignoredResourceGroups": list,
+        "scoringStrategy": dict,
+    }
     reads = Reads.USAGE
     hints: ClassVar[Mapping[Resource, Action]] = {
         PODS: Action.DELETE | Action.UPDATE,
@@ -57,6 +63,7 @@ class NodeResourcesFit(Plugin):
     def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
         super().__init__(arguments)
         strategy = self.arguments.get("scoringStrategy") or {}
+        check_fields(strategy, {"type": str, "resources": list, "requestedToCapacityRatio": dict}, "scoringStrategy")
         self._resources = _weighted(strategy.get("resources"))
         self._ignored = frozenset(self.arguments.get("ignoredResources") or ())
         self._ignored_groups = frozenset(self.arguments.get("ignoredResourceGroups") or ())
@@ -67,7 +74,9 @@ class NodeResourcesFit(Plugin):
         elif kind == "MostAllocated":
             self._scorer = _most
         elif kind == "RequestedToCapacityRatio":
-            shape = (strategy.get("requestedToCapacityRatio") or {}).get("shape") or ()
+            ratio = strategy.get("requestedToCapacityRatio") or {}
+            check_fields(ratio, {"shape": list}, "scoringStrategy.requestedToCapacityRatio")
+            shape = ratio.get("shape") or ()
             self._scorer = ratio_scorer(shape)
         else:
             raise ValueError(f"scoringStrategy.type: Unsupported value: {kind!r}")
@@ -172,6 +181,7 @@ class NodeResourcesBalancedAllocation(Plugin):
     """Prefers nodes whose CPU and memory would be used to the same fraction."""
 
     name: ClassVar[str] = "NodeResourcesBalancedAllocation"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {"resources": list}
     reads = Reads.USAGE
 
     def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
@@ -212,7 +222,14 @@ class NodeResourcesBalancedAllocation(Plugin):
 def _weighted(resources: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
     if not resources:
         return DEFAULT_RESOURCES
-    return tuple((resource["name"], int(resource.get("weight") or 1)) for resource in resources)
+    found: list[tuple[str, int]] = []
+    for position, resource in enumerate(resources):
+        where = f"resources[{position}]"
+        check_fields(resource, {"name": str, "weight": int}, where)
+        if not resource.get("name"):
+            raise ConfigurationError(f"{where}.name: Required value")
+        found.append((resource["name"], check_range(resource.get("weight") or 1, 1, 100, f"{where}.weight")))
+    return tuple(found)
 
 
 def _least(requested: int, capacity: int) -> int:
@@ -231,7 +248,13 @@ def ratio_scorer(shape: Sequence[Mapping[str, int]]) -> Callable[[int, int], int
     """Points for a utilisation from a shape of (utilization 0..100, score 0..10), linear in between."""
     if not shape:
         raise ValueError("requestedToCapacityRatio.shape: Required value: at least one point must be specified")
-    points = [(int(p["utilization"]), int(p["score"]) * MAX_NODE_SCORE // 10) for p in shape]
+    points: list[tuple[int, int]] = []
+    for position, point in enumerate(shape):
+        where = f"requestedToCapacityRatio.shape[{position}]"
+        check_fields(point, {"utilization": int, "score": int}, where)
+        utilization = check_range(point.get("utilization") or 0, 0, 100, f"{where}.utilization")
+        score_of_ten = check_range(point.get("score") or 0, 0, 10, f"{where}.score")
+        points.append((utilization, score_of_ten * MAX_NODE_SCORE // 10))
     if any(left[0] >= right[0] for left, right in pairwise(points)):
         raise ValueError("requestedToCapacityRatio.shape: utilization values must be sorted in increasing order")
 

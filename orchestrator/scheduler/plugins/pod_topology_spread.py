@@ -17,6 +17,7 @@ from orchestrator.api.objects import labels_of
 from orchestrator.api.resources import NODES, PODS, Resource
 from orchestrator.api.selectors import IN, LabelSelector, Requirement, from_label_selector
 from orchestrator.scheduler.cache import Cache, Change
+from orchestrator.scheduler.fields import ConfigurationError, check_fields, check_range
 from orchestrator.scheduler.framework import (
     MAX_NODE_SCORE,
     Action,
@@ -78,15 +79,40 @@ def spec_constraints(pod: PodInfo, when_unsatisfiable: str) -> tuple[Constraint,
     return tuple(found)
 
 
+def _is_system_defaulted(arguments: Mapping[str, Any]) -> bool:
+    """Check PodTopologySpreadArgs; whether the built-in default constraints hold."""
+    kind = arguments.get("defaultingType") or "System"
+    if kind not in ("System", "List"):
+        raise ConfigurationError(f'defaultingType: Unsupported value: {kind!r}: supported values: "System", "List"')
+    constraints = arguments.get("defaultConstraints") or ()
+    if constraints and kind == "System":
+        raise ConfigurationError(
+            "defaultingType: Invalid value: when .defaultConstraints are specified, it must be List"
+        )
+    for position, entry in enumerate(constraints):
+        where = f"defaultConstraints[{position}]"
+        check_fields(entry, {"topologyKey": str, "maxSkew": int, "whenUnsatisfiable": str}, where)
+        if not entry.get("topologyKey"):
+            raise ConfigurationError(f"{where}.topologyKey: Required value: can not be empty")
+        check_range(entry.get("maxSkew"), 1, 2**31 - 1, f"{where}.maxSkew")
+        if entry.get("whenUnsatisfiable") not in ("DoNotSchedule", "ScheduleAnyway"):
+            raise ConfigurationError(
+                f"{where}.whenUnsatisfiable: Unsupported value: {entry.get('whenUnsatisfiable')!r}: "
+                'supported values: "DoNotSchedule", "ScheduleAnyway"'
+            )
+    return bool(kind == "System")
+
+
 class PodTopologySpread(TrackedPlugin):
     """Filters by hard constraints, scores by soft ones."""
 
     name: ClassVar[str] = NAME
+    argument_fields: ClassVar[Mapping[str, type] | None] = {"defaultConstraints": list, "defaultingType": str}
     hints: ClassVar[Mapping[Resource, Action]] = {PODS: Action.ALL, NODES: Action.ALL}
 
     def __init__(self, arguments: Mapping[str, Any] | None = None) -> None:
         super().__init__(arguments)
-        self._is_system_defaulted = (self.arguments.get("defaultingType") or "System") == "System"
+        self._is_system_defaulted = _is_system_defaulted(self.arguments)
         if self._is_system_defaulted:
             self._defaults: Sequence[Mapping[str, Any]] = (
                 {"topologyKey": HOSTNAME_LABEL, "maxSkew": 3, "whenUnsatisfiable": "ScheduleAnyway"},

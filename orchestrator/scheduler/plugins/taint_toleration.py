@@ -56,6 +56,7 @@ class TaintToleration(Plugin):
     """Refuses nodes with untolerated taints; prefers those with fewer untolerated soft ones."""
 
     name: ClassVar[str] = "TaintToleration"
+    argument_fields: ClassVar[Mapping[str, type] | None] = {}
     reads = Reads.NODE
     normalization = "down"
     hints: ClassVar[Mapping[Resource, Action]] = {NODES: Action.ADD | Action.UPDATE, PODS: Action.UPDATE}

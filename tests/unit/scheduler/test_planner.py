@@ -8,12 +8,14 @@ import pytest
 
 from orchestrator.api.objects import Object
 from orchestrator.scheduler.cache import Cache
+from orchestrator.scheduler.configuration import parse_configuration
 from orchestrator.scheduler.explain import explain
+from orchestrator.scheduler.fields import ConfigurationError
 from orchestrator.scheduler.framework import Cycle, NoListers, Plugin, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
-from orchestrator.scheduler.profile import ConfigurationError, default_profile, parse_configuration
+from orchestrator.scheduler.profile import default_profile
 from orchestrator.scheduler.scheduler import plan_refusal
 from tests.unit.scheduler.builders import make_cache, make_node, make_pod
 
