@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.scheduler.cache import JOURNAL_MAX
 from orchestrator.scheduler.framework import Cycle, Plugin, Skip, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
@@ -142,9 +143,26 @@ class Nominations:
     def __init__(self) -> None:
         self._by_node: dict[str, dict[str, PodInfo]] = {}
         self._nodes: dict[str, str] = {}
+        self._journal: list[str] = []
+        self._journal_start = 0
 
     def __bool__(self) -> bool:
         return bool(self._by_node)
+
+    @property
+    def version(self) -> int:
+        """The number of the next change."""
+        return self._journal_start + len(self._journal)
+
+    def changes_since(self, version: int) -> Sequence[str] | None:
+        """The nodes whose promises changed from this number on; None when that is too long ago."""
+        return None if version < self._journal_start else self._journal[version - self._journal_start :]
+
+    def _record(self, node: str) -> None:
+        self._journal.append(node)
+        if len(self._journal) > 2 * JOURNAL_MAX:
+            del self._journal[:JOURNAL_MAX]
+            self._journal_start += JOURNAL_MAX
 
     def set(self, pod: PodInfo, node: str) -> None:
         """Promise a node to a pod, or nothing when the name is empty."""
@@ -152,6 +170,7 @@ class Nominations:
         if node:
             self._by_node.setdefault(node, {})[pod.uid] = pod
             self._nodes[pod.uid] = node
+            self._record(node)
 
     def remove(self, uid: str) -> None:
         """The pod was placed or is gone."""
@@ -161,6 +180,7 @@ class Nominations:
             del pods[uid]
             if not pods:
                 del self._by_node[node]
+            self._record(node)
 
     def node_of(self, uid: str) -> str:
         """The node promised to a pod, or an empty string."""

@@ -77,6 +77,11 @@ class Listers(Protocol):
         """The PodDisruptionBudgets of a namespace."""
         ...
 
+    @property
+    def budgets_version(self) -> int:
+        """Rises with every change of a PodDisruptionBudget."""
+        ...
+
 
 class NoListers:
     """Nothing selects any pod, nothing is protected: for tests and pure use."""
@@ -86,6 +91,10 @@ class NoListers:
 
     def disruption_budgets(self, namespace: str) -> Sequence[Object]:
         return ()
+
+    @property
+    def budgets_version(self) -> int:
+        return 0
 
 
 class Action(enum.Flag):
@@ -134,6 +143,11 @@ class Tracker(Protocol):
 
     def scores(self, factors: Mapping[Any, int]) -> Mapping[Any, int]:
         """Normalised scores, from how many feasible nodes have each factor."""
+        ...
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the filter may refuse any node, as things are."""
         ...
 
     @property

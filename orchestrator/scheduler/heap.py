@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from orchestrator.scheduler.algorithm import run_filters
 from orchestrator.scheduler.cache import Cache
+from orchestrator.scheduler.evictions import EvictionPool
 from orchestrator.scheduler.framework import (
     UNSIGNABLE,
     Cycle,
@@ -39,6 +40,8 @@ PLACEMENTS_MAX: Final = 256
 SLOTS_MAX: Final = 262_144
 """Over all placements: bounds their memory (about 300 bytes each)."""
 SEEN_MAX: Final = 4_096
+POOLS_MAX: Final = 4
+"""Priorities of one signature whose eviction plans are kept."""
 
 
 class _Slot:
@@ -92,12 +95,14 @@ class Placement:
         self._tick = 0
         self._trackers: list[tuple[Tracker, int, bool]] = []
         """(tracker, weight of its score, whether it filters)."""
+        self._pools: OrderedDict[int, EvictionPool] = OrderedDict()
         self._build()
 
     # Keeping up.
 
     def _build(self) -> None:
         cycle, profile = self._cycle, self._profile
+        self._pools.clear()
         cycle.notes.clear()
         cycle.skip_filter.clear()
         cycle.skip_score.clear()
@@ -236,6 +241,38 @@ class Placement:
             for slot in hidden:
                 self._put_in(slot)
         return None if best is None else (best[0].node, best[1])
+
+    # Evicting.
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nothing but a node itself is against it: no filter looks at other nodes' pods."""
+        return not any(filters and tracker.refuses for tracker, _, filters in self._trackers)
+
+    @property
+    def local_filters(self) -> tuple[Plugin, ...]:
+        """The filters that look at nothing but the node, prepared in `cycle`."""
+        return (*self._static_filters, *self._usage_filters)
+
+    @property
+    def cycle(self) -> Cycle:
+        """The cycle in which the local filters are prepared, for any pod of the signature."""
+        return self._cycle
+
+    def evictions(self, priority: int) -> EvictionPool:
+        """The eviction plans for pods of this priority; only while `is_local`."""
+        pool = self._pools.get(priority)
+        if pool is None:
+            pool = self._pools[priority] = EvictionPool(self.local_filters, self._cycle)
+            if len(self._pools) > POOLS_MAX:
+                self._pools.popitem(last=False)
+        self._pools.move_to_end(priority)
+        return pool
+
+    def verdict(self, name: str) -> Verdict | None:
+        """What on the node itself is against it."""
+        slot = self._slots.get(name)
+        return slot.verdict if slot is not None and slot.group is None else None
 
     def is_candidate(self, name: str) -> bool:
         """Whether nothing on the node itself is against it (other nodes' pods may be)."""

@@ -37,14 +37,18 @@ class InformerListers:
 
     def __init__(self) -> None:
         self._informers: dict[Resource, Informer] = {}
+        self.budgets_version = 0
         self._selectors: OrderedDict[tuple[str, bytes, str], LabelSelector | None] = OrderedDict()
 
     def follow(self, informer: Informer) -> None:
         """Read this resource from now on; following it again changes nothing."""
         if informer.resource not in self._informers:
             self._informers[informer.resource] = informer
-            if informer.resource is not POD_DISRUPTION_BUDGETS:
-                informer.add_handler(self._forget_selectors)
+            is_budget = informer.resource is POD_DISRUPTION_BUDGETS
+            informer.add_handler(self._count_budget_change if is_budget else self._forget_selectors)
+
+    def _count_budget_change(self, old: Object | None, new: Object | None) -> None:
+        self.budgets_version += 1
 
     def _forget_selectors(self, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or _selector_of(old) != _selector_of(new):

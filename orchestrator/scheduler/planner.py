@@ -25,7 +25,7 @@ from orchestrator.scheduler.framework import Cycle, Listers, NoListers, Reads, S
 from orchestrator.scheduler.heap import Placement, Placements
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
-from orchestrator.scheduler.preemption import Candidate, plan_preemption
+from orchestrator.scheduler.preemption import Candidate, candidates_enough, plan_preemption, why_not_eligible
 from orchestrator.scheduler.profile import Profile
 
 
@@ -84,30 +84,49 @@ class Planner:
         placement = None if self._is_restricted(cycle) else self._placements.find(self.cycle(pod))
         if placement is None:
             return self._plan_over_all(cycle)
-        taken = self._taken(cycle, placement) if self.nominations else []
-        best = placement.choose(taken)
-        if best is not None:
-            return Placed(*best)
-        if taken:  # rare: say exactly why, the promised nodes included
-            return self._plan_over_all(self.cycle(pod))
-        diagnosis = Diagnosis(len(cache), placement.refusals())
-        return self._refuse(self.cycle(pod), diagnosis, placement.refused(), prepared=False)
+        taken = self._taken(pod, placement) if self.nominations else {}
+        best = placement.choose([*taken])
+        return Placed(*best) if best is not None else self._refuse_by_placement(pod, placement, taken)
 
-    def _taken(self, cycle: Cycle, placement: Placement) -> list[str]:
-        """The nodes with room for the pod, but only until those come to whom they are promised."""
+    def _taken(self, pod: PodInfo, placement: Placement) -> dict[str, Verdict]:
+        """The nodes with room for the pod, but only until those come to whom they are promised; and why."""
         promised = {
             name: others
             for name in self.nominations.nodes()
-            if placement.is_candidate(name) and (others := self.nominations.on(name, cycle.pod))
+            if placement.is_candidate(name) and (others := self.nominations.on(name, pod))
         }
-        if promised:
+        if not promised:
+            return {}
+        filters, cycle = placement.local_filters, placement.cycle
+        if not placement.is_local:
+            filters, cycle = self.profile.filters, self.cycle(pod)
             run_pre_filters(self.profile, cycle)
-        nodes, filters = self._cache.nodes, self.profile.filters
-        return [
-            name
-            for name, others in promised.items()
-            if run_filters_with(filters, cycle, nodes[name], others) is not None
-        ]
+        found: dict[str, Verdict] = {}
+        for name, others in promised.items():
+            verdict = run_filters_with(filters, cycle, self._cache.nodes[name], others)
+            if verdict is not None:
+                found[name] = verdict
+        return found
+
+    def _refuse_by_placement(self, pod: PodInfo, placement: Placement, taken: dict[str, Verdict]) -> Placed | Refused:
+        cache = self._cache
+        if not placement.is_local:
+            if taken:  # rare: say exactly why, the promised nodes included
+                return self._plan_over_all(self.cycle(pod))
+            diagnosis = Diagnosis(len(cache), placement.refusals())
+            return self._refuse(self.cycle(pod), diagnosis, placement.refused(), prepared=False)
+        diagnosis = Diagnosis(len(cache), placement.refusals() + Counter(taken.values()))
+        if not self.profile.preempts:
+            return Refused(diagnosis.sentence(), frozenset(diagnosis.plugins))
+        if not cache.has_lower_priority(pod.priority) or why_not_eligible(pod, cache, self.nominations):
+            return self._refuse(self.cycle(pod), diagnosis, (), prepared=True)
+        preemption = placement.evictions(pod.priority).plan(
+            pod,
+            self.nominations,
+            lambda name: taken.get(name) or placement.verdict(name),
+            enough=candidates_enough(self.profile, len(cache)),
+        )
+        return Refused(diagnosis.sentence(preemption.sentence), frozenset(diagnosis.plugins), preemption.chosen)
 
     def _is_restricted(self, cycle: Cycle) -> bool:
         """Whether pre-filters name the only nodes to look at: a heap of all nodes would be no gain."""
@@ -143,7 +162,9 @@ class Planner:
         plugins = frozenset(diagnosis.plugins)
         if not self.profile.preempts:
             return Refused(diagnosis.sentence(), plugins)
-        if not prepared and cycle.pod.preempts and self._cache.has_lower_priority(cycle.pod.priority):
+        if why_not := why_not_eligible(cycle.pod, self._cache, self.nominations):
+            return Refused(diagnosis.sentence(why_not), plugins)
+        if not prepared and self._cache.has_lower_priority(cycle.pod.priority):
             run_pre_filters(self.profile, cycle)
         self._turn += 1
         resolvable = sum(count for verdict, count in diagnosis.verdicts.items() if verdict.resolvable)

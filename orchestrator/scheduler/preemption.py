@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.selectors import from_label_selector
 from orchestrator.scheduler.algorithm import Nominations, run_filters_with
+from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.diagnosis import NO_VICTIMS, not_eligible_sentence, preemption_sentence
 from orchestrator.scheduler.framework import Cycle, Plugin, Reads, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
@@ -56,20 +57,16 @@ def plan_preemption(
     the possible nodes to begin; a different one each time spreads evictions in large clusters.
     """
     pod, cache = cycle.pod, cycle.cache
-    why_not = _why_not_eligible(cycle, nominations)
-    if why_not:
-        return Preemption(None, not_eligible_sentence(why_not))
     statuses: Counter[str] = Counter()
     candidates: list[Candidate] = []
     if not cache.has_lower_priority(pod.priority):
         statuses[NO_VICTIMS] = resolvable_count
     elif resolvable_count:
         possible = [node for node, verdict in refused if verdict.resolvable]
-        percent, absolute = profile.candidates_enough
-        enough = max(absolute, len(cache) * percent // 100)
+        enough = candidates_enough(profile, len(cache))
         begin = start % len(possible)
         for node in (*possible[begin:], *possible[:begin]):
-            found = _plan_victims(profile, cycle, node, nominations)
+            found = plan_victims(profile.filters, cycle, pod, node, nominations.on(node.name, pod))
             if isinstance(found, Candidate):
                 candidates.append(found)
                 if len(candidates) >= enough and any(not candidate.violations for candidate in candidates):
@@ -81,16 +78,22 @@ def plan_preemption(
     return Preemption(choose_candidate(candidates))
 
 
-def _why_not_eligible(cycle: Cycle, nominations: Nominations) -> str:
-    pod = cycle.pod
+def candidates_enough(profile: Profile, nodes_total: int) -> int:
+    """How many possible nodes are enough to choose from."""
+    percent, absolute = profile.candidates_enough
+    return max(absolute, nodes_total * percent // 100, 1)
+
+
+def why_not_eligible(pod: PodInfo, cache: Cache, nominations: Nominations) -> str:
+    """What forbids a pod to evict others, as a sentence for the event; empty when nothing does."""
     if not pod.preempts:
-        return "not eligible due to preemptionPolicy=Never."
+        return not_eligible_sentence("not eligible due to preemptionPolicy=Never.")
     promised = nominations.node_of(pod.uid) or pod.nominated_node_name
-    node = cycle.cache.nodes.get(promised) if promised else None
+    node = cache.nodes.get(promised) if promised else None
     if node is not None and any(
         other.is_terminating and other.priority < pod.priority and _is_preempted(other) for other in node.pods.values()
     ):
-        return "not eligible due to a terminating pod on the nominated node."
+        return not_eligible_sentence("not eligible due to a terminating pod on the nominated node.")
     return ""
 
 
@@ -101,20 +104,21 @@ def _is_preempted(pod: PodInfo) -> bool:
     )
 
 
-def _plan_victims(
-    profile: Profile, cycle: Cycle, node: NodeInfo, nominations: Nominations
+def plan_victims(
+    filters: Sequence[Plugin], cycle: Cycle, pod: PodInfo, node: NodeInfo, promised: Sequence[PodInfo]
 ) -> Candidate | tuple[str, ...]:
-    """The fewest victims on one node, the least important ones; or the reasons why none will do."""
-    pod = cycle.pod
+    """The fewest victims on one node, the least important ones; or the reasons why none will do.
+
+    `promised`: pods to which the node is promised and that the pod has to yield to.
+    """
     lower = [other for other in node.pods.values() if other.priority < pod.priority]
     if not lower:
         return (NO_VICTIMS,)
     trial = node.copy()
     # Evictions change nothing for filters that read only the node, nor for those that were skipped.
-    moving = [plugin for plugin in profile.filters if type(plugin).add_pod is not Plugin.add_pod]
+    moving = [plugin for plugin in filters if type(plugin).add_pod is not Plugin.add_pod]
     moving = [plugin for plugin in moving if plugin.name not in cycle.skip_filter]
-    changing = tuple(plugin for plugin in profile.filters if plugin.reads is not Reads.NODE)
-    promised = nominations.on(node.name, pod)
+    changing = tuple(plugin for plugin in filters if plugin.reads is not Reads.NODE)
     gone: list[PodInfo] = []
 
     def remove(other: PodInfo) -> None:
@@ -132,7 +136,7 @@ def _plan_victims(
     try:
         for other in lower:
             remove(other)
-        verdict = run_filters_with(profile.filters, cycle, trial, promised)
+        verdict = run_filters_with(filters, cycle, trial, promised)
         if verdict is not None:
             return verdict.reasons
         lower.sort(key=importance)
@@ -187,27 +191,26 @@ def _is_budget_of(budget: Object, pod: PodInfo) -> bool:
     return bool(name_of(budget)) and not selector.is_everything and selector.matches(pod.labels)
 
 
+Harm = tuple[int, int, int, int, int]
+
+
+def harm_of(candidate: Candidate) -> Harm:
+    """Sort key of candidates, the least harm first.
+
+    Budgets broken, the most important victim, the sum of the priorities, the number of victims, and how long ago
+    the most important ones started: those that run longest stay.
+    """
+    victims = candidate.victims
+    if not victims:
+        return (candidate.violations, -(2**31), 0, 0, 0)
+    highest = victims[0].priority
+    start = min(started(victim) for victim in victims if victim.priority == highest)
+    digits = "".join(filter(str.isdigit, start))[:14]
+    # Priorities may be negative: shifted, so that more victims always weigh more.
+    total = sum(victim.priority + 2**31 + 1 for victim in victims)
+    return (candidate.violations, highest, total, len(victims), -int(digits.ljust(14, "0")))
+
+
 def choose_candidate(candidates: Sequence[Candidate]) -> Candidate:
     """The one that hurts least; among equals the first."""
-
-    def harm(candidate: Candidate) -> tuple[int, int, int, int]:
-        victims = candidate.victims
-        # Priorities may be negative: shifted, so that more victims always weigh more.
-        return (
-            candidate.violations,
-            victims[0].priority if victims else -(2**31),
-            sum(victim.priority + 2**31 + 1 for victim in victims),
-            len(victims),
-        )
-
-    least = min(map(harm, candidates))
-    equal = [candidate for candidate in candidates if harm(candidate) == least]
-    # Of these, where the most important victims started last.
-    return max(equal, key=_earliest_start_of_most_important)
-
-
-def _earliest_start_of_most_important(candidate: Candidate) -> str:
-    if not candidate.victims:
-        return "9999"
-    highest = candidate.victims[0].priority
-    return min(started(victim) for victim in candidate.victims if victim.priority == highest)
+    return min(candidates, key=harm_of)

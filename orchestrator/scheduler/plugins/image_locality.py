@@ -91,6 +91,10 @@ class _ImageTracker:
         return None
 
     @property
+    def refuses(self) -> bool:
+        return False
+
+    @property
     def is_stale(self) -> bool:
         return False
 

@@ -255,10 +255,14 @@ class AffinityTracker:
             if part is not None
         }
 
+    @property
+    def refuses(self) -> bool:
+        return bool(self._terms.affinity or self._away or self._repelling)
+
     def verdict(self, factor: Any) -> Verdict | None:
-        terms = self._terms
-        if not terms.affinity and not self._away and not self._repelling:
+        if not self.refuses:
             return None
+        terms = self._terms
         numbers = self._read(factor)
         if terms.affinity:
             if any(term.key not in numbers for term in terms.affinity):

@@ -294,6 +294,10 @@ class SpreadTracker:
             self._is_minima_fresh = True
         return self._minima[number]
 
+    @property
+    def refuses(self) -> bool:
+        return bool(self._hard)
+
     def verdict(self, factor: Any) -> Verdict | None:
         hard = factor[0]
         if hard is None:
