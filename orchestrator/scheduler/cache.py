@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.volume_promises import VolumeReservations
 
 JOURNAL_MAX: Final = 16_384
 
@@ -49,6 +50,10 @@ class Cache:
         """On how many nodes an image is."""
         self.priorities: Counter[int] = Counter()
         """How many placed pods have a priority: tells at once whether preemption can help."""
+        self.claim_users: dict[str, set[str]] = {}
+        """Uids of the placed pods that use a claim, by its key."""
+        self.reservations = VolumeReservations()
+        """Volumes promised to pods whose binding is under way."""
         self.namespaces: dict[str, Mapping[str, str]] = {}
         """Labels of the namespaces, for namespaceSelector."""
 
@@ -189,6 +194,11 @@ class Cache:
             return None
         pod, node = placed
         self.affinity_pods -= uid in node.pods_with_affinity
+        for claim in pod.claims:
+            key = f"{pod.namespace}/{claim.name}"
+            self.claim_users[key].discard(uid)
+            if not self.claim_users[key]:
+                del self.claim_users[key]
         node.remove_pod(uid)
         left = self.priorities[pod.priority] - 1
         if left:
@@ -204,6 +214,8 @@ class Cache:
         node.add_pod(pod)
         self._pods[pod.uid] = (pod, node)
         self.affinity_pods += pod.uid in node.pods_with_affinity
+        for claim in pod.claims:
+            self.claim_users.setdefault(f"{pod.namespace}/{claim.name}", set()).add(pod.uid)
         self.priorities[pod.priority] += 1
         self._record(Change(node, pod, 1))
 

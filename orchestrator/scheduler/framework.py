@@ -9,15 +9,18 @@ nodes of one scheduling signature in a heap and repair it only for nodes that ch
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Protocol
 
+from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
 from orchestrator.api.selectors import LabelSelector
+from orchestrator.client.client import Client
 from orchestrator.scheduler.cache import Cache, Change
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
@@ -77,6 +80,22 @@ class Listers(Protocol):
         """The PodDisruptionBudgets of a namespace."""
         ...
 
+    def find(self, resource: Resource, key: str) -> Object | None:
+        """One object, by `namespace/name` or name; None when there is none or the resource is not followed."""
+        ...
+
+    def list(self, resource: Resource) -> Sequence[Object]:
+        """All objects of a resource."""
+        ...
+
+    def volumes_of_class(self, name: str) -> Sequence[Object]:
+        """The PersistentVolumes of a storage class; an empty name means those without one."""
+        ...
+
+    async def changed(self, resources: Sequence[Resource], *, or_when: asyncio.Event) -> None:
+        """Return at the next change of any object of these resources, or when the event is set."""
+        ...
+
     @property
     def budgets_version(self) -> int:
         """Rises with every change of a PodDisruptionBudget."""
@@ -95,6 +114,34 @@ class NoListers:
     @property
     def budgets_version(self) -> int:
         return 0
+
+    def find(self, resource: Resource, key: str) -> Object | None:
+        return None
+
+    def list(self, resource: Resource) -> Sequence[Object]:
+        return ()
+
+    def volumes_of_class(self, name: str) -> Sequence[Object]:
+        return ()
+
+    async def changed(self, resources: Sequence[Resource], *, or_when: asyncio.Event) -> None:
+        await or_when.wait()  # nothing ever changes
+
+
+class ReservationError(Exception):
+    """What a plugin reserved could not be carried out; the pod is tried again."""
+
+
+class Reservation(Protocol):
+    """What a plugin keeps for a pod on the node chosen for it, until the pod is bound or is not."""
+
+    async def carry_out(self, client: Client, clock: Clock) -> None:
+        """Make it true in the API before the pod is bound; ReservationError or ApiError when that fails."""
+        ...
+
+    def release(self) -> None:
+        """Take it back."""
+        ...
 
 
 class Action(enum.Flag):
@@ -199,6 +246,10 @@ class Plugin:
 
     def tracker(self, cycle: Cycle) -> Tracker | None:
         """Indexed counts for this signature (`Reads.OTHERS`); None when the plugin has nothing to say."""
+        return None
+
+    def reserve(self, cycle: Cycle, node: NodeInfo) -> Reservation | None:
+        """Keep what the pod needs on its node beside what the cache counts (volumes); nothing by default."""
         return None
 
     def add_pod(self, cycle: Cycle, pod: PodInfo, node: NodeInfo) -> None:

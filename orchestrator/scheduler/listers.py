@@ -5,6 +5,7 @@ Answers from informers, through a bounded cache. Mirrors the listers that kube-s
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -13,6 +14,7 @@ import orjson
 
 from orchestrator.api.objects import Object, controller_of
 from orchestrator.api.resources import (
+    PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
@@ -21,6 +23,7 @@ from orchestrator.api.resources import (
     Resource,
 )
 from orchestrator.api.selectors import EQUALS, LabelSelector, Requirement, from_label_selector
+from orchestrator.api.volume_binding import class_of
 from orchestrator.client.informer import Informer
 from orchestrator.scheduler.pod_info import PodInfo
 
@@ -32,11 +35,17 @@ OWNERS: Final = {
 }
 
 
+SELECTING: Final = (SERVICES, *OWNERS.values())
+"""What selects pods."""
+CLASS_INDEX: Final = "scheduler/class"
+
+
 class InformerListers:
     """Listers over the shared informers; a resource that is not followed counts as having no objects."""
 
     def __init__(self) -> None:
         self._informers: dict[Resource, Informer] = {}
+        self._changes: dict[Resource, asyncio.Event] = {}
         self.budgets_version = 0
         self._selectors: OrderedDict[tuple[str, bytes, str], LabelSelector | None] = OrderedDict()
 
@@ -44,8 +53,15 @@ class InformerListers:
         """Read this resource from now on; following it again changes nothing."""
         if informer.resource not in self._informers:
             self._informers[informer.resource] = informer
-            is_budget = informer.resource is POD_DISRUPTION_BUDGETS
-            informer.add_handler(self._count_budget_change if is_budget else self._forget_selectors)
+            resource = informer.resource
+            if resource is POD_DISRUPTION_BUDGETS:
+                informer.add_handler(self._count_budget_change)
+            elif resource in SELECTING:
+                informer.add_handler(self._forget_selectors)
+            else:
+                informer.add_handler(lambda old, new: self._announce(resource))
+            if resource is PERSISTENT_VOLUMES:
+                informer.add_index(CLASS_INDEX, lambda volume: [f"class/{class_of(volume)}"])
 
     def _count_budget_change(self, old: Object | None, new: Object | None) -> None:
         self.budgets_version += 1
@@ -58,6 +74,32 @@ class InformerListers:
     def informers(self) -> tuple[Informer, ...]:
         """All informers that are read."""
         return tuple(self._informers.values())
+
+    def find(self, resource: Resource, key: str) -> Object | None:
+        informer = self._informers.get(resource)
+        return informer.get(key) if informer is not None else None
+
+    def list(self, resource: Resource) -> Sequence[Object]:
+        informer = self._informers.get(resource)
+        return informer.list() if informer is not None else ()
+
+    def volumes_of_class(self, name: str) -> Sequence[Object]:
+        informer = self._informers.get(PERSISTENT_VOLUMES)
+        return informer.by_index(CLASS_INDEX, f"class/{name}") if informer is not None else ()
+
+    async def changed(self, resources: Sequence[Resource], *, or_when: asyncio.Event) -> None:
+        changes = [self._changes.setdefault(resource, asyncio.Event()) for resource in resources]
+        waits = [asyncio.ensure_future(event.wait()) for event in (*changes, or_when)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _announce(self, resource: Resource) -> None:
+        """Wake everybody who waits for a change of this resource; the next one waits for the next change."""
+        if (event := self._changes.pop(resource, None)) is not None:
+            event.set()
 
     def disruption_budgets(self, namespace: str) -> Sequence[Object]:
         informer = self._informers.get(POD_DISRUPTION_BUDGETS)

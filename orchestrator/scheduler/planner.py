@@ -21,7 +21,7 @@ from orchestrator.scheduler.algorithm import (
 )
 from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.diagnosis import NO_NODES, Diagnosis
-from orchestrator.scheduler.framework import Cycle, Listers, NoListers, Reads, Skip, Verdict
+from orchestrator.scheduler.framework import Cycle, Listers, NoListers, Plugin, Reads, Reservation, Skip, Verdict
 from orchestrator.scheduler.heap import Placement, Placements
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
@@ -59,6 +59,7 @@ class Planner:
         self._listers: Listers = listers or NoListers()
         self._placements = Placements(profile)
         self._turn = 0
+        self._reserving = [plugin for plugin in profile.plugins if type(plugin).reserve is not Plugin.reserve]
 
     def cycle(self, pod: PodInfo) -> Cycle:
         """A fresh cycle for a pod."""
@@ -87,6 +88,15 @@ class Planner:
         taken = self._taken(pod, placement) if self.nominations else {}
         best = placement.choose([*taken])
         return Placed(*best) if best is not None else self._refuse_by_placement(pod, placement, taken)
+
+    def reserve(self, pod: PodInfo, node: NodeInfo) -> list[Reservation]:
+        """What plugins keep for a pod that goes to this node; usually nothing."""
+        found: list[Reservation] = []
+        for plugin in self._reserving:
+            reservation = plugin.reserve(self.cycle(pod), node)
+            if reservation is not None:
+                found.append(reservation)
+        return found
 
     def _taken(self, pod: PodInfo, placement: Placement) -> dict[str, Verdict]:
         """The nodes with room for the pod, but only until those come to whom they are promised; and why."""
@@ -182,8 +192,13 @@ _UNRESTRICTING = frozenset(
         "NodeAffinity",  # only with affinity
         "NodePorts",
         "NodeResourcesFit",
+        "VolumeRestrictions",
+        "NodeVolumeLimits",
+        "VolumeBinding",
+        "VolumeZone",
         "PodTopologySpread",
         "InterPodAffinity",
+        "DynamicResources",
     }
 )
 """Built-in filters whose pre-filter never names nodes, unless the pod has an affinity."""

@@ -7,7 +7,7 @@ and k8s.io/component-helpers/resource.PodRequests.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value, milli_value
@@ -30,10 +30,19 @@ HostPort = tuple[str, str, int]
 """(host IP, protocol, port); the IP 0.0.0.0 stands for every address."""
 
 
+class ClaimReference(NamedTuple):
+    """A PersistentVolumeClaim in the pod's namespace that one of its volumes is."""
+
+    name: str
+    is_ephemeral: bool = False
+    """Made for this pod by the ephemeral volume controller."""
+
+
 class PodInfo:
     """A pod as the scheduler sees it; compared and found by uid, immutable."""
 
     __slots__ = (
+        "claims",
         "created",
         "fragments",
         "is_terminating",
@@ -71,6 +80,8 @@ class PodInfo:
         self.requests = pod_requests(pod)
         self.nonzero_cpu, self.nonzero_memory = _nonzero_requests(spec, self.requests)
         self.ports = host_ports(spec)
+        self.claims = claim_references(self.name, spec) if spec.get("volumes") else ()
+        """The PersistentVolumeClaims that its volumes name."""
         self.fragments: dict[str, Any] = {}
         """What plugins derived from this pod alone, by plugin name; made on first use."""
 
@@ -212,6 +223,17 @@ def _request_or(container: Mapping[str, Any], resource: str, default: int) -> in
     if text is None:
         return default
     return milli_value(text) if resource == CPU else int_value(text)
+
+
+def claim_references(pod_name: str, spec: Mapping[str, Any]) -> tuple[ClaimReference, ...]:
+    """The claims behind a pod's volumes, each once."""
+    found: dict[ClaimReference, None] = {}
+    for volume in spec.get("volumes") or ():
+        if source := volume.get("persistentVolumeClaim"):
+            found[ClaimReference(source.get("claimName") or "")] = None
+        elif volume.get("ephemeral"):
+            found[ClaimReference(f"{pod_name}-{volume.get('name')}", is_ephemeral=True)] = None
+    return tuple(found)
 
 
 def host_ports(spec: Mapping[str, Any]) -> tuple[HostPort, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from orchestrator.scheduler.fields import ConfigurationError, check_fields, check_range
 from orchestrator.scheduler.framework import Plugin
+from orchestrator.scheduler.plugins.dynamic_resources import DynamicResources
 from orchestrator.scheduler.plugins.image_locality import ImageLocality
 from orchestrator.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from orchestrator.scheduler.plugins.node_affinity import NodeAffinity
@@ -21,6 +22,8 @@ from orchestrator.scheduler.plugins.node_basics import NodeName, NodePorts, Node
 from orchestrator.scheduler.plugins.node_resources import NodeResourcesBalancedAllocation, NodeResourcesFit
 from orchestrator.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from orchestrator.scheduler.plugins.taint_toleration import TaintToleration
+from orchestrator.scheduler.plugins.volume_binding import VolumeBinding
+from orchestrator.scheduler.plugins.volumes import NodeVolumeLimits, VolumeRestrictions, VolumeZone
 from orchestrator.scheduler.pod_info import DEFAULT_SCHEDULER_NAME
 
 ENTRY_POINT_GROUP: Final = "orchestrator.scheduler_plugins"
@@ -36,8 +39,13 @@ DEFAULT_PLUGINS: Final[tuple[tuple[type[Plugin], int], ...]] = (
     (NodeAffinity, 2),
     (NodePorts, 0),
     (NodeResourcesFit, 1),
+    (VolumeRestrictions, 0),
+    (NodeVolumeLimits, 0),
+    (VolumeBinding, 0),
+    (VolumeZone, 0),
     (PodTopologySpread, 2),
     (InterPodAffinity, 2),
+    (DynamicResources, 0),
     (NodeResourcesBalancedAllocation, 1),
     (ImageLocality, 1),
 )

@@ -10,7 +10,7 @@ Starting again needs nothing but the informers: bound pods are placed, the other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,14 +18,20 @@ from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, labels_of, name_of, uid_of
 from orchestrator.api.resources import (
+    CSI_DRIVERS,
+    CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     SERVICES,
     STATEFUL_SETS,
+    STORAGE_CLASSES,
     Resource,
 )
 from orchestrator.client.client import Client
@@ -37,14 +43,14 @@ from orchestrator.scheduler import metrics
 from orchestrator.scheduler.algorithm import Nominations
 from orchestrator.scheduler.cache import Cache, counts_differently, matters
 from orchestrator.scheduler.configuration import SchedulerConfig, default_config
-from orchestrator.scheduler.framework import Action, ClusterEvent, Plugin
+from orchestrator.scheduler.framework import Action, ClusterEvent, Plugin, Reservation, ReservationError
 from orchestrator.scheduler.listers import InformerListers
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.preemption import Candidate
 from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
 
-Job = Callable[[], Awaitable[None]]
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 LISTED: Final[tuple[Resource, ...]] = (
     SERVICES,
@@ -52,8 +58,20 @@ LISTED: Final[tuple[Resource, ...]] = (
     STATEFUL_SETS,
     REPLICATION_CONTROLLERS,
     POD_DISRUPTION_BUDGETS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+    CSI_NODES,
+    CSI_DRIVERS,
+    CSI_STORAGE_CAPACITIES,
 )
 """What plugins read besides nodes and pods."""
+
+WAKING: Final = frozenset(LISTED[5:])
+"""Of these, the ones whose changes can make a refused pod fit."""
+
+RESERVING_MAX: Final = 1_024
+"""Pods whose volumes are being bound at the same time; more of them wait for a worker."""
 
 
 class Scheduler:
@@ -80,11 +98,14 @@ class Scheduler:
         self._nodes: Informer = informers.informer(NODES)
         self._namespaces: Informer = informers.informer(NAMESPACES)
         self._listers = InformerListers()
+        self._listers.follow(self._nodes)
         self._plugins: dict[str, dict[str, Plugin]] = {
             profile.scheduler_name: {plugin.name: plugin for plugin in profile.plugins}
             for profile in self._config.profiles
         }
         self._is_following = False
+        self._group: asyncio.TaskGroup | None = None
+        self._reserving: set[asyncio.Task[None]] = set()
         self._reset()
         self._pods.add_handler(self._on_pod)
         self._nodes.add_handler(self._on_node)
@@ -115,18 +136,27 @@ class Scheduler:
         """Schedule until cancelled."""
         for resource in LISTED:
             if await self._is_served(resource):
-                self._listers.follow(self._informers.informer(resource))
+                self._follow(self._informers.informer(resource))
         for informer in (self._pods, self._nodes, self._namespaces, *self._listers.informers):
             await informer.wait_synced()
         self._start_from_informers()
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 for number in range(self._config.binds_in_flight_max):
                     group.create_task(self._work(), name=f"scheduler/bind/{number}")
                 group.create_task(self._schedule(), name="scheduler/cycle")
         finally:
             self._is_following = False
+            self._group = None
             self.queue.close()
+
+    def _follow(self, informer: Informer) -> None:
+        if informer in self._listers.informers:
+            return
+        self._listers.follow(informer)
+        if informer.resource in WAKING:
+            informer.add_handler(partial(self._on_waking, informer.resource))
 
     async def _is_served(self, resource: Resource) -> bool:
         """Whether the API has this resource for us; an older or smaller one may not."""
@@ -175,6 +205,11 @@ class Scheduler:
             self.queue.on_event(ClusterEvent(NODES, Action.ADD, new=new))
         elif matters(old, new):
             self.queue.on_event(ClusterEvent(NODES, Action.UPDATE, old=old, new=new))
+
+    def _on_waking(self, resource: Resource, old: Object | None, new: Object | None) -> None:
+        if self._is_following:
+            action = Action.ADD if old is None else Action.DELETE if new is None else Action.UPDATE
+            self.queue.on_event(ClusterEvent(resource, action, old=old, new=new))
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:
         if not self._is_following:
@@ -241,7 +276,10 @@ class Scheduler:
             node = decision.node.name
             self.cache.assume(pod, decision.node)
             self._nominations.remove(pod.uid)
-            return lambda: self._bind(queued, pod, node)
+            reservations = self._planners[pod.scheduler_name].reserve(pod, decision.node)
+            if not reservations:
+                return lambda: self._bind(queued, pod, node)
+            return self._beside(lambda: self._reserve_and_bind(queued, pod, node, reservations))
         metrics.ATTEMPTS.labels("unschedulable", pod.scheduler_name).inc()
         self._log.debug("pod.unschedulable", pod=pod.key, message=decision.message)
         self.queue.return_unschedulable(queued, decision.plugins)
@@ -268,6 +306,32 @@ class Scheduler:
             job = await self._jobs.get()
             await job()
 
+    def _beside(self, job: Job) -> Job | None:
+        """Run a job that may take minutes in a task of its own; a worker's job when there are too many."""
+        if self._group is None or len(self._reserving) >= RESERVING_MAX:
+            return job
+        task = self._group.create_task(job(), name="scheduler/reserve")
+        self._reserving.add(task)
+        task.add_done_callback(self._reserving.discard)
+        return None
+
+    async def _reserve_and_bind(
+        self, queued: QueuedPod, pod: PodInfo, node: str, reservations: Sequence[Reservation]
+    ) -> None:
+        try:
+            for reservation in reservations:
+                await reservation.carry_out(self._client, self._clock)
+        except (ReservationError, errors.ApiError, OSError) as error:
+            self._on_bind_failed(queued, pod, node, f'running PreBind plugin "VolumeBinding": {error}', error)
+            return
+        finally:
+            for reservation in reservations:
+                reservation.release()
+        if self.queue.find(pod.uid) is queued:  # else it was deleted meanwhile
+            await self._bind(queued, pod, node)
+        elif self.cache.forget(pod.uid):
+            self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
+
     async def _bind(self, queued: QueuedPod, pod: PodInfo, node: str) -> None:
         metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
         binding: Object = {
@@ -279,13 +343,14 @@ class Scheduler:
         try:
             await self._client.create(PODS, binding, pod.namespace, name=pod.name, subresource="binding")
         except (errors.ApiError, OSError) as error:
-            self._on_bind_failed(queued, pod, node, error)
+            message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
+            self._on_bind_failed(queued, pod, node, message, error)
             return
         self._log.info("pod.scheduled", pod=pod.key, node=node)
         self.queue.delete(pod.uid)
         self._recorder.event(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
-    def _on_bind_failed(self, queued: QueuedPod, pod: PodInfo, node: str, error: Exception) -> None:
+    def _on_bind_failed(self, queued: QueuedPod, pod: PodInfo, node: str, message: str, error: Exception) -> None:
         metrics.ATTEMPTS.labels("error", pod.scheduler_name).inc()
         self._log.info("pod.bind_failed", pod=pod.key, node=node, error=str(error))
         if self.cache.forget(pod.uid):
@@ -295,7 +360,6 @@ class Scheduler:
             return
         if self.cache.node_of(pod.uid):
             return  # somebody else bound it, and the informer told us already
-        message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
         self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
         self.queue.return_failed(queued)
 

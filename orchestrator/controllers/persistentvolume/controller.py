@@ -15,30 +15,30 @@ from orchestrator.api.objects import (
     name_of,
     uid_of,
 )
-from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
+from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orchestrator.api.volume_binding import (
+    BIND_COMPLETED,
+    SELECTED_NODE,
+    bound_volume,
+    claim_key_of,
+    class_of,
+    is_for,
+)
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
 from orchestrator.controllers.persistentvolume.plan import (
-    BIND_COMPLETED,
     PROVISIONER_ANNOTATIONS,
-    SELECTED_NODE,
     ClaimPlan,
     bound_claim,
-    bound_volume,
-    claim_key_of,
-    class_of,
     default_class,
     has_no_class,
-    is_for,
     plan_claim,
     plan_claim_status,
     plan_volume,
     plan_volume_status,
     unbound_volume,
 )
-from orchestrator.controllers.pods import node_of
-from orchestrator.controllers.storageprotection import CLAIM_INDEX, claims_of
 
 _VOLUME = "volume:"
 _CLASS_INDEX = "class"
@@ -58,10 +58,8 @@ class PersistentVolumeBinder(Controller):
         self._claims = self.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = self.informer(PERSISTENT_VOLUMES)
         self._classes = self.informer(STORAGE_CLASSES)
-        self._pods = self.informer(PODS)
         self._nodes = self.informer(NODES)
         self._expectations = Expectations()
-        self._pods.add_index(CLAIM_INDEX, claims_of)
         self._volumes.add_index(_CLASS_INDEX, lambda volume: [f"class/{class_of(volume)}"])
         self._volumes.add_index(_CLAIM_INDEX, lambda volume: [key] if (key := claim_key_of(volume)) else [])
         self._claims.add_index(_UNBOUND_INDEX, _unbound_class)
@@ -69,7 +67,6 @@ class PersistentVolumeBinder(Controller):
         self._claims.add_handler(self._on_claim)
         self._volumes.add_handler(self._on_volume)
         self._classes.add_handler(self._on_class)
-        self._pods.add_handler(self._on_pod)
 
     def _on_claim(self, old: Object | None, new: Object | None) -> None:
         claim = new if new is not None else old
@@ -98,11 +95,6 @@ class PersistentVolumeBinder(Controller):
                 self.queue.add(key_of(claim))
             for claim in self._claims.by_index(_UNBOUND_INDEX, "class/"):
                 self.queue.add(key_of(claim))
-
-    def _on_pod(self, old: Object | None, new: Object | None) -> None:
-        if new is not None and node_of(new) and (old is None or not node_of(old)):
-            for key in claims_of(new):
-                self.queue.add(key)
 
     async def reconcile(self, key: str) -> float | None:
         """One claim, or one volume."""
@@ -139,13 +131,8 @@ class PersistentVolumeBinder(Controller):
         return None
 
     def _node_of(self, claim: Object) -> Object | None:
-        """The node that the scheduler chose for the claim's pod, or where a pod of it is already."""
-        chosen = annotations_of(claim).get(SELECTED_NODE, "")
-        if not chosen:
-            # Simplified: the scheduler may bind a pod before its claims, which kube-scheduler does not.
-            bound = (node_of(pod) for pod in self._pods.by_index(CLAIM_INDEX, key_of(claim)))
-            chosen = next(filter(None, bound), "")
-        return self._nodes.get(chosen)
+        """The node that the scheduler chose for the first pod of the claim."""
+        return self._nodes.get(annotations_of(claim).get(SELECTED_NODE, ""))
 
     async def _bind(self, claim: Object, volume: Object) -> Object:
         changed = bound_volume(volume, claim)

@@ -10,28 +10,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.api.node_selection import matches_node_selector
 from orchestrator.api.objects import (
     Object,
     annotations_of,
     copy_object,
-    is_terminating,
-    labels_of,
     name_of,
-    namespace_of,
-    resource_version_of,
-    uid_of,
 )
-from orchestrator.api.quantity import Quantity, parse_quantity
-from orchestrator.api.selectors import from_label_selector
+from orchestrator.api.volume_binding import (
+    BIND_COMPLETED,
+    BOUND_BY_CONTROLLER,
+    CLASS_ANNOTATION,
+    class_of,
+    complaint,
+    find_volume,
+    is_for,
+)
 
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONER_ANNOTATIONS = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
-DEFAULT_CLASS_ANNOTATIONS = (
+DEFAULTCLASS_ANNOTATIONS = (
     "storageclass.kubernetes.io/is-default-class",
     "storageclass.beta.kubernetes.io/is-default-class",
 )
@@ -64,93 +61,16 @@ class VolumePlan:
     events: list[Event] = field(default_factory=list)
 
 
-def class_of(obj: Object) -> str:
-    """The storage class that a claim or volume names, by field or by the old annotation."""
-    return annotations_of(obj).get(_CLASS_ANNOTATION) or (obj.get("spec") or {}).get("storageClassName") or ""
-
-
 def has_no_class(claim: Object) -> bool:
     """Whether a claim leaves the class to the cluster; an empty name means none on purpose."""
-    return (claim.get("spec") or {}).get("storageClassName") is None and _CLASS_ANNOTATION not in annotations_of(claim)
+    return (claim.get("spec") or {}).get("storageClassName") is None and CLASS_ANNOTATION not in annotations_of(claim)
 
 
 def default_class(classes: Iterable[Object]) -> str:
     """The name of the default storage class; of several the newest."""
-    marked = [one for one in classes if any(annotations_of(one).get(a) == "true" for a in DEFAULT_CLASS_ANNOTATIONS)]
+    marked = [one for one in classes if any(annotations_of(one).get(a) == "true" for a in DEFAULTCLASS_ANNOTATIONS)]
     newest = max(marked, key=lambda one: (one["metadata"].get("creationTimestamp") or "", name_of(one)), default=None)
     return name_of(newest) if newest is not None else ""
-
-
-def claim_key_of(volume: Object) -> str:
-    """The claim that a volume names, as `namespace/name`; empty without one."""
-    reference = (volume.get("spec") or {}).get("claimRef")
-    return f"{reference.get('namespace')}/{reference.get('name')}" if reference else ""
-
-
-def is_for(volume: Object, claim: Object) -> bool:
-    """Whether a volume names this claim; a reference without uid means whoever has that name."""
-    reference = (volume.get("spec") or {}).get("claimRef")
-    if not reference:
-        return False
-    if (reference.get("namespace"), reference.get("name")) != (namespace_of(claim), name_of(claim)):
-        return False
-    return not reference.get("uid") or reference["uid"] == uid_of(claim)
-
-
-def reference_to(claim: Object) -> dict[str, str]:
-    """`spec.claimRef` for a claim."""
-    return {
-        "kind": "PersistentVolumeClaim",
-        "apiVersion": "v1",
-        "namespace": namespace_of(claim),
-        "name": name_of(claim),
-        "uid": uid_of(claim),
-        "resourceVersion": resource_version_of(claim),
-    }
-
-
-def _size(volume: Object) -> Quantity:
-    return parse_quantity(((volume.get("spec") or {}).get("capacity") or {}).get("storage") or "0")
-
-
-def complaint(volume: Object, claim: Object) -> str:
-    """Why a volume cannot serve a claim; empty when it can."""
-    spec, wanted = volume.get("spec") or {}, claim.get("spec") or {}
-    requested = ((wanted.get("resources") or {}).get("requests") or {}).get("storage") or "0"
-    if _size(volume) < parse_quantity(requested):
-        return "requested PV is too small"
-    if class_of(volume) != class_of(claim):
-        return "storageClassName does not match"
-    if (spec.get("volumeAttributesClassName") or "") != (wanted.get("volumeAttributesClassName") or ""):
-        return "volumeAttributesClassName does not match"
-    if (spec.get("volumeMode") or "Filesystem") != (wanted.get("volumeMode") or "Filesystem"):
-        return "incompatible volumeMode"
-    if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
-        return "incompatible accessMode"
-    return ""
-
-
-def find_volume(claim: Object, volumes: Iterable[Object], node: Object | None, *, only_named: bool) -> Object | None:
-    """The volume that names the claim already, else the smallest that fits; `only_named`: no other than the first."""
-    selector = (claim.get("spec") or {}).get("selector")
-    matcher = from_label_selector(selector) if selector is not None else None
-    best: Object | None = None
-    for volume in sorted(volumes, key=lambda one: (_size(one), name_of(one))):
-        if is_terminating(volume) or complaint(volume, claim):
-            continue
-        if is_for(volume, claim):
-            return volume
-        if only_named or best is not None or (volume.get("spec") or {}).get("claimRef"):
-            continue
-        if (volume.get("status") or {}).get("phase") not in ("Available", None, "Pending"):
-            continue
-        if matcher is not None and not matcher.matches(labels_of(volume)):
-            continue
-        required = ((volume.get("spec") or {}).get("nodeAffinity") or {}).get("required")
-        if node is not None and not matches_node_selector(required, labels_of(node), name_of(node)):
-            continue
-        best = volume
-    return best
 
 
 def plan_claim(
@@ -219,18 +139,6 @@ def _plan_named(claim: Object, named: Object | None) -> ClaimPlan:
         return ClaimPlan(bind=named)
     message = f'volume "{name_of(named)}" already bound to a different claim.'
     return ClaimPlan(phase="Pending", events=[("Warning", "FailedBinding", message)])
-
-
-def bound_volume(volume: Object, claim: Object) -> Object | None:
-    """The volume naming the claim; None when it does so already."""
-    reference = (volume.get("spec") or {}).get("claimRef")
-    if reference and reference.get("uid") == uid_of(claim):
-        return None
-    changed = copy_object(volume)
-    changed["spec"]["claimRef"] = reference_to(claim)
-    if not reference:
-        changed["metadata"].setdefault("annotations", {})[BOUND_BY_CONTROLLER] = "yes"
-    return changed
 
 
 def bound_claim(claim: Object, volume: Object) -> Object | None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.volume_binding import bound_volume, find_volume
 from orchestrator.controllers.persistentvolume.plan import (
     bound_claim,
-    bound_volume,
-    find_volume,
     plan_claim,
     plan_claim_status,
     plan_volume,
