@@ -26,6 +26,7 @@ VERBS: Final = {
     "rollout": ("rollout", "Watch and steer the rollout of a workload"),
     "scale": ("scale", "Set the number of replicas"),
     "events": ("events", "Show events"),
+    "explain-schedule": ("explain_schedule", "Show why a pod runs, or does not run, on each node"),
 }
 """Verb → (module in this package, what it does)."""
 

@@ -6,13 +6,14 @@ Answers from informers, through a bounded cache. Mirrors the listers that kube-s
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
 
-from orchestrator.api.objects import Object, controller_of
+from orchestrator.api.objects import Object, controller_of, key_of, namespace_of
 from orchestrator.api.resources import (
     PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
@@ -40,14 +41,88 @@ SELECTING: Final = (SERVICES, *OWNERS.values())
 CLASS_INDEX: Final = "scheduler/class"
 
 
-class InformerListers:
+class SelectingListers:
+    """What follows from finding and listing objects: who selects a pod, what protects it."""
+
+    def __init__(self) -> None:
+        self._selectors: OrderedDict[tuple[str, bytes, str], LabelSelector | None] = OrderedDict()
+
+    @abstractmethod
+    def find(self, resource: Resource, key: str) -> Object | None:
+        """One object."""
+
+    @abstractmethod
+    def list(self, resource: Resource, namespace: str = "") -> Sequence[Object]:
+        """All objects of a resource, or those of a namespace."""
+
+    def disruption_budgets(self, namespace: str) -> Sequence[Object]:
+        return self.list(POD_DISRUPTION_BUDGETS, namespace)
+
+    def volumes_of_class(self, name: str) -> Sequence[Object]:
+        return [volume for volume in self.list(PERSISTENT_VOLUMES) if class_of(volume) == name]
+
+    def default_selector(self, pod: PodInfo) -> LabelSelector | None:
+        owner = controller_of(pod.obj)
+        identity = (pod.namespace, orjson.dumps(pod.labels), owner["uid"] if owner else "")
+        try:
+            return self._selectors[identity]
+        except KeyError:
+            pass
+        selector = self._make_selector(pod, owner)
+        self._selectors[identity] = selector
+        if len(self._selectors) > SELECTORS_MAX:
+            self._selectors.popitem(last=False)
+        return selector
+
+    def _make_selector(self, pod: PodInfo, owner: Object | None) -> LabelSelector | None:
+        wanted: dict[str, str] = {}
+        for service in self.list(SERVICES, pod.namespace):
+            selector = (service.get("spec") or {}).get("selector")
+            if selector and selector.items() <= pod.labels.items():
+                wanted.update(selector)
+        requirements: list[Requirement] = []
+        if owner is not None:
+            group = owner["apiVersion"].rpartition("/")[0]
+            resource = OWNERS.get((group, owner["kind"]))
+            found = self.find(resource, f"{pod.namespace}/{owner['name']}") if resource is not None else None
+            if found is not None:
+                selector = _selector_of(found)
+                if resource is REPLICATION_CONTROLLERS:
+                    wanted.update(selector or {})
+                else:
+                    requirements += from_label_selector(selector).requirements
+        requirements += [Requirement(key, EQUALS, (value,)) for key, value in sorted(wanted.items())]
+        return LabelSelector(tuple(requirements)) if requirements else None
+
+
+class SnapshotListers(SelectingListers):
+    """Listers over objects that do not change: for a look at a cluster from outside."""
+
+    budgets_version = 0
+
+    def __init__(self, objects: Mapping[Resource, Sequence[Object]]) -> None:
+        super().__init__()
+        self._objects = {resource: {key_of(obj): obj for obj in items} for resource, items in objects.items()}
+
+    def find(self, resource: Resource, key: str) -> Object | None:
+        return self._objects.get(resource, {}).get(key)
+
+    def list(self, resource: Resource, namespace: str = "") -> Sequence[Object]:
+        found = self._objects.get(resource, {}).values()
+        return [obj for obj in found if not namespace or namespace_of(obj) == namespace]
+
+    async def changed(self, resources: Sequence[Resource], *, or_when: asyncio.Event) -> None:
+        await or_when.wait()  # nothing ever changes
+
+
+class InformerListers(SelectingListers):
     """Listers over the shared informers; a resource that is not followed counts as having no objects."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._informers: dict[Resource, Informer] = {}
         self._changes: dict[Resource, asyncio.Event] = {}
         self.budgets_version = 0
-        self._selectors: OrderedDict[tuple[str, bytes, str], LabelSelector | None] = OrderedDict()
 
     def follow(self, informer: Informer) -> None:
         """Read this resource from now on; following it again changes nothing."""
@@ -79,9 +154,9 @@ class InformerListers:
         informer = self._informers.get(resource)
         return informer.get(key) if informer is not None else None
 
-    def list(self, resource: Resource) -> Sequence[Object]:
+    def list(self, resource: Resource, namespace: str = "") -> Sequence[Object]:
         informer = self._informers.get(resource)
-        return informer.list() if informer is not None else ()
+        return informer.list(namespace) if informer is not None else ()
 
     def volumes_of_class(self, name: str) -> Sequence[Object]:
         informer = self._informers.get(PERSISTENT_VOLUMES)
@@ -100,45 +175,6 @@ class InformerListers:
         """Wake everybody who waits for a change of this resource; the next one waits for the next change."""
         if (event := self._changes.pop(resource, None)) is not None:
             event.set()
-
-    def disruption_budgets(self, namespace: str) -> Sequence[Object]:
-        informer = self._informers.get(POD_DISRUPTION_BUDGETS)
-        return informer.list(namespace) if informer is not None else ()
-
-    def default_selector(self, pod: PodInfo) -> LabelSelector | None:
-        owner = controller_of(pod.obj)
-        identity = (pod.namespace, orjson.dumps(pod.labels), owner["uid"] if owner else "")
-        try:
-            return self._selectors[identity]
-        except KeyError:
-            pass
-        selector = self._make_selector(pod, owner)
-        self._selectors[identity] = selector
-        if len(self._selectors) > SELECTORS_MAX:
-            self._selectors.popitem(last=False)
-        return selector
-
-    def _make_selector(self, pod: PodInfo, owner: Object | None) -> LabelSelector | None:
-        wanted: dict[str, str] = {}
-        services = self._informers.get(SERVICES)
-        for service in services.list(pod.namespace) if services is not None else ():
-            selector = (service.get("spec") or {}).get("selector")
-            if selector and selector.items() <= pod.labels.items():
-                wanted.update(selector)
-        requirements: list[Requirement] = []
-        if owner is not None:
-            group = owner["apiVersion"].rpartition("/")[0]
-            resource = OWNERS.get((group, owner["kind"]))
-            informer = self._informers.get(resource) if resource is not None else None
-            found = informer.get(f"{pod.namespace}/{owner['name']}") if informer is not None else None
-            if found is not None:
-                selector = _selector_of(found)
-                if resource is REPLICATION_CONTROLLERS:
-                    wanted.update(selector or {})
-                else:
-                    requirements += from_label_selector(selector).requirements
-        requirements += [Requirement(key, EQUALS, (value,)) for key, value in sorted(wanted.items())]
-        return LabelSelector(tuple(requirements)) if requirements else None
 
 
 def _selector_of(obj: Object) -> Object | None:

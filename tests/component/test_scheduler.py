@@ -30,13 +30,14 @@ async def bare_cluster(*, scheduler: bool = True, scheduler_config: Object | Non
     async with running_cluster(
         nodes=0, controllers=(), scheduler=scheduler, scheduler_config=scheduler_config
     ) as running:
-        account = {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "default"},
-        }
-        await running.client().create(SERVICE_ACCOUNTS, account)
+        await add_default_account(running.client())
         yield running
+
+
+async def add_default_account(client: Client) -> None:
+    """What the serviceaccount controller would make; pods need it."""
+    metadata = {"name": "default", "namespace": "default"}
+    await client.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
 
 @pytest.fixture

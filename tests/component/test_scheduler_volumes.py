@@ -9,15 +9,14 @@ import pytest
 
 from orchestrator.api.objects import Object, annotations_of, condition_of, name_of
 from orchestrator.api.resources import (
-    NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
-    SERVICE_ACCOUNTS,
     STORAGE_CLASSES,
 )
 from orchestrator.client.client import Client
 from orchestrator.testing import eventually, running_cluster
+from tests.component.test_scheduler import add_default_account, add_node
 
 HOST = "kubernetes.io/hostname"
 SELECTED = "volume.kubernetes.io/selected-node"
@@ -27,19 +26,9 @@ SELECTED = "volume.kubernetes.io/selected-node"
 async def client() -> AsyncIterator[Client]:
     async with running_cluster(nodes=0, controllers=("persistentvolume-binder",)) as running:
         client = running.client()
-        account = {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "default"},
-        }
-        await client.create(SERVICE_ACCOUNTS, account)
+        await add_default_account(client)
         for name in ("a", "b"):
-            await client.create(
-                NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {HOST: name}}}
-            )
-            room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
-            await client.patch(NODES, name, {"status": {"allocatable": room, "capacity": room}}, subresource="status")
-            await client.patch(NODES, name, {"spec": {"taints": None}})
+            await add_node(client, name, cpu="4")
         yield client
 
 

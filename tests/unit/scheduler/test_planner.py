@@ -224,11 +224,15 @@ def test_explain() -> None:
     assert big.is_feasible
     assert big.scores["NodeResourcesFit"] == (75 + 87) // 2
     assert big.total == sum(big.scores.values())
-    assert found.nodes[3].plugin == "NodeResourcesFit"
-    assert found.nodes[3].reasons == ("Insufficient cpu",)
+    assert [(verdict.plugin, verdict.reasons) for verdict in found.nodes[3].verdicts] == [
+        ("NodeResourcesFit", ("Insufficient cpu",))
+    ]
+    assert found.nodes[3].changes == ("a larger node: cpu 2 is requested, it has 1 in all",)
     assert found.message == ""
     assert explain(PROFILE, cache, PodInfo(make_pod(cpu="20"))).message == (
-        "0/4 nodes are available: 1 node(s) were unschedulable, 3 Insufficient cpu."
+        "0/4 nodes are available: 1 node(s) were unschedulable, 3 Insufficient cpu. "
+        "no new claims to deallocate, preemption: 0/4 nodes are available: "
+        "4 Preemption is not helpful for scheduling."
     )
 
 
