@@ -459,7 +459,8 @@ class Kubelet:
         if self._info is None or self._node.node is None:
             return
         try:
-            await self._node.report(self._info, self._health(), await self._images())
+            seen = self._sources.node(self.options.name)
+            await self._node.report(self._info, self._health(), await self._images(), seen=seen)
         except (errors.ApiError, OSError, RuntimeFailure) as error:
             self._log.info("node.status_failed", error=str(error))
 

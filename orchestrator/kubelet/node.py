@@ -106,6 +106,7 @@ def plan_node_status(
         "hugepages-2Mi": "0",
         "memory": f"{info.memory_bytes // 1024}Ki",
         "pods": str(PODS_MAX),
+        **extended_resources(old.get("capacity") or {}),
         **options.capacity,
     }
     if capacity["ephemeral-storage"] == "0":
@@ -127,6 +128,16 @@ def plan_node_status(
             {"names": [*image.digests, *image.tags], "sizeBytes": image.size_bytes} for image in largest
         ]
     return status
+
+
+def extended_resources(amounts: Mapping[str, str]) -> dict[str, str]:
+    """Those that are not Kubernetes' own: somebody advertises them on the Node, and the kubelet keeps them.
+
+    https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
+    """
+    from orchestrator.api.kinds.core.resource_names import is_extended
+
+    return {name: amount for name, amount in amounts.items() if is_extended(name)}
 
 
 def _less(capacity: Mapping[str, str], reserved: Mapping[str, str]) -> dict[str, str]:
@@ -235,10 +246,20 @@ class NodeReporter:
                 self._node = await self._client.patch(NODES, self._options.name, patch)
         await self._report(info, health, images)
 
-    async def report(self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image]) -> None:
-        """Write the status when health changed or when the last report is five minutes old."""
+    async def report(
+        self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image], *, seen: Object | None = None
+    ) -> None:
+        """Write the status when health changed, or the last report is five minutes old, or `seen` calls for it.
+
+        `seen`: the Node as others have it now; extended resources that were advertised on it become allocatable.
+        """
+        status = (seen or {}).get("status") or {}
+        capacity, allocatable = (extended_resources(status.get(part) or {}) for part in ("capacity", "allocatable"))
+        is_changed = capacity != allocatable
+        if seen is not None and is_changed:
+            self._node = seen
         age = self._clock.monotonic() - self._reported_at
-        if health == self._reported and age < STATUS_REPORT_SECONDS:
+        if health == self._reported and age < STATUS_REPORT_SECONDS and not is_changed:
             return
         try:
             await self._report(info, health, images)
@@ -251,6 +272,9 @@ class NodeReporter:
         old: Object = self._node.get("status") or {}
         status = plan_node_status(self._options, info, health, images, self._clock.now(), old)
         changed: dict[str, Any] = {key: value for key, value in status.items() if old.get(key) != value}
+        if "allocatable" in changed:
+            gone = extended_resources(old.get("allocatable") or {}).keys() - status["allocatable"].keys()
+            changed["allocatable"] = {**status["allocatable"], **dict.fromkeys(gone)}
         if "addresses" in changed:
             changed["addresses"] = [{"$patch": "replace"}, *changed["addresses"]]
         self._node = await self._client.patch(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of
-from orchestrator.api.resources import CONFIG_MAPS, SECRETS, SERVICES, Resource
+from orchestrator.api.resources import CONFIG_MAPS, NODES, SECRETS, SERVICES, Resource
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Handler, Informer, Informers
 
@@ -26,6 +26,7 @@ class Sources:
 
     def __init__(self, *, informers: Informers) -> None:
         self._services: Informer = informers.informer(SERVICES)
+        self._nodes: Informer = informers.informer(NODES)
         self._subscribers: dict[Reference, dict[tuple[Notify, str], None]] = {}
         self._references: dict[tuple[Notify, str], frozenset[Reference]] = {}
         for resource in (CONFIG_MAPS, SECRETS):
@@ -34,6 +35,10 @@ class Sources:
     async def wait_synced(self) -> None:
         """Wait until services are known; a pod's environment must not miss the first ones."""
         await self._services.wait_synced()
+
+    def node(self, name: str) -> Object | None:
+        """A Node as it is now."""
+        return self._nodes.get(name)
 
     def services(self, namespace: str) -> list[Object]:
         """The services whose variables a pod of this namespace may see."""
