@@ -66,6 +66,7 @@ def add_service_proxy(
         bridge=bridge_name(cluster_id),
         pods=str(cidrs.pods),
         services=str(cidrs.services),
+        local_address=dns_address,
         guarded=tuple(guarded),
     )
     supervisor.add("kube-proxy", ServiceProxy(informers=informers, layout=layout, clock=clock).run)

@@ -1,24 +1,27 @@
 """Health-check ports: tell load balancers which nodes have endpoints of a Service with the policy `Local`.
 
-`plan_health` decides what each node says, `HealthPorts` listens on the nodes' addresses. Mirrors kube-proxy's
+`plan_health` decides what each node says, `HealthServer` says it. Mirrors kube-proxy's
 ServiceHealthServer (KEP-27 of sig-network, `spec.healthCheckNodePort`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from orchestrator.api.objects import Object, name_of, namespace_of
-from orchestrator.logs import get_logger
 from orchestrator.proxy.topology import NodeFacts, endpoints_of, local_to
 
 REQUEST_SECONDS_MAX = 5.0
 REQUEST_BYTES_MAX = 16 << 10
+SO_ORIGINAL_DST = 80
+"""linux/netfilter_ipv4.h: where a connection was addressed to before it was translated."""
 
 Listener = tuple[str, int]
 """Address of a node, and port."""
@@ -77,48 +80,52 @@ def plan_health(service: Object | None, slices: Sequence[Object], nodes: Sequenc
     }
 
 
-class HealthPorts:
-    """The listeners of all Services on all nodes."""
+class HealthServer:
+    """One listener for all Services and nodes: rules lead there, and each connection tells whom it was meant for."""
 
-    def __init__(self) -> None:
-        self._wanted: dict[str, dict[Listener, Health]] = {}
-        self._servers: dict[Listener, asyncio.Server] = {}
-        self._log = get_logger("kube-proxy")
+    def __init__(self, address: str) -> None:
+        """`address` is one of this machine's that rules may lead to."""
+        self._address = address
+        self._said: dict[str, dict[Listener, Health]] = {}
+        self._server: asyncio.Server | None = None
 
-    def update(self, key: str, health: dict[Listener, Health]) -> None:
-        """Replace what is said about one Service; listeners follow with `apply`."""
-        if health:
-            self._wanted[key] = health
-        else:
-            self._wanted.pop(key, None)
-
-    async def apply(self) -> None:
-        """Open and close listeners. A port that somebody else has is logged, and tried again next time."""
-        wanted = {listener for healths in self._wanted.values() for listener in healths}
-        for listener in self._servers.keys() - wanted:
-            self._servers.pop(listener).close()
-        for listener in wanted - self._servers.keys():
-            try:
-                self._servers[listener] = await asyncio.start_server(self._serve, *listener, limit=REQUEST_BYTES_MAX)
-            except OSError as error:
-                self._log.warning("health_port.taken", address=listener[0], port=listener[1], error=str(error))
+    async def open(self) -> Listener:
+        """Begin to listen; returns where. OSError."""
+        self._server = await asyncio.start_server(self._serve, self._address, 0, limit=REQUEST_BYTES_MAX)
+        host, port = self._server.sockets[0].getsockname()
+        return host, port
 
     def close(self) -> None:
         """Stop listening."""
-        while self._servers:
-            self._servers.popitem()[1].close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def update(self, key: str, health: dict[Listener, Health]) -> None:
+        """Replace what is said about one Service."""
+        if health:
+            self._said[key] = health
+        else:
+            self._said.pop(key, None)
+
+    def _asked(self, connection: Any) -> Health | None:
+        try:
+            original = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+        except OSError:
+            return None  # it was not led here by a rule
+        (port,) = struct.unpack_from("!H", original, 2)
+        listener = (socket.inet_ntoa(original[4:8]), port)
+        return next((healths[listener] for healths in self._said.values() if listener in healths), None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        listener = writer.get_extra_info("sockname")[:2]
         try:
-            async with asyncio.timeout(REQUEST_SECONDS_MAX):
-                await reader.readuntil(b"\r\n\r\n")
-                health = next((healths[listener] for healths in self._wanted.values() if listener in healths), None)
-                if health is not None:
+            health = self._asked(writer.get_extra_info("socket"))
+            if health is not None:
+                async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                    await reader.readuntil(b"\r\n\r\n")
                     writer.write(health.response())
                     await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             return  # not a request, or nobody there any more
         finally:
-            with contextlib.suppress(ConnectionError):
-                writer.close()
+            writer.close()

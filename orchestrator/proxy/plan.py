@@ -11,8 +11,8 @@ everything else is the machine itself or the outside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.api.objects import Object, key_of, labels_of
@@ -66,6 +66,11 @@ class ServiceRules:
     cluster_ips: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
     """Endpoints that could be their own clients."""
+
+    def leading(self, listeners: Iterable[Target], target: Target) -> ServiceRules:
+        """The same, and these TCP listeners lead to a target as well."""
+        more = {Frontend(address, "tcp", port): Way((target,)) for address, port in listeners}
+        return replace(self, frontends={**self.frontends, **more}) if more else self
 
 
 def plan_service(

@@ -16,9 +16,9 @@ from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
-from orchestrator.proxy.health import HealthPorts, plan_health
+from orchestrator.proxy.health import HealthServer, plan_health
 from orchestrator.proxy.nftables import Nft, NftError
-from orchestrator.proxy.plan import plan_service
+from orchestrator.proxy.plan import Target, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts
@@ -44,7 +44,8 @@ class ServiceProxy:
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
         self._ruleset = Ruleset(layout)
-        self._health = HealthPorts()
+        self._health = HealthServer(layout.local_address)
+        self._health_target: Target | None = None
         self._node_facts: dict[str, NodeFacts] = {}
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -60,6 +61,8 @@ class ServiceProxy:
         try:
             for informer in (self._services, self._slices, self._nodes):
                 await informer.wait_synced()
+            if self.layout.local_address:
+                self._health_target = await self._health.open()
             self._table.open()
             self._replace_all()
             while True:
@@ -129,7 +132,6 @@ class ServiceProxy:
                 if replaces:
                     raise
                 self._log.warning("transaction.refused", error=str(error), consequence="written anew")
-        await self._health.apply()
         await self._forget(changes.stale)
 
     async def _plan(self) -> Changes:
@@ -140,9 +142,12 @@ class ServiceProxy:
             key = next(iter(self._dirty))
             del self._dirty[key]
             service, slices = self._services.get(key), self._slices.by_index(SERVICE_INDEX, key)
+            health = plan_health(service, slices, nodes) if self._health_target is not None else {}
             rules = plan_service(service, slices, nodes, pod_cidr=self.layout.pods)
+            if rules is not None and self._health_target is not None:
+                rules = rules.leading(health, self._health_target)
             self._ruleset.update(key, rules, changes)
-            self._health.update(key, plan_health(service, slices, nodes))
+            self._health.update(key, health)
             planned += 1
             if planned % PLANNED_AT_ONCE == 0:
                 await self._clock.sleep(0)

@@ -26,6 +26,8 @@ class Layout:
     pods: str
     services: str
     """Address ranges."""
+    local_address: str = ""
+    """An address of this process that rules may lead to; empty: health-check ports are not served."""
     guarded: tuple[Frontend, ...] = ()
     """Listeners of this process that only pods and the machine itself may reach."""
 
