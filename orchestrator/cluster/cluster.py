@@ -33,6 +33,7 @@ from orchestrator.cluster.users import (
     APISERVER,
     CONTROLLER_MANAGER,
     DNS,
+    INGRESS,
     KUBELETS,
     NETWORK_POLICY,
     PROXY,
@@ -175,7 +176,7 @@ class Cluster:
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
-            component_users=(KUBELETS, DNS, NETWORK_POLICY),
+            component_users=(KUBELETS, DNS, NETWORK_POLICY, INGRESS),
         )
         self._cleanup.append(self._api.close)
         tokens = ServiceAccountTokens(
@@ -259,7 +260,7 @@ class Cluster:
         return self.parts.network and self.nodes is not None and self.nodes.network is not None
 
     def _build_network(self) -> None:
-        from orchestrator.cluster.network import add_dns, add_network_policies, add_service_proxy
+        from orchestrator.cluster.network import add_dns, add_ingress, add_network_policies, add_service_proxy
 
         assert self.nodes is not None
         assert self.nodes.network is not None
@@ -281,6 +282,16 @@ class Cluster:
             clock=self.clock,
             dns_address=address,
         )
+        if self.config.ingress_addresses:
+            add_ingress(
+                self.supervisor,
+                client=self.client(INGRESS, ()),
+                informers=self._informers("ingress", INGRESS),
+                recorder=self._recorder("ingress-controller", INGRESS),
+                clock=self.clock,
+                local_address=address,
+                listen=self.config.ingress_addresses,
+            )
         add_dns(
             self.supervisor,
             cidrs=network.cidrs,

@@ -6,7 +6,7 @@ have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.kubelet.network.plan import ClusterCidrs, bridge_name, cluster_key
 
@@ -70,6 +71,30 @@ def add_service_proxy(
         guarded=tuple(guarded),
     )
     supervisor.add("kube-proxy", ServiceProxy(informers=informers, layout=layout, clock=clock).run)
+
+
+def add_ingress(
+    supervisor: Supervisor,
+    *,
+    client: Client,
+    informers: Informers,
+    recorder: EventRecorder,
+    clock: Clock,
+    local_address: str,
+    listen: Sequence[str],
+) -> None:
+    """Supervise the ingress controller."""
+    from orchestrator.ingress.controller import IngressController
+
+    controller = IngressController(
+        client=client,
+        informers=informers,
+        recorder=recorder,
+        clock=clock,
+        local_address=local_address,
+        listen=listen,
+    )
+    supervisor.add("ingress", controller.run)
 
 
 def add_dns(

@@ -14,6 +14,8 @@ DNS = "system:dns"
 """Reads Services and namespaces, and writes the Service that leads to itself."""
 NETWORK_POLICY = "system:network-policy"
 """Reads pods, namespaces and NetworkPolicies."""
+INGRESS = "system:ingress"
+"""Reads Ingresses, what they lead to and their certificates; writes their status and the Service of its own."""
 KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 

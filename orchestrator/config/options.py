@@ -49,6 +49,8 @@ class Config:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     node_cidr: str = "172.30.0.0/24"
+    ingress_addresses: tuple[str, ...] = ("nodes",)
+    """Where Ingresses are served, on ports 80 and 443: `nodes`, and addresses of the machine; empty: nowhere."""
     load_balancer_addresses: tuple[str, ...] = ()
     """Addresses, ranges and networks for Services of type LoadBalancer; empty: somebody else gives them theirs."""
     cluster_domain: str = "cluster.local"
@@ -81,6 +83,7 @@ KEYS = {
     "podCIDR": "pod_cidr",
     "serviceCIDR": "service_cidr",
     "nodeCIDR": "node_cidr",
+    "ingressAddresses": "ingress_addresses",
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
     "controllers": "controllers",
@@ -214,6 +217,8 @@ def _checked(field: str, value: Any, source: str, *, key: str = "") -> Any:
             raise ConfigError(f"{label} must be {_TYPE_NAMES[tuple]}, not {value!r}")
         if field == "load_balancer_addresses":
             _check_pool(value, label)
+        if field == "ingress_addresses":
+            _check_pool([one for one in value if one != "nodes"], label)
         return tuple(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{label} must be {_TYPE_NAMES[kind]}, not {value!r}")

@@ -16,7 +16,6 @@ from aiohttp import WSMsgType, web
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api import errors
-from orchestrator.apiserver.http.byte_connection import ByteConnection, WebSocketConnection
 from orchestrator.apiserver.http.remote_command import (
     decode_message,
     is_spdy,
@@ -31,6 +30,7 @@ from orchestrator.apiserver.http.server import HttpRequest
 from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
 from orchestrator.apiserver.http.spdy.framing import ResetStatus
 from orchestrator.component.kubelet_api import PortStream
+from orchestrator.httpkit.byte_connection import ByteConnection, WebSocketConnection
 
 SPDY_PROTOCOLS = ("portforward.k8s.io",)
 TUNNEL_PROTOCOL = "SPDY/3.1+portforward.k8s.io"

@@ -21,11 +21,11 @@ from aiohttp import WSMsgType, web
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.http.byte_connection import UpgradedConnection
 from orchestrator.apiserver.http.routing import is_true
 from orchestrator.apiserver.http.server import HttpRequest
 from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
 from orchestrator.component.kubelet_api import StreamSession
+from orchestrator.httpkit.byte_connection import UpgradedConnection
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 SPDY_PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.apiserver.http.byte_connection import ByteConnection
 from orchestrator.apiserver.http.spdy.framing import (
     SETTINGS_INITIAL_WINDOW_SIZE,
     Data,
@@ -34,6 +33,7 @@ from orchestrator.apiserver.http.spdy.framing import (
     SynStream,
     WindowUpdate,
 )
+from orchestrator.httpkit.byte_connection import ByteConnection
 from orchestrator.logs import get_logger
 
 INITIAL_WINDOW_BYTES = 64 * 1024
