@@ -88,6 +88,9 @@ def plan_bound_pod(pod: Object, binding: Object, now: str) -> Object:
         raise errors.conflict("", "pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
     bound = copy_object(pod)
     bound["metadata"].pop("resourceVersion", None)
+    (bound.get("status") or {}).pop(
+        "nominatedNodeName", None
+    )  # it has come true, or another node was better (KEP-5278)
     uid = (binding.get("metadata") or {}).get("uid")
     if uid:
         bound["metadata"]["uid"] = uid
@@ -97,6 +100,7 @@ def plan_bound_pod(pod: Object, binding: Object, now: str) -> Object:
         if added:
             bound["metadata"][field] = {**(bound["metadata"].get(field) or {}), **added}
     status = bound.setdefault("status", {})
+    status.pop("nominatedNodeName", None)  # an expectation no longer, whichever node it is (KEP-5278)
     conditions = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
     scheduled: Object = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     if bound["metadata"].get("generation"):
