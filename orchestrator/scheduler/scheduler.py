@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import Clock, TimerHandle, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, labels_of, name_of, uid_of
 from orchestrator.api.resources import (
@@ -70,6 +70,9 @@ LISTED: Final[tuple[Resource, ...]] = (
 WAKING: Final = frozenset(LISTED[5:])
 """Of these, the ones whose changes can make a refused pod fit."""
 
+ASSUMED_SECONDS_MAX: Final = 30.0
+"""How long a bound pod counts on its node without having been seen there: a watch is never so late."""
+
 RESERVING_MAX: Final = 1_024
 """Pods whose volumes are being bound at the same time; more of them wait for a worker."""
 
@@ -106,6 +109,7 @@ class Scheduler:
         self._is_following = False
         self._group: asyncio.TaskGroup | None = None
         self._reserving: set[asyncio.Task[None]] = set()
+        self._expiry: TimerHandle | None = None
         self._reset()
         self._pods.add_handler(self._on_pod)
         self._nodes.add_handler(self._on_node)
@@ -126,6 +130,8 @@ class Scheduler:
             profile.scheduler_name: Planner(profile, self.cache, listers=self._listers, nominations=self._nominations)
             for profile in self._config.profiles
         }
+        self._unconfirmed: dict[str, float] = {}
+        """Until when each bound pod, by uid, may go unseen; in the order of time."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue(self._config.binds_in_flight_max)
 
     def planner(self, scheduler_name: str) -> Planner | None:
@@ -150,6 +156,9 @@ class Scheduler:
             self._is_following = False
             self._group = None
             self.queue.close()
+            if self._expiry is not None:
+                self._expiry.cancel()
+                self._expiry = None
 
     def _follow(self, informer: Informer) -> None:
         if informer in self._listers.informers:
@@ -347,8 +356,32 @@ class Scheduler:
             self._on_bind_failed(queued, pod, node, message, error)
             return
         self._log.info("pod.scheduled", pod=pod.key, node=node)
+        if self.cache.is_assumed(pod.uid):
+            self._expect(pod.uid)
         self.queue.delete(pod.uid)
         self._recorder.event(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    def _expect(self, uid: str) -> None:
+        """The pod is bound; the informer has to show it in time."""
+        self._unconfirmed[uid] = self._clock.monotonic() + ASSUMED_SECONDS_MAX
+        if self._expiry is None:
+            self._expiry = self._clock.call_later(ASSUMED_SECONDS_MAX, self._expire)
+
+    def _expire(self) -> None:
+        """Forget assumptions that nothing has confirmed, so that what they hold is not lost for good."""
+        self._expiry = None
+        now = self._clock.monotonic()
+        while self._unconfirmed:
+            uid, due = next(iter(self._unconfirmed.items()))
+            is_open = self.cache.is_assumed(uid)
+            if is_open and due > now:
+                self._expiry = self._clock.call_later(due - now, self._expire)
+                return
+            del self._unconfirmed[uid]
+            node, pod = self.cache.node_of(uid), self.cache.pod(uid)
+            if is_open and pod is not None and self.cache.forget(uid):
+                self._log.warning("pod.assumption_expired", pod=pod.key, node=node)
+                self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
 
     def _on_bind_failed(self, queued: QueuedPod, pod: PodInfo, node: str, message: str, error: Exception) -> None:
         metrics.ATTEMPTS.labels("error", pod.scheduler_name).inc()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.aiokit.clock import SystemClock
+from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, name_of
 from orchestrator.api.resources import EVENTS, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
@@ -19,7 +19,9 @@ from orchestrator.client.transport import Request, Transport, WatchEvent, WatchS
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
 from orchestrator.scheduler import Scheduler
+from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
 from orchestrator.testing import eventually, running_cluster
+from tests.component.kubelet_cluster import SteppedClock
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -285,11 +287,43 @@ class Flaky:
         await self.inner.close()
 
 
+class Blind:
+    """A transport whose watches never show that a pod was bound."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.inner = inner
+
+    async def send(self, request: Request) -> Object:
+        return await self.inner.send(request)
+
+    async def open_watch(self, request: Request) -> WatchStream:
+        stream = await self.inner.open_watch(request)
+        return BlindStream(stream) if request.resource == PODS else stream
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class BlindStream:
+    def __init__(self, inner: WatchStream) -> None:
+        self.inner = inner
+
+    async def next_batch(self) -> list[WatchEvent]:
+        while True:
+            batch = await self.inner.next_batch()
+            shown = [event for event in batch if not event.object.get("spec", {}).get("nodeName")]
+            if shown or not batch:
+                return shown
+
+    def close(self) -> None:
+        self.inner.close()
+
+
 class RunningScheduler:
     """A scheduler beside the cluster, on a transport of the test's own."""
 
-    def __init__(self, transport: Transport) -> None:
-        clock = SystemClock()
+    def __init__(self, transport: Transport, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
         client = Client(transport)
         self.informers = Informers(client, clock=clock, detect_mutations=True)
         self.recorder = EventRecorder(client, component="default-scheduler", clock=clock)
@@ -323,6 +357,21 @@ async def test_a_failed_bind_is_forgotten_and_tried_again() -> None:
             )
             assert any("binding rejected" in event["message"] for event in events)
             assert scheduler.cache.nodes["a"].requested["cpu"] == 600
+
+
+async def test_an_assumption_that_is_never_confirmed_expires() -> None:
+    clock = SteppedClock()
+    async with bare_cluster(scheduler=False) as cluster:
+        client = cluster.client()
+        await add_node(client, "a")
+        async with RunningScheduler(Blind(cluster.client().transport), clock) as scheduler:
+            await client.create(PODS, pod("p"))
+            await bound(client, 1)
+            await eventually(client, EVENTS, lambda events: any(event["reason"] == "Scheduled" for event in events))
+            await clock.advance(ASSUMED_SECONDS_MAX - 1)
+            assert scheduler.cache.nodes["a"].requested["cpu"] == 600
+            await clock.advance(1)
+            assert scheduler.cache.nodes["a"].requested["cpu"] == 0
 
 
 async def test_a_restart_finds_bound_and_pending_pods() -> None:
