@@ -117,11 +117,11 @@ class Cluster:
         """The address behind the Service `kubernetes`.
 
         Endpoints may not be loopback addresses. A cluster that listens on the loopback is reached from
-        its pods at the address of its first node.
+        its pods at the machine's own address in the network of the nodes.
         """
         host, _ = self.config.listen_address
         if host in ("", "0.0.0.0", "localhost") or ipaddress.ip_address(host).is_loopback:
-            return str(ipaddress.IPv4Network(self.config.node_cidr)[2])
+            return str(ipaddress.IPv4Network(self.config.node_cidr)[1])
         return host
 
     def client(self, user: str = "kubernetes-admin", groups: Sequence[str] = (MASTERS_GROUP,)) -> Client:

@@ -68,6 +68,7 @@ def add_service_proxy(
         pods=str(cidrs.pods),
         services=str(cidrs.services),
         local_address=dns_address,
+        nodes=str(cidrs.nodes),
         guarded=tuple(guarded),
     )
     supervisor.add("kube-proxy", ServiceProxy(informers=informers, layout=layout, clock=clock).run)

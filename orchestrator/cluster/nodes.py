@@ -77,7 +77,6 @@ class Nodes:
             else:
                 self._add_hollow_node(kubelets, addresses)
         if self.network is not None and cluster_dns:
-            # After those of the nodes: the bridge's first address is the source of what the machine sends.
             await self.network.ensure_service_address(cluster_dns)
 
     def _add_hollow_node(self, kubelets: Kubelets, addresses: NodeAddresses) -> None:
@@ -92,7 +91,6 @@ class Nodes:
 
         assert self.engine is not None
         assert self.network is not None
-        await self.network.ensure_node(addresses.name, addresses.ip, addresses.pod_cidr)
         runtime = DockerRuntime(
             engine=self.engine,
             network=self.network,

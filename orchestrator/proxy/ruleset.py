@@ -28,6 +28,8 @@ class Layout:
     """Address ranges."""
     local_address: str = ""
     """An address of this process that rules may lead to; empty: health-check ports are not served."""
+    nodes: str = ""
+    """The addresses of nodes, which may lie in namespaces of their own; node ports are on them too."""
     guarded: tuple[Frontend, ...] = ()
     """Listeners of this process that only pods and the machine itself may reach."""
 
@@ -228,6 +230,10 @@ def skeleton(layout: Layout) -> str:
     protocols = "meta l4proto { tcp, udp, sctp }"
     random = f"numgen random mod {RANDOM}"
     machine = "fib daddr type local ip daddr != 127.0.0.0/8"
+
+    def nodes(action: str) -> str:
+        return f"\n    ip daddr {layout.nodes} {action}" if layout.nodes else ""
+
     guarded = ", ".join(_key(frontend) for frontend in layout.guarded)
     guard_elements = f" elements = {{ {guarded} }}" if guarded else ""
     return f"""\
@@ -251,7 +257,7 @@ table ip {table} {{
   chain services {{
     ip daddr . meta l4proto . th dport vmap @special
     {protocols} dnat ip to ip daddr . meta l4proto . th dport . {random} map @targets
-    {machine} goto node_ports
+    {machine} goto node_ports{nodes("goto node_ports")}
   }}
   chain node_ports {{
     meta l4proto . th dport vmap @special_node_ports
@@ -271,7 +277,8 @@ table ip {table} {{
   }}
   chain unserved {{
     ip daddr . meta l4proto . th dport vmap @refused
-    {machine} meta l4proto . th dport vmap @refused_node_ports
+    {machine} meta l4proto . th dport vmap @refused_node_ports\
+{nodes("meta l4proto . th dport vmap @refused_node_ports")}
     fib daddr type local return
     ip daddr @cluster_ips goto refuse
     ip daddr {layout.services} drop

@@ -285,11 +285,16 @@ async def test_host_ports_lead_to_the_pod_and_end_with_it(machine: Machine) -> N
         await asyncio.open_connection(node_ip, 18080)
 
 
-async def test_host_network_pods_share_the_machines_namespace(machine: Machine) -> None:
-    sandbox = await machine.runtime.run_sandbox(machine.sandbox_spec(host_network=True))
-    assert sandbox.ready
-    assert namespace_inode(sandbox.pid) == namespace_inode()
-    assert sandbox.ips == (str(machine.network.cidrs.nodes.network_address + 2),)
+async def test_host_network_pods_share_the_namespace_of_their_node(machine: Machine) -> None:
+    one, two = [await machine.runtime.run_sandbox(machine.sandbox_spec(name, host_network=True)) for name in "ab"]
+    assert one.ready
+    assert two.ready
+    assert namespace_inode(one.pid) == namespace_inode(two.pid) != namespace_inode()
+    assert one.ips == two.ips == (str(machine.network.cidrs.nodes.network_address + 2),)
+    again = await machine.new_runtime()
+    assert [pod.sandboxes[0].ready for pod in await again.list_pods()] == [True, True]
+    third = await again.run_sandbox(machine.sandbox_spec("c", host_network=True))
+    assert namespace_inode(third.pid) == namespace_inode(one.pid)
 
 
 async def test_sysctls_of_both_namespaces(machine: Machine) -> None:

@@ -29,6 +29,7 @@ from orchestrator.kubelet.docker.images import (
     pull_failure,
     registry_auth_header,
 )
+from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
 from orchestrator.kubelet.docker.pause import (
     DIGEST_LABEL,
     PAUSE_IMAGE,
@@ -37,6 +38,7 @@ from orchestrator.kubelet.docker.pause import (
     pause_image_archive,
 )
 from orchestrator.kubelet.docker.translate import (
+    NODE_KIND,
     POD_UID_LABEL,
     SANDBOX_KIND,
     EngineLimits,
@@ -140,6 +142,13 @@ class DockerRuntime:
         self._queues: list[EventQueue] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
+        self._namespace = NodeNamespace(
+            owner=self.owner,
+            inspect=self._inspect,
+            run=self._run_pause,
+            remove=self._remove,
+            connect=self._connect_node,
+        )
         self._log = get_logger("kubelet/runtime", node=node_name)
 
     # ------------------------------------------------------------ life
@@ -151,8 +160,7 @@ class DockerRuntime:
         self._forget_all()
         await self._ensure_pause_image()
         await self._network.start()
-        if self._pod_cidr:
-            await self._network.ensure_node(self.owner.node_name, self._node_ip, self._pod_cidr)
+        await self._namespace.find()
         reserved = self._network.reserved_sandboxes(self.owner.node_name)
         if reserved:
             present = {item["Id"] for item in await self._list()}
@@ -163,7 +171,18 @@ class DockerRuntime:
         """Tell the runtime the node's pod range (`Node.spec.podCIDR`); pods without hostNetwork wait for it."""
         self._pod_cidr = pod_cidr
         self._node_ip = node_ip or self._node_ip
-        await self._network.ensure_node(self.owner.node_name, self._node_ip, pod_cidr)
+        await self._namespace.find()
+
+    async def _connect_node(self, held: Held | None) -> None:
+        if not self._pod_cidr:
+            return
+        await self._network.ensure_node(
+            self.owner.node_name,
+            self._node_ip,
+            self._pod_cidr,
+            namespace_id=held.container_id if held is not None else "",
+            namespace_pid=held.pid if held is not None else 0,
+        )
 
     async def close(self) -> None:
         self._unsubscribe()
@@ -234,6 +253,8 @@ class DockerRuntime:
             actor = event.get("Actor") or {}
             container_id = str(actor.get("ID", ""))
             self._forget(container_id)
+            if event.get("Action") in ("die", "destroy"):
+                self._namespace.lost(container_id)
             kind = {"die": "died", "start": "started", "destroy": "removed"}
             action = str(event.get("Action", ""))
             runtime_event = RuntimeEvent(
@@ -314,6 +335,8 @@ class DockerRuntime:
         containers: dict[str, list[Container]] = {}
         names: dict[str, tuple[str, str]] = {}
         for item in inspected:
+            if item.kind == NODE_KIND:
+                continue
             names.setdefault(item.pod_uid, (item.pod_namespace, item.pod_name))
             if item.sandbox is not None:
                 sandboxes.setdefault(item.pod_uid, []).append(self._sandbox_now(item))
@@ -336,7 +359,8 @@ class DockerRuntime:
             raise RuntimeFailure(f"container {item.id} is not a sandbox")
         if item.context.host_network:
             addresses = (self._node_ip,) if self._node_ip else ()
-            return replace(item.sandbox, ips=addresses, ready=item.is_running)
+            ready = item.is_running and self._namespace.is_current(item.context.network_of)
+            return replace(item.sandbox, ips=addresses, ready=ready)
         return replace(
             item.sandbox,
             ips=self._network.addresses(item.id),
@@ -346,9 +370,11 @@ class DockerRuntime:
     # ------------------------------------------------------------ sandboxes
 
     async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
-        if not spec.host_network and not self._pod_cidr:
+        if not self._pod_cidr:
             raise NetworkUnavailable(f"network of node {self.owner.node_name} is not ready: no pod CIDR yet")
-        container_id = await self._create(sandbox_name(self.owner, spec), sandbox_config(self.owner, spec))
+        network_of = await self._namespace.ensure() if spec.host_network else ""
+        config = sandbox_config(self.owner, spec, network_of=network_of)
+        container_id = await self._create(sandbox_name(self.owner, spec), config)
         try:
             return await self._start_sandbox(container_id, spec)
         except asyncio.CancelledError:
@@ -363,15 +389,10 @@ class DockerRuntime:
             raise
 
     async def _start_sandbox(self, container_id: str, spec: SandboxSpec) -> Sandbox:
-        async with self._engine.changes():
-            await self._engine.call("POST", f"containers/{container_id}/start")
-        inspected = await self._inspect(container_id)
-        if inspected is None or not inspected.is_running:
-            raise RuntimeFailure("the sandbox ended as soon as it was started: does the Engine grant CAP_SYS_ADMIN?")
+        inspected = await self._start_pause(container_id)
         if spec.host_network:
             return self._sandbox_now(inspected)
         pid = inspected.context.pid
-        self._check_local(pid, container_id)
         await self._own_network_namespace(pid)
         _, network_sysctls = split_sysctls(spec.sysctls)
         await self._network.attach(
@@ -382,6 +403,21 @@ class DockerRuntime:
             sysctls=network_sysctls,
         )
         return self._sandbox_now(inspected)
+
+    async def _start_pause(self, container_id: str) -> Inspected:
+        async with self._engine.changes():
+            await self._engine.call("POST", f"containers/{container_id}/start")
+        inspected = await self._inspect(container_id)
+        if inspected is None or not inspected.is_running:
+            raise RuntimeFailure("the sandbox ended as soon as it was started: does the Engine grant CAP_SYS_ADMIN?")
+        self._check_local(inspected.context.pid, container_id)
+        return inspected
+
+    async def _run_pause(self, name: str, config: dict[str, Any]) -> Inspected:
+        """A running pause container that has left the machine's network."""
+        inspected = await self._start_pause(await self._create(name, config))
+        await self._own_network_namespace(inspected.context.pid)
+        return inspected
 
     def _check_local(self, pid: int, container_id: str) -> None:
         if _is_process_of(pid, container_id):

@@ -38,7 +38,7 @@ ATTEMPT_LABEL = "orchestrator.dev/attempt"
 IMAGE_REF_LABEL = "orchestrator.dev/image"
 RESERVED_PREFIX = "orchestrator.dev/"
 ANNOTATION_PREFIX = "annotation."
-SANDBOX_KIND, CONTAINER_KIND = "sandbox", "container"
+SANDBOX_KIND, CONTAINER_KIND, NODE_KIND = "sandbox", "container", "node"
 SANDBOX_CONTAINER_NAME = "POD"
 
 MEMORY_BYTES_MIN = 6 * 1024 * 1024
@@ -73,11 +73,29 @@ class SandboxContext:
     host_pid: bool
     host_ipc: bool
     cgroup_parent: str
+    network_of: str = ""
+    """The id of the container whose network it joined; empty for one of its own."""
 
 
 def sandbox_name(owner: Owner, spec: SandboxSpec) -> str:
     """The same sandbox always gets the same name, so that creating it twice is noticed by the Engine."""
     return _name(owner, SANDBOX_CONTAINER_NAME, spec.name, spec.namespace, spec.uid, spec.attempt)
+
+
+def node_container_name(owner: Owner) -> str:
+    """The name of the container that holds a node's own network namespace."""
+    return "_".join(("orc", owner.cluster_id, owner.node_name, NODE_KIND))
+
+
+def node_container_config(owner: Owner) -> dict[str, Any]:
+    """The body of POST /containers/create for the holder of a node's network namespace."""
+    return {
+        "Image": PAUSE_IMAGE,
+        "Cmd": [UNSHARE_ARGUMENT],
+        "Labels": owner.labels() | {KIND_LABEL: NODE_KIND},
+        "Hostname": owner.node_name[:63],
+        "HostConfig": _pause_settings(unshares=True),
+    }
 
 
 def container_name(owner: Owner, sandbox: Sandbox, spec: ContainerSpec) -> str:
@@ -106,11 +124,27 @@ def host_ports(spec: SandboxSpec) -> tuple[HostPort, ...]:
     )
 
 
-def sandbox_config(owner: Owner, spec: SandboxSpec) -> dict[str, Any]:
+def _pause_settings(*, unshares: bool) -> dict[str, Any]:
+    """HostConfig of a pause container, which has no rights but the one to leave the machine's network."""
+    host: dict[str, Any] = {
+        "NetworkMode": "host",
+        "CapDrop": ["ALL"],
+        "CapAdd": ["SYS_ADMIN"] if unshares else [],
+        "ReadonlyRootfs": True,
+        "CpuShares": SANDBOX_CPU_SHARES,
+        "LogConfig": {"Type": "none"},
+    }
+    if unshares:
+        # Some AppArmor profiles and newer seccomp defaults refuse unshare even with the capability.
+        host["SecurityOpt"] = ["apparmor=unconfined", "seccomp=unconfined"]
+    return host
+
+
+def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> dict[str, Any]:
     """The body of POST /containers/create for a sandbox.
 
-    It starts in the machine's network namespace in any case; without hostNetwork the pause program
-    leaves that for a new one, for which it needs CAP_SYS_ADMIN until it has done so.
+    With hostNetwork it joins the network of the node's container `network_of`, and has its host name. Without, it
+    starts in the machine's network namespace, which the pause program leaves for a new one.
     """
     ipc_sysctls, _ = split_sysctls(spec.sysctls)
     own = owner.labels() | {
@@ -121,18 +155,10 @@ def sandbox_config(owner: Owner, spec: SandboxSpec) -> dict[str, Any]:
         POD_UID_LABEL: spec.uid,
         CONTAINER_NAME_LABEL: SANDBOX_CONTAINER_NAME,
     }
-    host: dict[str, Any] = {
-        "NetworkMode": "host",
-        "IpcMode": "host" if spec.host_ipc else "shareable",
-        "CapDrop": ["ALL"],
-        "CapAdd": [] if spec.host_network else ["SYS_ADMIN"],
-        "ReadonlyRootfs": True,
-        "CpuShares": SANDBOX_CPU_SHARES,
-        "LogConfig": {"Type": "none"},
-    }
-    if not spec.host_network:
-        # Some AppArmor profiles and newer seccomp defaults refuse unshare even with the capability.
-        host["SecurityOpt"] = ["apparmor=unconfined", "seccomp=unconfined"]
+    host = _pause_settings(unshares=not spec.host_network)
+    host["IpcMode"] = "host" if spec.host_ipc else "shareable"
+    if spec.host_network:
+        host["NetworkMode"] = f"container:{network_of}"
     if spec.host_pid:
         host["PidMode"] = "host"
     if spec.cgroup_parent:
@@ -146,7 +172,7 @@ def sandbox_config(owner: Owner, spec: SandboxSpec) -> dict[str, Any]:
         "NetworkDisabled": False,
         "HostConfig": host,
     }
-    if spec.hostname:
+    if spec.hostname and not spec.host_network:
         config["Hostname"] = spec.hostname[:63]
     return config
 
@@ -383,6 +409,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         host_pid=host.get("PidMode") == "host",
         host_ipc=host.get("IpcMode") == "host",
         cgroup_parent=host.get("CgroupParent") or "",
+        network_of=(host.get("NetworkMode") or "").removeprefix("container:") if _joins(host) else "",
     )
     kind = labels.get(KIND_LABEL, "")
     sandbox = container = None
@@ -398,7 +425,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
             created_at=created_at,
             pid=context.pid,
         )
-    else:
+    elif kind != NODE_KIND:
         container = _container(data, labels, phase, created_at)
     return Inspected(
         id=data["Id"],
@@ -414,6 +441,10 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         status=state.get("Status", ""),
         is_settled=state.get("Status") in ("created", "running", "exited"),
     )
+
+
+def _joins(host: Mapping[str, Any]) -> bool:
+    return str(host.get("NetworkMode") or "").startswith("container:")
 
 
 def _container(

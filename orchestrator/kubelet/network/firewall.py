@@ -6,6 +6,7 @@ Mirrors kube-proxy's utiliptables/knftables runners.
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 from orchestrator.aiokit.commands import run_command
 from orchestrator.kubelet.runtime import RuntimeFailure
@@ -32,6 +33,18 @@ async def run(*command: str, text: str = "") -> str:
 async def apply_nft(text: str) -> None:
     """One atomic nftables transaction."""
     await run("nft", "-f", "-", text=text)
+
+
+def apply_nft_here(text: str) -> None:
+    """The same in the network namespace of the calling thread; blocking."""
+    try:
+        subprocess.run(
+            ["nft", "-f", "-"], input=text, text=True, check=True, capture_output=True, timeout=COMMAND_SECONDS_MAX
+        )
+    except subprocess.CalledProcessError as error:
+        raise NetworkUnavailable(f"nft -f -: {error.stderr.strip()[:500]}") from None
+    except subprocess.TimeoutExpired:
+        raise NetworkUnavailable(f"nft did not end within {COMMAND_SECONDS_MAX:.0f} s") from None
 
 
 async def delete_nft_table(table: str) -> None:

@@ -16,6 +16,11 @@ from typing import Any
 INTERFACE_NAME_MAX = 15
 """Characters of a Linux interface name."""
 
+NODE_TABLE = "node"
+"""The nftables table inside of a node's own network namespace."""
+NODE_PORTS = "30000-32767"
+"""kube-apiserver's default of --service-node-port-range."""
+
 FORWARD_CHAINS = ("DOCKER-USER", "FORWARD")
 """Where an accept may stand, the preferred one first: Docker never touches what is in DOCKER-USER."""
 
@@ -59,7 +64,16 @@ def bridge_name(cluster_id: str) -> str:
 
 def bridge_mac(cluster_id: str) -> str:
     """A fixed, locally administered address: a bridge without one changes it with every port."""
-    digest = hashlib.sha256(b"bridge" + cluster_id.encode()).digest()
+    return _mac("bridge" + cluster_id)
+
+
+def node_mac(cluster_id: str, node_name: str) -> str:
+    """A fixed one too, so that what neighbours remember stays true when a node's namespace is made anew."""
+    return _mac(f"node {node_name} {cluster_id}")
+
+
+def _mac(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
     return ":".join(f"{byte:02x}" for byte in b"\x02" + digest[:5])
 
 
@@ -150,15 +164,17 @@ dnat ip to meta l4proto . th dport map @machine_ports
   chain prerouting {{
     type nat hook prerouting priority -105; policy accept;
     fib daddr type local jump host_ports_lookup
+    ip daddr {cidrs.nodes} jump host_ports_lookup
   }}
   chain output {{
     type nat hook output priority -105; policy accept;
     fib daddr type local jump host_ports_lookup
+    ip daddr {cidrs.nodes} jump host_ports_lookup
   }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     oifname "{bridge}" ip saddr . ip daddr @hairpin masquerade
-    oifname != "{bridge}" ip saddr {cidrs.pods} ip daddr != {cidrs.pods} masquerade
+    oifname != "{bridge}" ip saddr {{ {cidrs.pods}, {cidrs.nodes} }} ip daddr != {cidrs.pods} masquerade
   }}
   chain local_output {{
     type filter hook output priority 0; policy accept;
@@ -190,7 +206,8 @@ def plan_host_ports(
         if not wildcard and ip_address(port.host_ip).version != 4:
             continue  # Simplified: host ports are IPv4 only.
         address = node_ip if wildcard else port.host_ip
-        if address:
+        # The loopback of a node is inside its own namespace, see `plan_node_ruleset`.
+        if address and not ip_address(address).is_loopback:
             key = f"{address} . {port.protocol} . {port.host_port}"
             lines.append(f"{verb} element ip {table} host_ports {{ {key}{value} }}")
         if wildcard and (port.protocol, port.host_port) not in machine_ports_taken:
@@ -199,6 +216,43 @@ def plan_host_ports(
     if lines:
         lines.append(f"{verb} element ip {table} hairpin {{ {pod_ip} . {pod_ip} }}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def machine_address(cidrs: ClusterCidrs) -> IPv4Address:
+    """The machine's own address in the network of the nodes: their gateway, and where the API listens for pods."""
+    return cidrs.nodes.network_address + 1
+
+
+def plan_node_ruleset(node_ip: str, machine_ip: str, reservations: Iterable[Reservation]) -> str:
+    """The nftables table inside of a node's own namespace, as one transaction that replaces an older one.
+
+    What hostNetwork pods send to their own node never leaves its namespace. So host ports are looked up here too,
+    on the node's address and on the loopback, and node ports are handed to the machine, which has their rules.
+    """
+    ports = "".join(
+        f"add element ip {NODE_TABLE} host_ports {{ {address} . {port.protocol} . {port.host_port}"
+        f" : {reservation.address} . {port.pod_port} }}\n"
+        for reservation in reservations
+        for port in reservation.host_ports
+        for address in ((node_ip, "127.0.0.1") if port.host_ip in ("", "0.0.0.0", "::") else (port.host_ip,))
+        if ip_address(address).version == 4
+    )
+    return f"""\
+table ip {NODE_TABLE} {{}}
+delete table ip {NODE_TABLE}
+table ip {NODE_TABLE} {{
+  map host_ports {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    meta l4proto {{ tcp, udp, sctp }} dnat ip to ip daddr . meta l4proto . th dport map @host_ports
+    ip daddr {node_ip} meta l4proto {{ tcp, udp, sctp }} th dport {NODE_PORTS} dnat to {machine_ip}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "eth0" ip saddr 127.0.0.0/8 masquerade
+  }}
+}}
+{ports}"""
 
 
 def forward_comment(cluster_id: str) -> str:

@@ -35,10 +35,13 @@ from orchestrator.kubelet.network.plan import (
     bridge_mac,
     bridge_name,
     gateway,
+    machine_address,
+    node_mac,
     plan_cidrs,
     plan_forward_removal,
     plan_forward_rules,
     plan_host_ports,
+    plan_node_ruleset,
     plan_ruleset,
     table_name,
     veth_name,
@@ -59,6 +62,8 @@ class NodeNetwork:
     name: str
     ip: str
     pod_cidr: IPv4Network
+    namespace_pid: int = 0
+    """The process that holds the node's own network namespace; 0 while it has none, and the bridge its address."""
 
 
 async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCidrs | None = None) -> ClusterCidrs:
@@ -170,6 +175,7 @@ class PodNetwork:
                 self._loaded = True
             await asyncio.to_thread(_enable_forwarding)
             await self._apply_forward_rules()
+            await self._add_address(str(machine_address(self.cidrs)), 32)
             for node in self._nodes.values():
                 await self._add_node_addresses(node)
             for address in self._service_addresses:
@@ -197,22 +203,59 @@ class PodNetwork:
             if veth_name(self.cluster_id, reservation.sandbox_id) in on_bridge
         }
 
-    async def ensure_node(self, node_name: str, node_ip: str, pod_cidr: str) -> None:
-        """Give the bridge the node's own address and the gateway address of its pod range."""
-        node = NodeNetwork(node_name, node_ip, IPv4Network(pod_cidr))
+    async def ensure_node(
+        self, node_name: str, node_ip: str, pod_cidr: str, *, namespace_id: str = "", namespace_pid: int = 0
+    ) -> None:
+        """Give a node its address and the bridge the gateway address of its pod range.
+
+        The address is on the bridge until the node has a namespace of its own, held by the process `namespace_pid`
+        of the container `namespace_id`; repeating the call moves it.
+        """
+        node = NodeNetwork(node_name, node_ip, IPv4Network(pod_cidr), namespace_pid)
         if self._nodes.get(node_name) == node:
             return
         if self._ipr is None:
             await self.start()
         await self._add_node_addresses(node)
+        if namespace_pid and node_ip:
+            await self._connect_node(node, veth_name(self.cluster_id, namespace_id))
         self._nodes[node_name] = node
 
     async def _add_node_addresses(self, node: NodeNetwork) -> None:
-        addresses = [(str(gateway(node.pod_cidr)), node.pod_cidr.prefixlen)]
-        if node.ip:
-            addresses.append((node.ip, 32))
-        for address, prefixlen in addresses:
-            await self._add_address(address, prefixlen)
+        await self._add_address(str(gateway(node.pod_cidr)), node.pod_cidr.prefixlen)
+        if node.ip and not node.namespace_pid:
+            await self._add_address(node.ip, 32)
+
+    async def _connect_node(self, node: NodeNetwork, veth: str) -> None:
+        """Move a node's address from the bridge into its own namespace."""
+        machine = str(machine_address(self.cidrs))
+        try:
+            with accepting(errno.EADDRNOTAVAIL):
+                await self._netlink.addr("del", index=self._bridge_index, address=node.ip, prefixlen=32)
+            link = await find_link(self._netlink, veth)
+            if link is None or link.get("master") != self._bridge_index:
+                sysctls = {"net.ipv4.conf.all.route_localnet": "1"}
+                await self._add_veth(veth, node.namespace_pid, mac=node_mac(self.cluster_id, node.name))
+                await in_network_namespace(node.namespace_pid, lambda: _configure_inside(node.ip, machine, sysctls))
+                await self._join_bridge(veth)
+            await self._apply_node_table(node)
+        except Exception as error:
+            if isinstance(error, OSError) or netlink_code(error) is not None:
+                raise NetworkUnavailable(f"setting up the network of node {node.name}: {error}") from error
+            raise
+
+    async def _apply_node_table(self, node: NodeNetwork) -> None:
+        reservations = [one for one in self._reservations.all() if one.node_name == node.name and one.host_ports]
+        text = plan_node_ruleset(node.ip, str(machine_address(self.cidrs)), reservations)
+        await in_network_namespace(node.namespace_pid, lambda: firewall.apply_nft_here(text))
+
+    async def _host_ports_changed(self, node_name: str) -> None:
+        """The host ports of a node's pods, seen from its hostNetwork pods."""
+        node = self._nodes.get(node_name)
+        if node is None or not node.namespace_pid:
+            return
+        with contextlib.suppress(FileNotFoundError):  # its namespace is gone, and is made anew with its next pod
+            await self._apply_node_table(node)
 
     async def ensure_service_address(self, address: str) -> None:
         """Give the bridge an address of the Service range on which a listener of this process answers."""
@@ -265,7 +308,16 @@ class PodNetwork:
         self, reservation: Reservation, gateway_address: IPv4Address, pid: int, sysctls: dict[str, str]
     ) -> None:
         name = veth_name(self.cluster_id, reservation.sandbox_id)
-        peer = {"ifname": "eth0", "net_ns_pid": pid, "mtu": self._mtu}
+        await self._add_veth(name, pid)
+        address = str(reservation.address)
+        await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
+        if commands := self._host_port_commands("add", reservation):
+            await firewall.apply_nft(commands)
+            await self._host_ports_changed(reservation.node_name)
+        await self._join_bridge(name)
+
+    async def _add_veth(self, name: str, pid: int, *, mac: str = "") -> None:
+        peer = {"ifname": "eth0", "net_ns_pid": pid, "mtu": self._mtu} | ({"address": mac} if mac else {})
         try:
             await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
         except Exception as error:
@@ -273,10 +325,8 @@ class PodNetwork:
                 raise
             await self._delete_link(name)  # an attempt that was interrupted
             await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
-        address = str(reservation.address)
-        await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
-        if commands := self._host_port_commands("add", reservation):
-            await firewall.apply_nft(commands)
+
+    async def _join_bridge(self, name: str) -> None:
         link = await find_link(self._netlink, name)
         if link is None:
             raise NetworkUnavailable(f"the interface {name} vanished: the sandbox has died")
@@ -297,8 +347,11 @@ class PodNetwork:
                 # Elements that were never added make the transaction fail: write the table anew.
                 self._reservations.release(sandbox_id)
                 await self._apply_table()
+                await self._host_ports_changed(reservation.node_name)
                 return
         self._reservations.release(sandbox_id)
+        if reservation.host_ports:
+            await self._host_ports_changed(reservation.node_name)
 
     def _host_port_commands(self, verb: str, reservation: Reservation) -> str:
         if not reservation.host_ports:

@@ -17,6 +17,7 @@ from orchestrator.kubelet.docker.translate import (
     from_inspect,
     host_ports,
     missing_capabilities,
+    node_container_config,
     parse_engine_time,
     resource_settings,
     sandbox_config,
@@ -68,12 +69,24 @@ def test_a_sandbox_unshares_its_own_network() -> None:
     assert config["Labels"]["orchestrator.dev/kind"] == "sandbox"
 
 
-def test_a_host_network_sandbox_keeps_the_machines_network_and_no_capability() -> None:
-    spec = SandboxSpec(namespace="ns", name="web", uid="u", host_network=True, host_pid=True, host_ipc=True)
-    config = sandbox_config(OWNER, spec)
+def test_a_host_network_sandbox_joins_its_node_and_has_no_capability() -> None:
+    spec = SandboxSpec(
+        namespace="ns", name="web", uid="u", hostname="node-1", host_network=True, host_pid=True, host_ipc=True
+    )
+    config = sandbox_config(OWNER, spec, network_of="abc")
     assert config["Cmd"] == []
+    assert config["HostConfig"]["NetworkMode"] == "container:abc"
+    assert "Hostname" not in config  # the Engine refuses one of its own; it has the node's
     assert config["HostConfig"]["CapAdd"] == []
     assert (config["HostConfig"]["PidMode"], config["HostConfig"]["IpcMode"]) == ("host", "host")
+
+
+def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
+    config = node_container_config(OWNER)
+    assert (config["Hostname"], config["Cmd"]) == ("node-1", ["unshare-network"])
+    data = inspection({"Status": "running", "Pid": 5}, **{"orchestrator.dev/kind": "node"})
+    found = from_inspect(data)
+    assert (found.container, found.sandbox, found.context.pid) == (None, None, 5)
 
 
 def test_own_labels_win_over_the_pods() -> None:

@@ -16,11 +16,14 @@ from orchestrator.kubelet.network.plan import (
     bridge_name,
     forward_comment,
     gateway,
+    machine_address,
+    node_mac,
     plan_address,
     plan_cidrs,
     plan_forward_removal,
     plan_forward_rules,
     plan_host_ports,
+    plan_node_ruleset,
     plan_ruleset,
     veth_name,
     veth_prefix,
@@ -101,7 +104,36 @@ def test_the_ruleset_replaces_the_table_in_one_transaction() -> None:
     text = plan_ruleset("c", DEFAULT)
     table = text.split()[2]
     assert text.startswith(f"table ip {table} {{}}\ndelete table ip {table}\ntable ip {table} {{")
-    assert f'oifname != "{bridge_name("c")}" ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 masquerade' in text
+    ours = f"{{ 10.244.0.0/16, {DEFAULT.nodes} }}"
+    assert f'oifname != "{bridge_name("c")}" ip saddr {ours} ip daddr != 10.244.0.0/16 masquerade' in text
+
+
+def test_node_ports_and_host_ports_are_looked_up_on_the_addresses_of_nodes_too() -> None:
+    lookups = [line for line in plan_ruleset("c", DEFAULT).splitlines() if "jump host_ports_lookup" in line]
+    assert [line.split()[0] for line in lookups] == ["fib", "ip", "fib", "ip"]
+
+
+def test_a_node_knows_the_host_ports_of_its_pods_on_its_loopback() -> None:
+    ports = (HostPort("tcp", 8080, 80), HostPort("tcp", 8081, 81, "127.0.0.1"), HostPort("tcp", 1, 2, "fd00::1"))
+    reservation = Reservation(IPv4Address("10.244.0.2"), "sandbox", "n", "10.192.0.2", ports)
+    text = plan_node_ruleset("10.192.0.2", str(machine_address(DEFAULT)), [reservation])
+    assert "{ 10.192.0.2 . tcp . 8080 : 10.244.0.2 . 80 }" in text
+    assert "{ 127.0.0.1 . tcp . 8080 : 10.244.0.2 . 80 }" in text
+    assert "{ 127.0.0.1 . tcp . 8081 : 10.244.0.2 . 81 }" in text
+    assert "{ 10.192.0.2 . tcp . 8081" not in text
+    assert "fd00" not in text
+    assert f"th dport 30000-32767 dnat to {machine_address(DEFAULT)}" in text
+
+
+def test_a_loopback_host_port_is_not_on_the_machine() -> None:
+    assert "127.0.0.1" not in plan_host_ports(
+        "add", "c", "10.244.0.2", "10.192.0.2", [HostPort("tcp", 1, 2, "127.0.0.1")]
+    )
+
+
+def test_nodes_keep_their_hardware_address() -> None:
+    assert node_mac("c", "n1") == node_mac("c", "n1") != node_mac("c", "n2")
+    assert node_mac("c", "n1").startswith("02:")
 
 
 def test_host_ports_are_on_the_node_and_on_the_machine_once() -> None:
