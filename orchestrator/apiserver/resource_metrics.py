@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.kinds.metrics import NODE_METRICS_KIND, POD_METRICS_KIND
-from orchestrator.api.objects import Object, labels_of, name_of, namespace_of, uid_of
+from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import NODE_METRICS, POD_METRICS
+from orchestrator.apiserver.node.graph import MIRROR_ANNOTATION
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.component.kubelet_api import KubeletConnector
@@ -53,7 +54,7 @@ class ResourceMetrics:
         running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
         usages = await self._ask(sorted({pod["spec"].get("nodeName", "") for pod in running} - {""}))
         by_uid = {pod.uid: pod for usage in usages.values() for pod in usage.pods}
-        found = [pod_metrics(pod, by_uid[uid_of(pod)]) for pod in running if uid_of(pod) in by_uid]
+        found = [pod_metrics(pod, by_uid[uid]) for pod in running if (uid := _uid_at_kubelet(pod)) in by_uid]
         if request.name and not found:
             raise errors.not_found(POD_METRICS.group, "podmetrics", f"{request.namespace}/{request.name}")
         return found
@@ -75,6 +76,11 @@ class ResourceMetrics:
         names = list(node_names)
         answers = await asyncio.gather(*(one(name) for name in names))
         return {name: usage for name, usage in zip(names, answers, strict=True) if usage is not None}
+
+
+def _uid_at_kubelet(pod: Object) -> str:
+    """A mirror stands for a static pod, which has another uid."""
+    return str(annotations_of(pod).get(MIRROR_ANNOTATION) or uid_of(pod))
 
 
 def node_metrics(node: Object, usage: NodeUsage) -> Object:

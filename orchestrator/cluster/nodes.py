@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aiokit.clock import Clock
@@ -83,7 +84,7 @@ class Nodes:
         from orchestrator.kubelet.hollow import HollowRuntime
 
         runtime = HollowRuntime(clock=self._clock, pod_cidr=addresses.pod_cidr)
-        kubelets.add(_options(addresses), runtime)
+        kubelets.add(self._options(addresses), runtime)
 
     async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
         from orchestrator.kubelet.docker.runtime import DockerRuntime
@@ -107,8 +108,17 @@ class Nodes:
             cluster_domain=self.config.cluster_domain,
             cluster_dns=cluster_dns,
         )
-        options = replace(_options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
+        options = replace(self._options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
         kubelets.add(options, runtime, files=files)
+
+    def _options(self, addresses: NodeAddresses) -> NodeOptions:
+        folder = self.config.static_pod_path
+        return NodeOptions(
+            name=addresses.name,
+            ip=addresses.ip,
+            pod_cidr=addresses.pod_cidr,
+            static_pod_folder=Path(folder).expanduser() / addresses.name if folder else None,
+        )
 
     async def remove_containers(self) -> None:
         """Remove every container, rule and mount of this cluster; for the end of an ephemeral one."""
@@ -125,7 +135,3 @@ class Nodes:
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""
         await self._stack.aclose()
-
-
-def _options(addresses: NodeAddresses) -> NodeOptions:
-    return NodeOptions(name=addresses.name, ip=addresses.ip, pod_cidr=addresses.pod_cidr)

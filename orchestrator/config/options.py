@@ -54,6 +54,8 @@ class Config:
     load_balancer_addresses: tuple[str, ...] = ()
     """Addresses, ranges and networks for Services of type LoadBalancer; empty: somebody else gives them theirs."""
     cluster_domain: str = "cluster.local"
+    static_pod_path: str = ""
+    """Folder with a subfolder of manifests for each node; empty: no static pods."""
     controllers: tuple[str, ...] = ("*",)
     scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
     """A KubeSchedulerConfiguration; the scheduler checks what is in it."""
@@ -86,6 +88,7 @@ KEYS = {
     "ingressAddresses": "ingress_addresses",
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
+    "staticPodPath": "static_pod_path",
     "controllers": "controllers",
     "scheduler": "scheduler",
     "logLevel": "log_level",

@@ -11,13 +11,13 @@ plan, apply, until nothing is left to do → status patch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, uid_of
+from orchestrator.api.objects import Object, key_of, uid_of
 from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
@@ -25,6 +25,7 @@ from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
 from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
+from orchestrator.kubelet.mirrors import Mirrors
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
     NodeHealth,
@@ -39,6 +40,7 @@ from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.resize import judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.sources import Sources
+from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
 from orchestrator.kubelet.status import NodeIdentity
 from orchestrator.kubelet.syncer import PodFiles, PodSyncer, SyncResult
@@ -47,6 +49,8 @@ from orchestrator.logs import get_logger
 RETRY_BASE_SECONDS = 0.5
 RETRY_MAX_SECONDS = 60.0
 HEALTH_CHECK_SECONDS = 10.0
+_MIRROR_KEY = "mirror/"
+"""Starts the keys in the queue that are about a mirror without a static pod."""
 
 
 class Kubelet:
@@ -95,6 +99,7 @@ class Kubelet:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
         self._deferred: set[str] = set()
+        self._static: Mapping[str, Object] = {}
         self._recovering = False
         self._runtime_up.clear()
         self._queue: WorkQueue[str] = WorkQueue(
@@ -131,6 +136,9 @@ class Kubelet:
             detect_mutations=self._detect_mutations,
         )
         self._informer.add_handler(self._on_pod)
+        self._mirrors = Mirrors(
+            client=self._client, pods=self._informer, node=lambda: self._node.node, node_name=self.options.name
+        )
 
     @property
     def pods(self) -> Informer:
@@ -155,6 +163,16 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 name = self.options.name
+                if self.options.static_pod_folder is not None:
+                    # Before anything is taken for an orphan.
+                    folder = StaticPodFolder(
+                        folder=self.options.static_pod_folder,
+                        node_name=name,
+                        clock=self._clock,
+                        changed=self._static_pods_changed,
+                    )
+                    await folder.load()
+                    group.create_task(folder.run(), name=f"kubelet/{name}/static-pods")
                 group.create_task(self._informer.run(), name=f"kubelet/{name}/pods")
                 group.create_task(self._follow_runtime(), name=f"kubelet/{name}/events")
                 group.create_task(self._heartbeat(), name=f"kubelet/{name}/heartbeat")
@@ -185,6 +203,7 @@ class Kubelet:
         record = self._pods.get(uid)
         if record is None:
             if is_mirror(new):
+                self._mirror_changed(key_of(new))
                 return
             self._pods[uid] = PodRecord(new)
             self._queue.add(uid)
@@ -202,6 +221,8 @@ class Kubelet:
     def _pod_removed(self, uid: str, last: Object) -> None:
         record = self._pods.get(uid)
         if record is None:
+            if is_mirror(last):
+                self._mirror_changed(key_of(last))
             return
         if record.torn_down:
             self._forget(uid)
@@ -210,6 +231,39 @@ class Kubelet:
         record.removed = True
         record.interrupt()
         self._queue.add(uid)
+
+    # Static pods.
+
+    def _static_pods_changed(self, pods: Mapping[str, Object]) -> None:
+        """The manifests of the node now describe these pods, by uid."""
+        for uid, record in [*self._pods.items()]:
+            if record.is_static and uid not in pods and not record.removed:
+                self._pod_removed(uid, record.pod)
+        self._static = dict(pods)
+        for uid in pods:
+            self._add_static(uid)
+        for mirror in self._informer.list():
+            if is_mirror(mirror):
+                self._mirror_changed(key_of(mirror))
+
+    def _add_static(self, uid: str) -> None:
+        """Take a static pod on; one whose predecessor of the same name still ends waits for that."""
+        if uid in self._pods:
+            return
+        key = key_of(self._static[uid])
+        if any(record.is_static and key_of(record.pod) == key for record in self._pods.values()):
+            return
+        self._pods[uid] = PodRecord(self._static[uid], is_static=True)
+        self._queue.add(uid)
+
+    def _mirror_changed(self, key: str) -> None:
+        """Look after a mirror: under the static pod that it shows, or by its own key when there is none."""
+        for uid, record in self._pods.items():
+            if record.is_static and not record.removed and key_of(record.pod) == key:
+                if not self._mirrors.is_settled(record):
+                    self._queue.add(uid)
+                return
+        self._queue.add(f"{_MIRROR_KEY}{key}")
 
     def _references_changed(self, uid: str) -> None:
         """A ConfigMap or Secret that the pod reads has changed."""
@@ -222,7 +276,11 @@ class Kubelet:
         self._queue.add(uid)
 
     def _forget(self, uid: str) -> None:
-        self._pods.pop(uid, None)
+        record = self._pods.pop(uid, None)
+        if record is not None and record.is_static:
+            for waiting in self._static:
+                self._add_static(waiting)
+            self._mirror_changed(key_of(record.pod))
         self._deferred.discard(uid)
         self._room_appeared()
         self._probes.forget(uid)
@@ -273,7 +331,10 @@ class Kubelet:
     async def _work(self, uid: str) -> None:
         record = self._pods.get(uid)
         try:
-            if record is None:
+            if uid.startswith(_MIRROR_KEY):
+                await self._mirrors.keep(None, uid.removeprefix(_MIRROR_KEY))
+                self._queue.forget(uid)
+            elif record is None:
                 await self._orphan(uid)
                 self._queue.forget(uid)
             else:
@@ -303,6 +364,15 @@ class Kubelet:
             if refusal is not None:
                 await self._syncer.refuse(record, *refusal)
         self._allocate(record)
+        if record.is_static and not record.removed:
+            try:
+                await self._mirrors.keep(record, key_of(record.pod))
+            except errors.ApiError as error:
+                # A static pod runs without the API; its mirror is tried again.
+                self._log.info("static_pod.no_mirror", pod=key_of(record.pod), error=error.message)
+                result = await self._syncer.sync(record)
+                result.retry = True
+                return result
         return await self._syncer.sync(record)
 
     def _admit(self, record: PodRecord) -> tuple[str, str] | None:

@@ -51,6 +51,8 @@ class NodeOptions:
     seccomp_root: Path | None = None
     """Where Localhost seccomp profiles lie."""
     allowed_unsafe_sysctls: Sequence[str] = ()
+    static_pod_folder: Path | None = None
+    """Where the manifests of static pods lie (staticPodPath)."""
 
 
 @dataclass(frozen=True, slots=True)

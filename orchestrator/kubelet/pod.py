@@ -19,6 +19,7 @@ from orchestrator.api.quantity import int_value, parse_quantity
 STATIC_SOURCE_ANNOTATION = "kubernetes.io/config.source"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 HASH_ANNOTATION = "kubernetes.io/config.hash"
+SEEN_ANNOTATION = "kubernetes.io/config.seen"
 
 GRACE_SECONDS_DEFAULT = 30
 
@@ -147,6 +148,11 @@ def is_host_network(pod: Object) -> bool:
 def is_mirror(pod: Object) -> bool:
     """Whether this API object only mirrors a static pod of the node."""
     return MIRROR_ANNOTATION in (pod.get("metadata", {}).get("annotations") or {})
+
+
+def runtime_uid_of(pod: Object) -> str:
+    """The uid under which the runtime has a pod: a mirror stands for the static pod whose hash it carries."""
+    return str((pod["metadata"].get("annotations") or {}).get(MIRROR_ANNOTATION) or uid_of(pod))
 
 
 def grace_seconds_of(pod: Object) -> int:

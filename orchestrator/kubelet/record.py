@@ -39,8 +39,10 @@ class PodRecord:
         "interrupted",
         "interruptible",
         "ips",
+        "is_static",
         "killing",
         "messages",
+        "mirror_uid",
         "news",
         "pod",
         "refresh_at",
@@ -52,12 +54,18 @@ class PodRecord:
         "stop_started",
         "task",
         "torn_down",
+        "unreported",
         "volumes_epoch",
         "waiting",
     )
 
-    def __init__(self, pod: Object) -> None:
+    def __init__(self, pod: Object, *, is_static: bool = False) -> None:
         self.pod = pod
+        self.is_static = is_static
+        self.mirror_uid = ""
+        """The API object that shows a static pod; empty while there is none."""
+        self.unreported = False
+        """The API object is new and shows nothing of the status yet."""
         self.status: Object | None = None
         """The status that we wrote last; newer than the one in `pod` until the watch brings it back."""
         self.removed = False
@@ -100,6 +108,11 @@ class PodRecord:
     @property
     def uid(self) -> str:
         return uid_of(self.pod)
+
+    @property
+    def api_uid(self) -> str:
+        """The uid of the API object that shows this pod; empty for a static pod without a mirror."""
+        return self.mirror_uid if self.is_static else self.uid
 
     @property
     def is_terminating(self) -> bool:

@@ -11,14 +11,14 @@ from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, uid_of
+from orchestrator.api.objects import Object
 from orchestrator.client.informer import Informer
 from orchestrator.component.kubelet_api import PodLogOptions, PortStream, StreamSession
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.pages import KubeletPages
 from orchestrator.kubelet.plan import current_sandbox, newest_containers
-from orchestrator.kubelet.pod import find_container
+from orchestrator.kubelet.pod import find_container, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -139,7 +139,7 @@ class KubeletServer:
         if obj is None:
             raise errors.NotFound(f'pods "{pod}" not found', kind="pods", name=pod)
         try:
-            return obj, await self._runtime.get_pod(uid_of(obj))
+            return obj, await self._runtime.get_pod(runtime_uid_of(obj))
         except RuntimeFailure as error:
             raise errors.ServiceUnavailable(f"container runtime is down: {error}") from error
 

@@ -888,13 +888,13 @@ class PodSyncer:
 
     async def _report(self, record: PodRecord, observed: RuntimePod | None, inputs: StatusInputs) -> None:
         """Write the status if it changed."""
-        if record.removed:
+        if record.removed or not record.api_uid:
             return
         if self._files is None:
             inputs = replace(inputs, mounts_shown=False) if spec_of(record.pod).get("volumes") is None else inputs
         old = record.known_status
         new = plan_status(record.view(), observed, self._clock.now(), self.identity, inputs, old)
-        patch = status_patch(record.uid, new, old)
+        patch = status_patch(record.api_uid, new, {} if record.unreported else old)
         if patch is None:
             return
         try:
@@ -909,6 +909,7 @@ class PodSyncer:
         except (errors.NotFound, errors.Conflict):
             return  # the pod is gone or another one has its name: the watch will say so
         record.status = updated.get("status") or {}
+        record.unreported = False
 
     def _event(self, pod: Object, type_: str, reason: str, message: str, *, container: str = "") -> None:
         self._recorder.event(

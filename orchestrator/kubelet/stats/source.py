@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.objects import Object, annotations_of, uid_of
+from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, parse_quantity
 from orchestrator.component.usage import ContainerUsage, InterfaceUsage, NodeUsage, PodUsage, Usage, total
-from orchestrator.kubelet.pod import all_containers_of, requests_of
+from orchestrator.kubelet.pod import all_containers_of, requests_of, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -71,7 +71,7 @@ class MeasuredUsage:
         now, seconds = self._clock.now(), self._clock.monotonic()
         sandboxes = [(pod.uid, pod.sandboxes[0].pid) for pod in observed if pod.sandboxes and pod.sandboxes[0].pid]
         interfaces, available, limits = await asyncio.to_thread(_look_at_machine, sandboxes)
-        images = {uid_of(pod): _images_of(pod) for pod in pods}
+        images = {runtime_uid_of(pod): _images_of(pod) for pod in pods}
         found = []
         for pod in observed:
             containers = tuple(
@@ -138,7 +138,7 @@ class RequestedUsage:
     async def read(self, info: RuntimeInfo, pods: Sequence[Object]) -> NodeUsage:
         """The usage of the containers that run."""
         now = self._clock.now()
-        known = {uid_of(pod): pod for pod in pods}
+        known = {runtime_uid_of(pod): pod for pod in pods}
         found = []
         for observed in await self._runtime.list_pods():
             pod = known.get(observed.uid)
