@@ -252,7 +252,9 @@ def kernel_hostname(pod: Object, node_name: str, cluster_domain: str) -> str:
     return hostname
 
 
-def sandbox_spec(pod: Object, attempt: int, *, node_name: str, cluster_domain: str) -> SandboxSpec:
+def sandbox_spec(
+    pod: Object, attempt: int, *, node_name: str, cluster_domain: str, runtime_handler: str = ""
+) -> SandboxSpec:
     """The sandbox of a pod; ConfigurationError for what the runtime cannot give it."""
     spec = spec_of(pod)
     if spec.get("hostUsers") is False:
@@ -279,6 +281,7 @@ def sandbox_spec(pod: Object, attempt: int, *, node_name: str, cluster_domain: s
         sysctls={s["name"]: s["value"] for s in (spec.get("securityContext") or {}).get("sysctls") or ()},
         labels=labels_of(pod),
         annotations=annotations_of(pod),
+        runtime_handler=runtime_handler,
         host_ports=tuple(ports),
     )
 

@@ -488,6 +488,7 @@ class Kubelet:
         status = plan_node_status(self.options, info, NodeHealth(), (), self._clock.now(), {})
         self._syncer.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
         self._syncer.node_memory_bytes = info.memory_bytes
+        self._syncer.runtime_handlers = info.handlers
         self._syncer.allocatable = status["allocatable"]
 
     async def _heartbeat(self) -> None:

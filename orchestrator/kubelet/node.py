@@ -31,6 +31,8 @@ LEASE_RENEW_SECONDS = 10.0
 STATUS_REPORT_SECONDS = 300.0
 IMAGES_REPORTED_MAX = 50
 PODS_MAX = 110
+UNKNOWN_DISK = "100Gi"
+"""What a node without a disk of its own claims to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,14 @@ def plan_node_status(
     """`status` of the Node; transition times are kept from the old one, heartbeats are now."""
     capacity = {
         "cpu": str(info.cpu_count),
-        "ephemeral-storage": "0",
+        "ephemeral-storage": f"{info.disk_bytes // 1024}Ki" if info.disk_bytes else UNKNOWN_DISK,
+        "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
         "memory": f"{info.memory_bytes // 1024}Ki",
         "pods": str(PODS_MAX),
         **extended_resources(old.get("capacity") or {}),
         **options.capacity,
     }
-    if capacity["ephemeral-storage"] == "0":
-        capacity["ephemeral-storage"] = "100Gi"
     status: Object = {
         "addresses": [
             {"type": "InternalIP", "address": options.ip},
@@ -123,6 +124,10 @@ def plan_node_status(
         "conditions": _conditions(health, now, old.get("conditions") or ()),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.kubelet_port}},
         "nodeInfo": _node_info(options, info),
+        "runtimeHandlers": [
+            {"name": name, "features": {"recursiveReadOnlyMounts": False, "userNamespaces": False}}
+            for name in info.handlers
+        ],
     }
     if images:
         largest = sorted(images, key=lambda image: (-image.size_bytes, image.id))[:IMAGES_REPORTED_MAX]
@@ -291,6 +296,10 @@ class NodeReporter:
         self._reported = health
         self._reported_at = self._clock.monotonic()
 
+    def forget(self) -> None:
+        """The Node may be gone: the next report is written in any case, and registers it again if need be."""
+        self._reported = None
+
     async def renew_lease(self) -> None:
         """Say that this node is alive (KEP-589); raises ApiError, and is tried again at the next heartbeat."""
         stamp = format_micro_time(self._clock.now())
@@ -308,7 +317,12 @@ class NodeReporter:
             renewed["metadata"]["ownerReferences"] = self._owner()
         try:
             self._lease = await self._client.update(LEASES, renewed)
-        except (errors.Conflict, errors.NotFound):
+        except errors.NotFound:
+            # Leases go with their Node.
+            self._lease = None
+            self.forget()
+            raise
+        except errors.Conflict:
             self._lease = None
             raise
 

@@ -104,6 +104,8 @@ class SandboxSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
+    runtime_handler: str = ""
+    """The handler of the pod's RuntimeClass; empty: the runtime's default."""
     host_ports: Sequence[tuple[str, str, int, int]] = ()
     """(host IP or empty, protocol, host port, container port)."""
 
@@ -245,6 +247,10 @@ class RuntimeInfo:
     os_image: str = ""
     cpu_count: int = 1
     memory_bytes: int = 0
+    disk_bytes: int = 0
+    """Size of the file system that images and containers are on; 0 when it is not known."""
+    handlers: tuple[str, ...] = ("",)
+    """The handlers that a RuntimeClass can name; the empty one is the default."""
 
 
 @dataclass(frozen=True, slots=True)

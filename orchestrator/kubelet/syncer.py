@@ -8,7 +8,7 @@ one for the same pod. Mirrors the kubelet's `SyncPod`, `SyncTerminatingPod` and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +18,14 @@ from typing import Any, Protocol
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
-from orchestrator.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SECRETS
+from orchestrator.api.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    RUNTIME_CLASSES,
+    SECRETS,
+)
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
@@ -210,6 +217,7 @@ class PodSyncer:
         self._log = get_logger("kubelet", node=node_name)
         self.identity = NodeIdentity(ips=node_ips)
         self.node_memory_bytes = 0
+        self.runtime_handlers: Sequence[str] = ("",)
         self.allocatable: Mapping[str, str] = {}
 
     # The pod should run.
@@ -443,7 +451,14 @@ class PodSyncer:
         if not await self._set_up_volumes(record, None, result):
             return False
         try:
-            spec = sandbox_spec(pod, attempt, node_name=self._node_name, cluster_domain=self._cluster_domain)
+            handler = await self._runtime_handler(pod)
+            spec = sandbox_spec(
+                pod,
+                attempt,
+                node_name=self._node_name,
+                cluster_domain=self._cluster_domain,
+                runtime_handler=handler,
+            )
             await self._runtime.run_sandbox(spec)
         except RuntimeUnavailable:
             raise
@@ -452,6 +467,20 @@ class PodSyncer:
             result.retry = True
             return False
         return True
+
+    async def _runtime_handler(self, pod: Object) -> str:
+        """The handler of the pod's RuntimeClass; ConfigurationError when there is no such class or handler here."""
+        name = spec_of(pod).get("runtimeClassName")
+        if not name:
+            return ""
+        try:
+            found = await self._client.get(RUNTIME_CLASSES, name)
+        except errors.NotFound:
+            raise ConfigurationError(f'RuntimeClass "{name}" not found') from None
+        handler = str(found.get("handler") or "")
+        if handler not in self.runtime_handlers:
+            raise ConfigurationError(f'no runtime for "{handler}" is configured')
+        return handler
 
     async def _set_up_volumes(self, record: PodRecord, sandbox: Sandbox | None, result: SyncResult) -> bool:
         """Volumes first: a container never starts without its files."""

@@ -202,6 +202,8 @@ class DockerRuntime:
             os_image=str(info.get("OperatingSystem", "")),
             cpu_count=int(info.get("NCPU") or 1),
             memory_bytes=int(info.get("MemTotal") or 0),
+            disk_bytes=await asyncio.to_thread(_disk_bytes, str(info.get("DockerRootDir") or "")),
+            handlers=("", *sorted(info.get("Runtimes") or ())),
         )
 
     async def _ensure_pause_image(self) -> None:
@@ -759,6 +761,15 @@ class DockerRuntime:
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
         return await streams.dial(inspected.context.pid, port)
+
+
+def _disk_bytes(directory: str) -> int:
+    """The size of the file system under a directory; 0 when it is not on this machine."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return 0
+    return disk.f_blocks * disk.f_frsize
 
 
 def _nothing() -> None:

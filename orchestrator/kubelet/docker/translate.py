@@ -75,6 +75,8 @@ class SandboxContext:
     cgroup_parent: str
     network_of: str = ""
     """The id of the container whose network it joined; empty for one of its own."""
+    runtime: str = ""
+    """The Engine's runtime that it was started with."""
 
 
 def sandbox_name(owner: Owner, spec: SandboxSpec) -> str:
@@ -159,6 +161,8 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
     host["IpcMode"] = "host" if spec.host_ipc else "shareable"
     if spec.host_network:
         host["NetworkMode"] = f"container:{network_of}"
+    if spec.runtime_handler:
+        host["Runtime"] = spec.runtime_handler
     if spec.host_pid:
         host["PidMode"] = "host"
     if spec.cgroup_parent:
@@ -312,6 +316,8 @@ def container_config(
         host["PidMode"] = joined
     if context.cgroup_parent:
         host["CgroupParent"] = context.cgroup_parent
+    if context.runtime:
+        host["Runtime"] = context.runtime
     config: dict[str, Any] = {
         "Image": spec.image,
         "Labels": _labels(spec.labels, spec.annotations, own),
@@ -409,6 +415,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         host_pid=host.get("PidMode") == "host",
         host_ipc=host.get("IpcMode") == "host",
         cgroup_parent=host.get("CgroupParent") or "",
+        runtime=host.get("Runtime") or "",
         network_of=(host.get("NetworkMode") or "").removeprefix("container:") if _joins(host) else "",
     )
     kind = labels.get(KIND_LABEL, "")
