@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.api.quantity import parse_quantity
 from orchestrator.cluster.addresses import NodeAddresses, plan_nodes
 from orchestrator.cluster.identity import ensure_cluster_id
-from orchestrator.config import Config
+from orchestrator.config import Config, ConfigError
+from orchestrator.kubelet.eviction import Threshold, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 
@@ -88,6 +92,7 @@ class Nodes:
 
     async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
         from orchestrator.kubelet.docker.runtime import DockerRuntime
+        from orchestrator.kubelet.stats.machine import read_signals
         from orchestrator.kubelet.volumes import PodVolumes
 
         assert self.engine is not None
@@ -109,7 +114,9 @@ class Nodes:
             cluster_dns=cluster_dns,
         )
         options = replace(self._options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
-        kubelets.add(options, runtime, files=files)
+        images = Path(str(self.engine.info.get("DockerRootDir") or "/var/lib/docker"))
+        signals = partial(read_signals, self.config.data_dir, images)
+        kubelets.add(options, runtime, files=files, read_signals=signals)
 
     def _options(self, addresses: NodeAddresses) -> NodeOptions:
         folder = self.config.static_pod_path
@@ -117,6 +124,8 @@ class Nodes:
             name=addresses.name,
             ip=addresses.ip,
             pod_cidr=addresses.pod_cidr,
+            reserved=parse_reserved(self.config.system_reserved),
+            eviction_thresholds=_thresholds(self.config.eviction_hard),
             static_pod_folder=Path(folder).expanduser() / addresses.name if folder else None,
         )
 
@@ -135,3 +144,25 @@ class Nodes:
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""
         await self._stack.aclose()
+
+
+def _thresholds(texts: Sequence[str]) -> tuple[Threshold, ...]:
+    try:
+        return parse_thresholds(",".join(texts))
+    except ValueError as error:
+        raise ConfigError(f"evictionHard: {error}") from None
+
+
+def parse_reserved(texts: Sequence[str]) -> dict[str, str]:
+    """`cpu=500m` and the like by resource; ConfigError."""
+    reserved = {}
+    for text in texts:
+        name, _, amount = text.partition("=")
+        if name not in ("cpu", "memory", "ephemeral-storage", "pid"):
+            raise ConfigError(f"systemReserved: {text!r} is not like cpu=500m, memory=1Gi or ephemeral-storage=1Gi")
+        try:
+            parse_quantity(amount)
+        except ValueError:
+            raise ConfigError(f"systemReserved: {amount!r} is no quantity") from None
+        reserved[name] = amount
+    return reserved

@@ -54,6 +54,10 @@ class Config:
     load_balancer_addresses: tuple[str, ...] = ()
     """Addresses, ranges and networks for Services of type LoadBalancer; empty: somebody else gives them theirs."""
     cluster_domain: str = "cluster.local"
+    eviction_hard: tuple[str, ...] = ("memory.available<100Mi", "nodefs.available<1Gi")
+    """Thresholds of node-pressure eviction."""
+    system_reserved: tuple[str, ...] = ()
+    """What allocatable lacks of each node's capacity: `cpu=500m`, `memory=1Gi`."""
     static_pod_path: str = ""
     """Folder with a subfolder of manifests for each node; empty: no static pods."""
     controllers: tuple[str, ...] = ("*",)
@@ -88,6 +92,8 @@ KEYS = {
     "ingressAddresses": "ingress_addresses",
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
+    "evictionHard": "eviction_hard",
+    "systemReserved": "system_reserved",
     "staticPodPath": "static_pod_path",
     "controllers": "controllers",
     "scheduler": "scheduler",

@@ -22,6 +22,7 @@ from datetime import UTC
 from typing import Any
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
+from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -256,6 +257,9 @@ class HollowRuntime:
             for container in pod.containers.values()
             if container.phase is ContainerPhase.RUNNING
         ]
+
+    async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
+        return {}
 
     async def image_status(self, reference: str) -> Image | None:
         if not _REFERENCE.fullmatch(reference):

@@ -25,6 +25,8 @@ from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
 from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
+from orchestrator.kubelet.eviction import refuse_under_pressure
+from orchestrator.kubelet.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.mirrors import Mirrors
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
@@ -67,10 +69,14 @@ class Kubelet:
         options: NodeOptions,
         files: PodFiles | None = None,
         actions: Actions | None = None,
+        read_signals: ReadSignals | None = None,
         cluster_domain: str = "cluster.local",
         detect_mutations: bool = False,
     ) -> None:
-        """Without `files` the node is hollow: nothing is written to the disk, probes and hooks succeed."""
+        """Without `files` the node is hollow: nothing is written to the disk, probes and hooks succeed.
+
+        `read_signals` measures the machine for node-pressure eviction; without it there is none.
+        """
         self.options = options
         self.runtime = runtime
         self._client = client
@@ -85,8 +91,19 @@ class Kubelet:
             actions = HollowActions() if files is None else RealActions(runtime=runtime, clock=clock)
         self._actions = actions
         self._cluster_domain = cluster_domain
-        source = RequestedUsage if files is None else MeasuredUsage
-        self._usage: UsageSource = source(runtime=runtime, clock=clock, node_name=options.name)
+        self._usage: UsageSource
+        if files is None:
+            self._usage = RequestedUsage(runtime=runtime, clock=clock, node_name=options.name)
+        else:
+            self._usage = MeasuredUsage(runtime=runtime, files=files, clock=clock, node_name=options.name)
+        self._evictor = Evictor(
+            thresholds=options.eviction_thresholds,
+            read_signals=read_signals or dict,
+            usage=self.usage,
+            free_disk=self._free_disk,
+            clock=clock,
+            node_name=options.name,
+        )
         self._pods: dict[str, PodRecord] = {}
         self._group: asyncio.TaskGroup | None = None
         self._info: RuntimeInfo | None = None
@@ -259,8 +276,9 @@ class Kubelet:
     def _mirror_changed(self, key: str) -> None:
         """Look after a mirror: under the static pod that it shows, or by its own key when there is none."""
         for uid, record in self._pods.items():
-            if record.is_static and not record.removed and key_of(record.pod) == key:
-                if not self._mirrors.is_settled(record):
+            if record.is_static and key_of(record.pod) == key:
+                # The mirror of one whose manifest is gone shows it until it has ended.
+                if not record.removed and not self._mirrors.is_settled(record):
                     self._queue.add(uid)
                 return
         self._queue.add(f"{_MIRROR_KEY}{key}")
@@ -384,6 +402,9 @@ class Kubelet:
         record.requests = pod_requests(pod)
         if (pod.get("status") or {}).get("startTime"):
             return None
+        pressed = refuse_under_pressure(pod, self._evictor.conditions)
+        if pressed is not None:
+            return pressed
         forbidden = refuse_sysctls(pod, self.options.allowed_unsafe_sysctls)
         if forbidden is not None:
             return forbidden
@@ -507,6 +528,7 @@ class Kubelet:
         await self._clock.sleep(heartbeat_offset_seconds(self.options.name, LEASE_RENEW_SECONDS))
         while True:
             await self._check_runtime()
+            await self._check_pressure()
             try:
                 await self._node.renew_lease()
             except (errors.ApiError, OSError) as error:
@@ -526,6 +548,26 @@ class Kubelet:
         except RuntimeFailure as error:
             self._runtime_lost(str(error))
 
+    async def _check_pressure(self) -> None:
+        """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""
+        running = {uid: r for uid, r in self._pods.items() if r.admitted and not r.is_over and not r.is_terminating}
+        try:
+            victims = await self._evictor.check([r.pod for r in running.values() if r.failure is None])
+        except OSError as error:
+            self._log.warning("node.signals_unknown", error=str(error))
+            return
+        for victim in victims:
+            record = running[uid_of(victim.pod)]
+            record.failure = ("Evicted", victim.message)
+            record.is_evicted = True
+            record.interrupt()
+            self._recorder.event(victim.pod, "Warning", "Evicted", victim.message)
+            self._log.warning("pod.evicted", pod=key_of(victim.pod), resource=victim.resource)
+            self._queue.add(record.uid)
+
+    async def _free_disk(self) -> None:
+        """Remove what no pod needs."""
+
     async def _report_node(self) -> None:
         if self._info is None or self._node.node is None:
             return
@@ -536,7 +578,13 @@ class Kubelet:
             self._log.info("node.status_failed", error=str(error))
 
     def _health(self) -> NodeHealth:
-        return NodeHealth(not_ready=self._not_ready)
+        conditions = self._evictor.conditions
+        return NodeHealth(
+            not_ready=self._not_ready,
+            memory_pressure="MemoryPressure" in conditions,
+            disk_pressure="DiskPressure" in conditions,
+            pid_pressure="PIDPressure" in conditions,
+        )
 
     async def _images(self) -> list[Image]:
         """What the Node shows; a hollow node has no images worth showing."""

@@ -21,6 +21,7 @@ from orchestrator.api.objects import Object, copy_object, uid_of
 from orchestrator.api.resources import LEASES, NODES
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
+from orchestrator.kubelet.eviction import Threshold
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
 from orchestrator.logs import get_logger
 
@@ -53,6 +54,8 @@ class NodeOptions:
     seccomp_root: Path | None = None
     """Where Localhost seccomp profiles lie."""
     allowed_unsafe_sysctls: Sequence[str] = ()
+    eviction_thresholds: Sequence[Threshold] = ()
+    """When the node is under pressure (evictionHard)."""
     static_pod_folder: Path | None = None
     """Where the manifests of static pods lie (staticPodPath)."""
 

@@ -15,6 +15,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.actions import Actions
+from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.runtime import ContainerRuntime
@@ -68,6 +69,7 @@ class Kubelets:
         *,
         files: PodFiles | None = None,
         actions: Actions | None = None,
+        read_signals: ReadSignals | None = None,
     ) -> Kubelet:
         """Add a node; it starts at once when `run` is running, else with it."""
         if options.name in self._kubelets:
@@ -83,6 +85,7 @@ class Kubelets:
             options=options,
             files=files,
             actions=actions,
+            read_signals=read_signals,
             cluster_domain=self._cluster_domain,
             detect_mutations=self._detect_mutations,
         )

@@ -39,6 +39,7 @@ class PodRecord:
         "interrupted",
         "interruptible",
         "ips",
+        "is_evicted",
         "is_static",
         "killing",
         "messages",
@@ -82,6 +83,8 @@ class PodRecord:
         """The addresses of its last sandbox; a pod that is over still shows them."""
         self.failure: tuple[str, str] | None = None
         """(reason, message) once the kubelet itself decided that the pod failed."""
+        self.is_evicted = False
+        """The node needs what the pod uses: it ends at once."""
         self.holds: dict[str, Hold] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.image_backoffs: dict[str, Backoff] = {}

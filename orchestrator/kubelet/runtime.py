@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from orchestrator.component.usage import DiskUsage
+
 
 class RuntimeFailure(Exception):
     """A call to the runtime failed; `str(error)` is what the user sees in the event."""
@@ -364,6 +366,10 @@ class ContainerRuntime(Protocol):
     async def update_container(self, container_id: str, resources: Resources) -> None: ...
 
     async def container_stats(self) -> Sequence[ContainerStats]: ...
+
+    async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
+        """What running containers have on the disk, by id: (what they wrote to their root, logs); slow."""
+        ...
 
     async def image_status(self, reference: str) -> Image | None: ...
 

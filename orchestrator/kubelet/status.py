@@ -78,6 +78,8 @@ class StatusInputs:
     """`resources` of running containers as they were set, by container id."""
     resize_pending: Pending | None = None
     resize_error: str = ""
+    is_disrupted: bool = False
+    """The kubelet ended the pod for the node's sake, which is not the pod's fault."""
 
 
 def plan_status(
@@ -119,6 +121,8 @@ def plan_status(
     status["conditions"] = _conditions(pod, phase, init_statuses, app_statuses, sandbox, now, old)
     if phase == "Running" or phase == "Pending":
         status["conditions"] += _resize_conditions(pod, (*init_statuses, *app_statuses), now, inputs, old)
+    if inputs.is_disrupted and inputs.failure is not None:
+        status["conditions"].append(_disruption(inputs.failure[1], now, old))
     if node.ips:
         status["hostIP"] = node.ips[0]
         status["hostIPs"] = [{"ip": ip} for ip in node.ips]
@@ -136,6 +140,21 @@ def plan_status(
         status["ephemeralContainerStatuses"] = ephemeral_statuses
     status["qosClass"] = qos_class_of(pod)
     return status
+
+
+def _disruption(message: str, now: datetime, old: Object) -> Object:
+    """KEP-3329: tells controllers that the pod did not fail by itself."""
+    before = next((c for c in old.get("conditions") or () if c.get("type") == "DisruptionTarget"), None)
+    if before is not None and before.get("status") == "True":
+        return dict(before)
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": format_time(now),
+        "reason": "TerminationByKubelet",
+        "message": message,
+    }
 
 
 def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:

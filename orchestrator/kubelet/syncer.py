@@ -29,6 +29,7 @@ from orchestrator.api.resources import (
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.accounts import Accounts, read_accounts
 from orchestrator.kubelet.claims import ClaimError, bound_volume_of, claim_names_of, plan_bound_volume
 from orchestrator.kubelet.container_spec import (
@@ -133,6 +134,10 @@ class PodFiles(Protocol):
 
     def termination_message(self, pod_uid: str, container: Container, bytes_max: int) -> str:
         """What a dead container left in its termination message file."""
+        ...
+
+    async def usage(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
+        """The file system of the pods, and what each pod's emptyDirs hold, by volume; slow."""
         ...
 
     async def tear_down(self, pod_uid: str) -> None:
@@ -293,6 +298,7 @@ class PodSyncer:
             applied=record.applied,
             resize_pending=record.resize_pending,
             resize_error=record.resize_error,
+            is_disrupted=record.is_evicted,
             **more,
         )
 
@@ -754,7 +760,8 @@ class PodSyncer:
     ) -> SyncResult:  # fmt: skip
         """Stop what still runs, then report the final phase; dead containers stay for their logs."""
         if observed is not None:
-            await self._stop_all(record, observed, grace_seconds_of(record.pod))
+            grace = 0 if record.is_evicted else grace_seconds_of(record.pod)
+            await self._stop_all(record, observed, grace)
             observed = await self._observe(record)
         self._probes.forget(record.uid)
         await self._report(record, observed, self._inputs(record, finished=finished))

@@ -23,6 +23,7 @@ from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
+from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.claims import MOUNTABLE
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
@@ -49,6 +50,7 @@ from orchestrator.kubelet.payload import (
 )
 from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of
 from orchestrator.kubelet.runtime import Container, Mount
+from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
 from orchestrator.kubelet.syncer import VolumeError
 from orchestrator.logs import get_logger
 
@@ -96,6 +98,19 @@ class PodVolumes:
     def pod_dir(self, uid: str) -> Path:
         """The directory of one pod."""
         return self._pods / uid
+
+    async def usage(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
+        """The file system of the pods, and what each pod's emptyDirs hold, by volume; slow."""
+        return await asyncio.to_thread(self._measure, pod_uids)
+
+    def _measure(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
+        self._pods.mkdir(parents=True, exist_ok=True)
+        found = {}
+        for uid in pod_uids:
+            folder = self.pod_dir(uid) / "volumes" / "kubernetes.io~empty-dir"
+            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            found[uid] = tuple((name, tree_usage(folder / name)) for name in names)
+        return file_system_usage(self._pods), found
 
     # Volumes.
 

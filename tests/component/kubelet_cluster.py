@@ -17,6 +17,7 @@ from orchestrator.client.informer import Informers
 from orchestrator.cluster.cluster import KUBELETS, Cluster, Parts
 from orchestrator.config import Config
 from orchestrator.kubelet.actions import Actions
+from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.hollow import HollowRuntime
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
@@ -88,8 +89,13 @@ class Node:
         self.runtime = HollowRuntime(clock=clock, pod_cidr="10.244.1.0/24", missing_images="missing")
         self.actions = actions
         self.options = NodeOptions(name="node-1", ip="172.30.0.2", pod_cidr="10.244.1.0/24")
+        self.read_signals: ReadSignals | None = None
+        self.prepare()
         self.kubelets: Kubelets | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def prepare(self) -> None:
+        """For nodes that differ: called before the start."""
 
     async def start(self) -> None:
         informers = Informers(self.cluster.client(KUBELETS, ()), clock=self.clock, detect_mutations=True)
@@ -99,7 +105,7 @@ class Node:
             clock=self.clock,
             detect_mutations=True,
         )
-        self.kubelets.add(self.options, self.runtime, actions=self.actions)
+        self.kubelets.add(self.options, self.runtime, actions=self.actions, read_signals=self.read_signals)
         self._tasks = [
             asyncio.create_task(informers.run(), name="informers"),
             asyncio.create_task(self.kubelets.run(), name="kubelets"),
@@ -153,7 +159,7 @@ class Node:
 
 
 @asynccontextmanager
-async def hollow_node(tmp_path: Any, *, actions: Actions | None = None) -> AsyncIterator[Node]:
+async def hollow_node(tmp_path: Any, *, actions: Actions | None = None, kind: type[Node] = Node) -> AsyncIterator[Node]:
     """A cluster of an API server and one hollow node."""
     clock = SteppedClock()
     config = Config(data_dir=tmp_path, listen="127.0.0.1:0", nodes=0, runtime="hollow", ephemeral=True)
@@ -161,7 +167,7 @@ async def hollow_node(tmp_path: Any, *, actions: Actions | None = None) -> Async
     async with Cluster(config, clock=clock, parts=parts, detect_mutations=True) as cluster:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         await cluster.client().create(SERVICE_ACCOUNTS, account, "default")
-        node = Node(cluster, clock, actions)
+        node = kind(cluster, clock, actions)
         await node.start()
         try:
             yield node

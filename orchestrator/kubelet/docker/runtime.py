@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
 from orchestrator.kubelet.docker.images import (
@@ -77,6 +78,7 @@ from orchestrator.kubelet.runtime import (
     SandboxSpec,
 )
 from orchestrator.kubelet.stats import cgroups
+from orchestrator.kubelet.stats.disk import tree_usage
 from orchestrator.logs import get_logger
 
 T = TypeVar("T")
@@ -603,6 +605,11 @@ class DockerRuntime:
         pids = [(item.id, item.context.pid) for item in running if item.container is not None]
         return await asyncio.to_thread(_read_all_stats, pids)
 
+    async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
+        running = [item for item in await self._inspect_listed(await self._list()) if item.is_running]
+        places = [(item.id, item.upper_dir, item.log_path) for item in running if item.container is not None]
+        return await asyncio.to_thread(_measure_disks, places)
+
     # ------------------------------------------------------------ images
 
     async def image_status(self, reference: str) -> Image | None:
@@ -770,6 +777,16 @@ def _disk_bytes(directory: str) -> int:
     except OSError:
         return 0
     return disk.f_blocks * disk.f_frsize
+
+
+def _measure_disks(places: Sequence[tuple[str, str, str]]) -> dict[str, tuple[DiskUsage, DiskUsage]]:
+    """(id, upper directory, log file) of containers → what is there; rotated logs count too."""
+    found = {}
+    for container_id, upper, log in places:
+        root = tree_usage(Path(upper)) if upper else DiskUsage(0)
+        logs = [*Path(log).parent.glob(f"{Path(log).name}*")] if log else []
+        found[container_id] = (root, tree_usage(*logs))
+    return found
 
 
 def _nothing() -> None:

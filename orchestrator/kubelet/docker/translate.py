@@ -363,6 +363,9 @@ class Inspected:
     """The Engine's word: `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`."""
     is_settled: bool
     """Whether the state can only change with an event, so that it may be remembered."""
+    upper_dir: str = ""
+    """Where the storage driver keeps what the container writes; empty where there is no such directory."""
+    log_path: str = ""
 
     @property
     def pod_uid(self) -> str:
@@ -447,6 +450,8 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         is_running=phase is ContainerPhase.RUNNING,
         status=state.get("Status", ""),
         is_settled=state.get("Status") in ("created", "running", "exited"),
+        upper_dir=((data.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "",
+        log_path=data.get("LogPath") or "",
     )
 
 

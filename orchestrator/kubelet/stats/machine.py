@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.component.usage import InterfaceUsage
+from orchestrator.kubelet.eviction import Signal
+from orchestrator.kubelet.stats.disk import file_system_usage
 
 PROC = Path("/proc")
 
@@ -43,3 +45,20 @@ def parse_interfaces(text: str) -> tuple[InterfaceUsage, ...]:
             continue
         found.append(InterfaceUsage(name.strip(), *numbers[:4], *numbers[8:12]))
     return tuple(found)
+
+
+def read_signals(node_directory: Path, image_directory: Path, proc: Path = PROC) -> dict[str, Signal]:
+    """The signals of node-pressure eviction: memory, processes, and the disks of pods and of images; OSError."""
+    memory = parse_meminfo((proc / "meminfo").read_text())
+    most, running = process_limits(proc)
+    signals = {
+        "memory.available": Signal(memory.get("MemAvailable", 0), memory.get("MemTotal", 0)),
+        "pid.available": Signal(most - running, most),
+    }
+    for name, directory in (("nodefs", node_directory), ("imagefs", image_directory)):
+        if directory.exists():
+            disk = file_system_usage(directory)
+            signals[f"{name}.available"] = Signal(disk.available_bytes, disk.capacity_bytes)
+            if disk.inodes:  # some file systems have no fixed number
+                signals[f"{name}.inodesFree"] = Signal(disk.inodes_free, disk.inodes)
+    return signals

@@ -6,15 +6,16 @@ Mirrors the kubelet's stats provider.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, parse_quantity
-from orchestrator.component.usage import ContainerUsage, InterfaceUsage, NodeUsage, PodUsage, Usage, total
+from orchestrator.component.usage import ContainerUsage, DiskUsage, InterfaceUsage, NodeUsage, PodUsage, Usage, total
 from orchestrator.kubelet.pod import all_containers_of, requests_of, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,
@@ -30,7 +31,17 @@ from orchestrator.kubelet.stats.machine import memory_available_bytes, parse_int
 CPU_USAGE_ANNOTATION = "hollow.orchestrator.dev/cpu-usage"
 MEMORY_USAGE_ANNOTATION = "hollow.orchestrator.dev/memory-usage"
 """What each container of a pod on a hollow node claims to use; its requests when they are not there."""
+DISKS_SECONDS_MIN = 8.0
+"""Less than between two checks for eviction."""
 IDLE_CPU, IDLE_MEMORY = parse_quantity("1m"), parse_quantity("1Mi")
+
+
+class MeasuresFiles(Protocol):
+    """The part of the kubelet's files that is asked here."""
+
+    async def usage(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
+        """The file system of the pods, and what each pod's emptyDirs hold, by volume."""
+        ...
 
 
 class UsageSource(Protocol):
@@ -45,11 +56,22 @@ class UsageSource(Protocol):
         ...
 
 
-class MeasuredUsage:
-    """Reads the cgroups of the runtime's containers."""
+class Disks(NamedTuple):
+    """What is on the disk: walking trees takes long, so it is kept for a while."""
 
-    def __init__(self, *, runtime: ContainerRuntime, clock: Clock, node_name: str) -> None:
+    at_seconds: float
+    file_system: DiskUsage
+    volumes: Mapping[str, tuple[tuple[str, DiskUsage], ...]]
+    containers: Mapping[str, tuple[DiskUsage, DiskUsage]]
+
+
+class MeasuredUsage:
+    """Reads the cgroups of the runtime's containers, and walks what they wrote."""
+
+    def __init__(self, *, runtime: ContainerRuntime, files: MeasuresFiles, clock: Clock, node_name: str) -> None:
         self._runtime = runtime
+        self._files = files
+        self._disks: Disks | None = None
         self._clock = clock
         self._node_name = node_name
         self._started_at = clock.now()
@@ -71,16 +93,18 @@ class MeasuredUsage:
         now, seconds = self._clock.now(), self._clock.monotonic()
         sandboxes = [(pod.uid, pod.sandboxes[0].pid) for pod in observed if pod.sandboxes and pod.sandboxes[0].pid]
         interfaces, available, limits = await asyncio.to_thread(_look_at_machine, sandboxes)
+        disks = await self._look_at_disks([pod.uid for pod in observed])
         images = {runtime_uid_of(pod): _images_of(pod) for pod in pods}
         found = []
         for pod in observed:
             containers = tuple(
-                self._container(one, stats[one.id], now, seconds, images.get(pod.uid, {}))
+                self._container(one, stats[one.id], now, seconds, images.get(pod.uid, {}), disks)
                 for one in pod.containers
                 if one.id in stats
             )
             if containers:
-                found.append(_pod_usage(pod, containers, interfaces.get(pod.uid, ()), now))
+                usage = _pod_usage(pod, containers, interfaces.get(pod.uid, ()), now)
+                found.append(replace(usage, volumes=disks.volumes.get(pod.uid, ())))
         self._history.keep(stats.keys())
         self._remember(stats.values())
         return NodeUsage(
@@ -94,11 +118,26 @@ class MeasuredUsage:
             memory_available_bytes=available,
             processes_max=limits[0],
             processes=limits[1],
+            file_system=disks.file_system,
         )
 
+    async def _look_at_disks(self, pod_uids: Sequence[str]) -> Disks:
+        now = self._clock.monotonic()
+        if self._disks is None or now - self._disks.at_seconds >= DISKS_SECONDS_MIN:
+            file_system, volumes = await self._files.usage(pod_uids)
+            self._disks = Disks(now, file_system, volumes, await self._runtime.container_disks())
+        return self._disks
+
     def _container(
-        self, container: Container, stats: ContainerStats, now: datetime, seconds: float, images: dict[str, str]
+        self,
+        container: Container,
+        stats: ContainerStats,
+        now: datetime,
+        seconds: float,
+        images: dict[str, str],
+        disks: Disks,
     ) -> ContainerUsage:
+        root_fs, logs = disks.containers.get(container.id, (None, None))
         started_at = container.started_at or container.created_at
         age_seconds = max(0.0, (now - started_at).total_seconds())
         nanocores, window = self._history.rate(container.id, seconds, stats.cpu_nanoseconds_total, age_seconds)
@@ -120,6 +159,8 @@ class MeasuredUsage:
             id=container.id,
             image=images.get(container.name, container.image),
             processes=stats.processes,
+            root_fs=root_fs,
+            logs=logs,
         )
 
 
