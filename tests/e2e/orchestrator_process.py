@@ -167,10 +167,16 @@ class Kubectl:
         return json.loads(self(*arguments, "-o", "json"))
 
     def wait_for(
-        self, kind: str, predicate: Callable[[list[dict[str, Any]]], bool], *, selector: str = "", seconds: float = 60.0
+        self,
+        kind: str,
+        predicate: Callable[[list[dict[str, Any]]], bool],
+        *,
+        selector: str = "",
+        options: Sequence[str] = (),
+        seconds: float = 60.0,
     ) -> list[dict[str, Any]]:
         """Follow `get --watch` until the predicate holds for the objects; returns them."""
-        arguments = ["get", kind, "--watch", "--output-watch-events", "-o", "json"]
+        arguments = ["get", kind, "--watch", "--output-watch-events", "-o", "json", *options]
         if selector:
             arguments += ["-l", selector]
         objects: dict[str, dict[str, Any]] = {}

@@ -11,8 +11,6 @@ import textwrap
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.orchestrator_process import Kubectl, is_ready
 
 WEB = "orchestrator.test/web:1"
@@ -140,10 +138,9 @@ def test_logs_are_followed(each_k: Kubectl) -> None:
     assert k("get", "pod", "counter", "--no-headers").split()[2] == "Completed"
 
 
-def test_exec_over_websocket(each_k: Kubectl) -> None:
+def test_exec_over_spdy_and_websocket(each_k: Kubectl) -> None:
+    """kubectl speaks SPDY up to 1.30, WebSocket from 1.31 on."""
     k = each_k
-    if k.minor < 31:
-        pytest.skip("before 1.31 kubectl speaks SPDY, which is not served yet (docs/limits.md)")
     k("run", "shell", "--image=orchestrator.test/busybox:1", "--", "sleep", "3600")
     k.wait_for("pods", all_ready(1))
     assert k("exec", "shell", "--", "echo", "hello") == "hello\n"
