@@ -1,18 +1,38 @@
 """What a fresh cluster contains before anybody asked for anything.
 
-Mirrors kube-apiserver's post-start hooks: the system namespaces and the Service `kubernetes`.
-Idempotent: what exists is left alone.
+Mirrors kube-apiserver's post-start hooks: the system namespaces, the Service `kubernetes`, the priority classes of
+the system, the range of the Services, and the defaults of priority and fairness. Idempotent: what exists is left
+alone, except for the specs of priority and fairness, which are kept as they should be unless their annotation
+says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import uuid
+from collections.abc import Iterator, Sequence
 
+from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
-from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, SERVICES, Resource
+from orchestrator.api.resources import (
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NAMESPACES,
+    PRIORITY_CLASSES,
+    SERVICE_CIDRS,
+    SERVICES,
+    Resource,
+)
+from orchestrator.apiserver.admission.pod_defaults import SYSTEM_PRIORITY_CLASSES
+from orchestrator.apiserver.flow_control_defaults import AUTOUPDATE, default_flow_control
 from orchestrator.client.client import Client
+from orchestrator.store import Key, KeyExists, KeyNotFound, RevisionConflict, Store
 
+_CRITICAL = {
+    "system-cluster-critical": "run in the cluster, but can be moved to another node if necessary.",
+    "system-node-critical": "not be moved from their current node.",
+}
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
@@ -24,6 +44,74 @@ def system_objects(*, service_ip: str) -> list[tuple[Resource, Object]]:
     ]
     objects.append((SERVICES, _kubernetes_service(service_ip)))
     return objects
+
+
+def cluster_defaults(*, service_cidr: str) -> Iterator[tuple[Resource, Object]]:
+    """What is there before the first request, as it is stored."""
+    for name, value in SYSTEM_PRIORITY_CLASSES.items():
+        yield PRIORITY_CLASSES, _priority_class(name, value)
+    yield SERVICE_CIDRS, _service_range(service_cidr)
+    yield from default_flow_control()
+
+
+async def ensure_cluster_defaults(store: Store, clock: Clock, *, service_cidr: str) -> None:
+    """Create what is missing; on a fresh cluster all of it is one commit."""
+    now = format_time(clock.now())
+    defaults = cluster_defaults(service_cidr=service_cidr)
+    await asyncio.gather(*[_ensure(store, resource.group_resource, obj, now) for resource, obj in defaults])
+
+
+async def _ensure(store: Store, resource: str, wanted: Object, now: str) -> None:
+    key = Key(resource, "", name_of(wanted))
+    while True:
+        record = await store.get(key)
+        try:
+            if record is None:
+                await store.create(key, _stamped(wanted, now))
+            elif AUTOUPDATE in (wanted["metadata"].get("annotations") or {}):
+                metadata = record.obj["metadata"]
+                kept = (metadata.get("annotations") or {}).get(AUTOUPDATE) == "false"
+                if not kept and record.obj.get("spec") != wanted["spec"]:
+                    metadata = {**metadata, "generation": metadata.get("generation", 0) + 1}
+                    changed = {**record.obj, "metadata": metadata, "spec": wanted["spec"]}
+                    await store.update(key, changed, expected_revision=record.revision)
+            return
+        except (KeyExists, KeyNotFound, RevisionConflict):
+            continue  # another API server on the same store was faster: look again
+
+
+def _stamped(obj: Object, now: str) -> Object:
+    """The object as it is stored: with a uid and the moment of its creation, also in its conditions."""
+    stamped = {**obj, "metadata": {**obj["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": now}}
+    conditions = (obj.get("status") or {}).get("conditions")
+    if conditions:
+        stamped["status"] = {"conditions": [{**condition, "lastTransitionTime": now} for condition in conditions]}
+    return stamped
+
+
+def _priority_class(name: str, value: int) -> Object:
+    return {
+        "kind": "PriorityClass",
+        "apiVersion": "scheduling.k8s.io/v1",
+        "metadata": {"name": name, "generation": 1},
+        "value": value,
+        "description": f"Used for system critical pods that must {_CRITICAL[name]}",
+        "preemptionPolicy": "PreemptLowerPriority",
+    }
+
+
+def _service_range(cidr: str) -> Object:
+    return {
+        "kind": "ServiceCIDR",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": [cidr]},
+        "status": {
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready"}
+            ]
+        },
+    }
 
 
 async def bootstrap(client: Client, objects: Sequence[tuple[Resource, Object]]) -> None:

@@ -16,6 +16,7 @@ from orchestrator.apiserver.authorizer import (
     ComponentAuthorizer,
     MastersAuthorizer,
 )
+from orchestrator.apiserver.bootstrap import ensure_cluster_defaults
 from orchestrator.apiserver.customresources import register_custom_resources
 from orchestrator.apiserver.indexes import INDEXED_FIELDS
 from orchestrator.apiserver.node.authorizer import NodeAuthorizer
@@ -33,6 +34,7 @@ async def build_api_server(
 ) -> ApiServer:
     """An API server on this store, ready to serve; `component_users` are let in by name."""
     await ensure_default_policy(store, clock)
+    await ensure_cluster_defaults(store, clock, service_cidr=service_cidr)
     policy = Policy()
     policy.follow(store)
     server = ApiServer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.api.patch.json_patch import apply_json_patch
+from orchestrator.api.patch.json_patch import apply_json_patch, json_kind
 from orchestrator.api.patch.merge_patch import apply_merge_patch
 from orchestrator.api.patch.strategic import apply_strategic_merge_patch
 from orchestrator.apiserver.incoming import schema_of
@@ -38,12 +38,13 @@ def apply_patch(request: ApiRequest, current: Object) -> Object:
     check_patch_type(request)
     body = request.body
     if request.content_type == JSON_PATCH:
-        if not isinstance(body, list):
-            raise errors.BadRequest("a JSON patch must be a list of operations")
         patched = apply_json_patch(current, body)
     else:
         if not isinstance(body, dict):
-            raise errors.BadRequest("a merge patch must be an object")
+            is_merge = request.content_type == MERGE_PATCH
+            prefix = "error decoding patch: " if is_merge else ""
+            what = f"json: cannot unmarshal {json_kind(body)} into Go value of type map[string]interface {{}}"
+            raise errors.BadRequest(prefix + what)
         if request.content_type == MERGE_PATCH:
             patched = apply_merge_patch(current, body)
         else:

@@ -23,13 +23,15 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object, name_of
+from orchestrator.api.patch.strategic import go_format
+from orchestrator.api.patch.typed import conversion_problem
 from orchestrator.apiserver import conversion, deletion, incoming, listing
 from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
 from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
 from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_options, is_apply
-from orchestrator.apiserver.patching import apply_patch
+from orchestrator.apiserver.patching import STRATEGIC_MERGE_PATCH, apply_patch
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
 from orchestrator.apiserver.store_errors import MODIFIED, translated
 from orchestrator.apiserver.uids import UidSource
@@ -470,7 +472,7 @@ class ApiServer:
             try:
                 new = incoming.decode_object(request, kind, patched)
             except NotDecodable as error:
-                raise unusable_patch(patched, error) from error
+                raise unusable_patch(request, patched, error) from error
             incoming.check_name(request, new)
             incoming.check_namespace(request, new)
             return copy_object(new)
@@ -842,10 +844,13 @@ def method_not_allowed() -> errors.MethodNotAllowed:
     return errors.MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
-def unusable_patch(patched: Object, error: NotDecodable) -> errors.Invalid:
+def unusable_patch(request: ApiRequest, patched: Object, error: NotDecodable) -> errors.Invalid:
     """The 422 for a patch whose result is no object of the kind."""
-    shown = quote(orjson.dumps(patched).decode())
-    cause = Cause("FieldValueInvalid", f"Invalid value: {shown}: {error.detail}", "patch")
+    shown, detail = orjson.dumps(patched).decode(), error.detail
+    if request.content_type == STRATEGIC_MERGE_PATCH:
+        shown = go_format(request.body)
+        detail = conversion_problem(patched, incoming.schema_of(request.kind)) or detail
+    cause = Cause("FieldValueInvalid", f"Invalid value: {quote(shown)}: {detail}", "patch")
     return errors.invalid("", "", "", [cause])
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
-from orchestrator.api.resources import Resource
+from orchestrator.api.resources import COMPONENT_STATUSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
 from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
 from orchestrator.apiserver.build import build_api_server
+from orchestrator.apiserver.component_statuses import ComponentStatuses
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
 from orchestrator.apiserver.resource_metrics import ResourceMetrics
 from orchestrator.apiserver.server import ApiServer
@@ -195,6 +196,13 @@ class Cluster:
         if self.parts.https:
             await self._start_https(service_ip, tokens)
         ResourceMetrics(self._api, self)
+        self._api.readers[COMPONENT_STATUSES.group_resource] = ComponentStatuses(
+            {
+                "controller-manager": lambda: self._failing("controller/"),
+                "scheduler": lambda: self._failing("kube-scheduler"),
+                "etcd-0": lambda: "",
+            }
+        )
         if self.nodes is not None:
             await self._build_kubelets(self.nodes)
         if self.parts.https:
@@ -319,6 +327,10 @@ class Cluster:
     async def _check_components(self) -> str:
         failing = self.supervisor.failing()
         return "; ".join(f"{name}: {why}" for name, why in failing.items())
+
+    def _failing(self, prefix: str) -> str:
+        failing = self.supervisor.failing()
+        return "; ".join(f"{name}: {why}" for name, why in failing.items() if name.startswith(prefix))
 
     async def _check_store(self) -> str:
         self.store.stats()

@@ -13,10 +13,10 @@ A file holds scenarios; a scenario has a title, files, and steps that run one af
     ! Error from server (NotFound): configmaps "nothing" not found
     ? 1
 
-`$ ` starts a step, run by sh (`> ` continues it); then stdout line by line, `! ` before a line of stderr, `? ` before an
-exit code that is not zero. A line that begins with `# ` outside of files and output is a remark. Before any of
-these `{>=1.31} ` restricts a line to some versions of kubectl. `[alone]` below a title: the scenario changes what
-others rely on, so it runs by itself. `[as verbs]`: it is also run with the client verbs of the orchestrator.
+`$ ` starts a step, run by sh (`> ` continues it); then stdout line by line, `! ` before a line of stderr, `? ` before
+an exit code that is not zero. A line that begins with `# ` before the first step is a remark. Before any of these
+`{>=1.31} ` restricts a line to some versions of kubectl. `[alone]` below a title: the scenario changes what others
+rely on, so it runs by itself.
 
 In commands, files and output `$NS` is the namespace. In output `<age>`, `<ip>` and the other names of `PLACEHOLDERS`
 stand for what no two runs share, and a line `...` for any number of lines. Two or more spaces inside a line match
@@ -34,6 +34,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STEP_SECONDS_MAX = 60.0
+EXIT_TIMEOUT = 124
+"""As of timeout(1)."""
 
 PLACEHOLDERS = {
     "age": r"(?:\d+[smhdy])+",
@@ -118,7 +120,7 @@ def _add(steps: list[Step], line: str, number: int) -> None:
         step.stderr.append(line[2:])
     elif line.startswith("? "):
         step.exit_code = int(line[2:])
-    elif not line.startswith("# "):
+    else:
         step.stdout.append(line)
 
 
@@ -140,7 +142,7 @@ def parse_sessions(path: Path) -> list[Scenario]:
             continue  # a preface
         elif match := re.fullmatch(r"\[file (\S+)\]", line):
             file, name = [], match[1]
-        elif line in ("[alone]", "[as verbs]"):
+        elif line == "[alone]":
             scenarios[-1].flags.add(line.strip("[]"))
         else:
             scenarios[-1].lines.append((number, line))
@@ -207,20 +209,21 @@ def _line_pattern(line: str) -> str:
 def run_scenario(
     scenario: Scenario, minor: int, *, folder: Path, namespace: str, environment: Mapping[str, str]
 ) -> list[Outcome]:
-    """Run the steps in the folder, until one of them is not as it should be."""
+    """Run all steps in the folder, also after one that is not as it should be: later ones may tidy up."""
     folder.mkdir(parents=True)
     for name, text in scenario.files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.replace("$NS", namespace))
-    outcomes = []
-    for step in scenario.steps(minor):
+    return [_run(step, folder, {**environment, "NS": namespace}) for step in scenario.steps(minor)]
+
+
+def _run(step: Step, folder: Path, environment: Mapping[str, str]) -> Outcome:
+    try:
         done = subprocess.run(
-            ["sh", "-c", step.command], cwd=folder, env={**environment, "NS": namespace}, input="",
+            ["sh", "-c", step.command], cwd=folder, env=environment, input="",
             capture_output=True, text=True, errors="replace", timeout=STEP_SECONDS_MAX, check=False,
         )  # fmt: skip
-        outcome = Outcome(step, done.stdout, done.stderr, done.returncode)
-        outcomes.append(outcome)
-        if outcome.complaint(namespace):
-            break
-    return outcomes
+    except subprocess.TimeoutExpired:
+        return Outcome(step, "", f"no end within {STEP_SECONDS_MAX} s", EXIT_TIMEOUT)
+    return Outcome(step, done.stdout, done.stderr, done.returncode)

@@ -1,7 +1,7 @@
 """kubectl of three versions against the table in `kubectl_sessions`.
 
-Scenarios of `kubectl_sessions` run on hollow nodes, those of `kubectl_sessions/containers` on the shared cluster.
-Those of one version run at the same time; the tests then look at what each of them did.
+Scenarios of `kubectl_sessions` run on hollow nodes, a cluster for each version; those of `kubectl_sessions/containers`
+run on the shared cluster. Those of one version run at the same time; the tests then look at what each of them did.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,16 @@ from tests.e2e.console_sessions import Outcome, Scenario, parse_sessions, run_sc
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess
 
 SESSIONS = Path(__file__).parent / "kubectl_sessions"
-AT_ONCE = 4
+AT_ONCE = 6
 ROWS_MIN = 150
 
 FIRST = """#!/bin/sh
 # first N COMMAND...: the first lines of a command that does not end by itself, and then its end.
 lines=$1; shift
 pipe=$(mktemp -u); mkfifo "$pipe"
-"$@" > "$pipe" & followed=$!
-head -n "$lines" "$pipe"
+exec 3<&0
+"$@" <&3 > "$pipe" & followed=$!
+sed -u "${lines}q" "$pipe"
 kill "$followed" 2>/dev/null; wait "$followed" 2>/dev/null
 rm -f "$pipe"; exit 0
 """
@@ -101,7 +102,9 @@ class Screening:
         everywhere = Kubectl(self.program, self.process, namespace="")
         everywhere.wait_for(
             "serviceaccounts",
-            lambda accounts: names <= {a["metadata"]["namespace"] for a in accounts if a["metadata"]["name"] == "default"},
+            lambda accounts: (
+                names <= {a["metadata"]["namespace"] for a in accounts if a["metadata"]["name"] == "default"}
+            ),
             options=("-A",),
         )
 
@@ -121,15 +124,11 @@ class Screening:
 
 
 @pytest.fixture(scope="module")
-def hollow_cluster(start_orchestrator: Callable[..., OrchestratorProcess]) -> OrchestratorProcess:
-    """A cluster without containers, for everything that does not look into one."""
-    return start_orchestrator("--runtime", "hollow", "--nodes", "4", "--ephemeral")
-
-
-@pytest.fixture(scope="module")
 def run_once(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str, Path], dict[str, tuple[str, list[Outcome]]]]]:
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_orchestrator: Callable[..., OrchestratorProcess],
+) -> Callable[[str, Path], dict[str, tuple[str, list[Outcome]]]]:
     """Runs the selected scenarios of one place and version when the first of them is asked for."""
     done: dict[tuple[str, Path], dict[str, tuple[str, list[Outcome]]]] = {}
     selected: dict[tuple[str, Path], list[Scenario]] = {}
@@ -142,12 +141,17 @@ def run_once(
     def run(where: str, program: Path) -> dict[str, tuple[str, list[Outcome]]]:
         key = (where, program)
         if key not in done:
-            process = request.getfixturevalue("hollow_cluster" if where == "hollow" else "cluster")
             folder = tmp_path_factory.mktemp(f"sessions-{where}-{program.name}")
-            done[key] = Screening(process, program, folder).run(selected[key])
+            if where == "containers":
+                process = request.getfixturevalue("cluster")
+                done[key] = Screening(process, program, folder).run(selected[key])
+            else:
+                process = start_orchestrator("--runtime", "hollow", "--nodes", "4", "--ephemeral")
+                done[key] = Screening(process, program, folder).run(selected[key])
+                process.stop()
         return done[key]
 
-    yield run
+    return run
 
 
 @pytest.mark.parametrize(

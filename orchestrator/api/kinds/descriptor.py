@@ -160,6 +160,8 @@ class Kind:
     """What a DELETE makes an object wait for, besides what it waits for anyway (CustomResourceDefinitions)."""
     mark_terminating: Callable[[Object], Object] | None = None
     """The object with a status that tells that its deletion has begun."""
+    deprecation: str = ""
+    """The warning that every request for this kind gets; empty unless the version is deprecated."""
     schema: Schema | None = None
     """The structure, where it does not come from a published definition (custom resources)."""
 

@@ -30,7 +30,7 @@ def apply_json_patch(obj: Object, ops: Any) -> Object:
     PatchRejected (422) when one of them does not apply.
     """
     if not isinstance(ops, list):
-        raise BadRequest(f"json: cannot unmarshal {_json_kind(ops)} into Go value of type jsonpatch.Patch")
+        raise BadRequest(f"json: cannot unmarshal {json_kind(ops)} into Go value of type jsonpatch.Patch")
     if len(ops) > OPERATIONS_MAX:
         raise RequestEntityTooLarge(
             "Request entity too large: The allowed maximum operations in a JSON patch is "
@@ -38,7 +38,7 @@ def apply_json_patch(obj: Object, ops: Any) -> Object:
         )
     for op in ops:
         if not isinstance(op, dict):
-            raise BadRequest(f"json: cannot unmarshal {_json_kind(op)} into Go value of type jsonpatch.Operation")
+            raise BadRequest(f"json: cannot unmarshal {json_kind(op)} into Go value of type jsonpatch.Operation")
     # one copy of everything: operations may change in place what they inserted before
     document, operations = orjson.loads(orjson.dumps([obj, ops]))
     copied_bytes = 0
@@ -75,7 +75,8 @@ def apply_json_patch(obj: Object, ops: Any) -> Object:
     return patched
 
 
-def _json_kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
+    """The JSON type of a value, as Go's decoder names it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

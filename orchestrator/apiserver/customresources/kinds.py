@@ -87,8 +87,18 @@ def kind_of(definition: Object, version: Mapping[str, Any], conversion: Conversi
         row=partial(_row, [(column.type, find) for column, find in columns]),
         selectable_fields=_selectable_fields(version),
         conversion=conversion,
+        deprecation=_deprecation(definition, version),
         schema=schema_from_openapi_v3(schema),
     )
+
+
+def _deprecation(definition: Object, version: Mapping[str, Any]) -> str:
+    """The warning of a deprecated version: its author's words, else kube-apiserver's."""
+    if not version.get("deprecated"):
+        return ""
+    spec = definition["spec"]
+    default = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    return str(version.get("deprecationWarning") or default)
 
 
 def _scale_paths(scale: Mapping[str, Any]) -> ScalePaths:

@@ -8,10 +8,37 @@ import orjson
 from aiohttp import web
 
 from orchestrator.api import errors
+from orchestrator.api.json_syntax import syntax_problem
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
 """As kube-apiserver's limit for one request."""
+
+
+SUMMARY_BYTES_MAX = 30
+
+
+class NotJson(errors.BadRequest):
+    """The body is no JSON; `problem` says what is wrong with it, in the words of Go's decoder."""
+
+    def __init__(self, body: bytes, problem: str) -> None:
+        super().__init__(problem)
+        self.body = body
+        self.problem = problem
+
+    def of_type(self, kind: str) -> errors.BadRequest:
+        """The 400 where an object of this kind should have been."""
+        return errors.BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind;"
+            f" json parse error: {self.problem} ({_summary(self.body)})"
+        )
+
+
+def _summary(body: bytes) -> str:
+    """The beginning of a body, as kube-apiserver quotes it: readable when it looks like an object."""
+    head = body[:SUMMARY_BYTES_MAX]
+    text = head.decode(errors="replace") if body.startswith(b"{") else head.hex()
+    return f"{text} ..." if len(body) > SUMMARY_BYTES_MAX else text
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
@@ -51,7 +78,7 @@ def decode_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise errors.BadRequest(f"the object provided is unrecognized (must be of type JSON): {error}") from error
+        raise NotJson(body, syntax_problem(body) or str(error)) from error
 
 
 def decode_yaml(body: bytes) -> Any:

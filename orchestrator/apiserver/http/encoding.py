@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.kinds.scale import SCALE
 from orchestrator.api.objects import Object
 from orchestrator.apiserver.http.negotiation import PARTIAL_LIST, PROTOBUF, TABLE, YAML, Negotiated
 from orchestrator.apiserver.request import ListResult, ObjectResult
@@ -62,6 +63,8 @@ def _yaml_dumper() -> Any:
 def encode_object(result: ObjectResult, kind: Kind, negotiated: Negotiated, *, now: datetime, include: str) -> bytes:
     """One object, or its Table, or only its metadata."""
     obj = result.obj
+    if obj.get("kind") == SCALE.resource.kind and kind.scale is not None:
+        kind = SCALE
     if negotiated.shape and obj.get("kind") != "Status":
         if negotiated.shape == TABLE:
             metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}

@@ -6,7 +6,8 @@ for another shape of the same data (API conventions, "Receiving resources as Tab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from orchestrator.api import errors
@@ -36,17 +37,33 @@ class Negotiated:
     def content_type(self) -> str:
         return self.media_type
 
+    def indented(self) -> Negotiated:
+        """The same, to be read by a person."""
+        return replace(self, pretty=True)
+
 
 def not_acceptable(media_types: tuple[str, ...] = MEDIA_TYPES) -> errors.NotAcceptable:
     """406, in kube-apiserver's words."""
     return errors.NotAcceptable("only the following media types are accepted: " + ", ".join(media_types))
 
 
+def is_for_people(query: Mapping[str, str], user_agent: str) -> bool:
+    """Whether the answer is to be indented: as `pretty` says, else for browsers, curl and wget."""
+    pretty = query.get("pretty", "")
+    if pretty:
+        return pretty in _TRUE
+    return user_agent.startswith(_PEOPLE)
+
+
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
+
+
 @lru_cache(maxsize=512)
 def negotiate(accept: str, *, has_protobuf: bool = True, is_object: bool = True) -> Negotiated:
     """The first clause of an Accept header that can be served; raises NotAcceptable.
 
-    `has_protobuf` is false for custom resources, `is_object` for what has no Table (a Scale, a Status).
+    `has_protobuf` is false for custom resources, `is_object` for what has no Table (a Status).
     """
     if not accept:
         return Negotiated()

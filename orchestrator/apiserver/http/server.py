@@ -24,10 +24,10 @@ from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.fairness import TOO_MANY, Fairness, Rejected
 from orchestrator.apiserver.field_ownership import APPLY_PREFIX
-from orchestrator.apiserver.http.bodies import decode_body, read_body
+from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
-from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, negotiate
+from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, is_for_people, negotiate
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
@@ -180,14 +180,13 @@ class HttpServer:
         return response
 
     async def _answer(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
-        accept = raw.headers.get("Accept", "")
         try:
             return await self._dispatch(raw, about)
         except Rejected as error:
             headers = {"Retry-After": str(error.retry_after_seconds), "X-Content-Type-Options": "nosniff"}
             return web.Response(status=error.code, text=TOO_MANY + "\n", headers=headers)
         except errors.ApiError as error:
-            return status_response(error, accept)
+            return status_response(error, raw)
         except NobodyImpersonated as error:
             text = f'Internal Server Error: "{raw.path_qs}": {error}\n'
             return web.Response(status=500, text=text, content_type="text/plain", charset="utf-8")
@@ -195,7 +194,7 @@ class HttpServer:
             raise
         except Exception as error:
             self._log.exception("request.failed", method=raw.method, path=raw.path)
-            return status_response(errors.InternalError(f"Internal error occurred: {error}"), accept)
+            return status_response(errors.InternalError(f"Internal error occurred: {error}"), raw)
 
     async def _dispatch(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
         transport = raw.transport
@@ -303,8 +302,12 @@ class HttpServer:
         negotiated = negotiate(
             request.header("Accept"),
             has_protobuf=kind.schema is None,
-            is_object=route.subresource in ("", "status"),
+            is_object=route.subresource in ("", "status", "scale"),
         )
+        if is_for_people(request.query, api_request.user_agent):
+            negotiated = negotiated.indented()
+        if kind.deprecation:
+            api_request.warnings.append(kind.deprecation)
         if verb == "watch":
             return await self._serve_watch(request, api_request, negotiated)
         if verb not in ("get", "list"):
@@ -317,7 +320,7 @@ class HttpServer:
             except errors.ApiError as error:
                 if not api_request.warnings:
                     raise
-                response = status_response(error, request.header("Accept"))
+                response = status_response(error, request.raw)
                 add_warnings(response, api_request.warnings)
                 return response
             return self._respond(request, api_request, result, negotiated)
@@ -359,7 +362,13 @@ class HttpServer:
             raise errors.UnsupportedMediaType(
                 f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
             )
-        api_request.body = decode_body(body, content_type or JSON)
+        try:
+            api_request.body = decode_body(body, content_type or JSON)
+        except NotJson as error:
+            if api_request.verb == "patch":
+                raise
+            is_object = api_request.verb in ("create", "update")
+            raise error.of_type(api_request.kind.resource.kind if is_object else "DeleteOptions") from error
         if media_type in ("", JSON) and api_request.verb in ("create", "update"):
             api_request.raw_body = body
 
@@ -394,6 +403,7 @@ class HttpServer:
             content_type += ";stream=watch"
         response.headers["Content-Type"] = content_type
         response.headers["Cache-Control"] = "no-cache, private"
+        add_warnings(response, api_request.warnings)
         try:
             async with self._seat(request):
                 watch = await self.api.watch(api_request)
@@ -449,13 +459,14 @@ def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:
         response.headers.add("Warning", f'299 - "{quoted}"')
 
 
-def status_response(error: errors.ApiError, accept: str = "") -> web.Response:
+def status_response(error: errors.ApiError, raw: web.BaseRequest) -> web.Response:
     """The answer for an error: its Status, in the media type that the client asked for if possible."""
     try:
-        negotiated = negotiate(accept, is_object=True)
+        negotiated = negotiate(raw.headers.get("Accept", ""), is_object=True)
     except errors.ApiError:
         negotiated = Negotiated()
-    plain = Negotiated(negotiated.media_type)
+    is_indented = is_for_people(raw.query, raw.headers.get("User-Agent", ""))
+    plain = Negotiated(negotiated.media_type, pretty=is_indented)
     headers = {"Content-Type": plain.content_type}
     if error.retry_after_seconds:
         headers["Retry-After"] = str(error.retry_after_seconds)

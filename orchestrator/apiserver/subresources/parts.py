@@ -93,7 +93,7 @@ def _sent(request: ApiRequest, current: Object) -> Object:
         try:
             sent = incoming.decode_object(request, request.kind, patched)
         except NotDecodable as error:
-            raise unusable_patch(patched, error) from error
+            raise unusable_patch(request, patched, error) from error
     else:
         sent = incoming.decode_object(request, request.kind, request.body)
     incoming.check_name(request, sent)

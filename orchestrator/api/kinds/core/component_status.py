@@ -32,4 +32,5 @@ COMPONENT_STATUS = Kind(
         Column("Error", description="Error of the component conditions"),
     ),
     row=_row,
+    deprecation="v1 ComponentStatus is deprecated in v1.19+",
 )

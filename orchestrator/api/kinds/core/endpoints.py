@@ -116,4 +116,5 @@ ENDPOINTS_KIND = Kind(
     validate=validate_endpoints,
     columns=(NAME, Column("Endpoints", description=ref("core.v1.Endpoints", "subsets")), AGE),
     row=row,
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 )
