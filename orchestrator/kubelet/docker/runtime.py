@@ -751,6 +751,9 @@ class DockerRuntime:
             self._log.warning("a command that timed out goes on", pid=pid, reason=str(error))
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> streams.EngineStreamSession:
+        inspected = await self._lookup(container_id)
+        if inspected is None:
+            raise RuntimeFailure(f"container {container_id} is gone")
         query = f"stream=1&logs=0&stdin={int(stdin)}&stdout=1&stderr={int(not tty)}"
         try:
             stream = await self._engine.hijack(f"containers/{container_id}/attach?{query}", tty=tty)
@@ -761,6 +764,8 @@ class DockerRuntime:
             resize=lambda width, height: self._resize(f"containers/{container_id}/resize", width, height),
             wait=lambda: streams.wait_container(self._engine, container_id),
             is_exec=False,
+            # To the Engine the end of any other input is the end of the whole attachment, output included.
+            can_end_stdin=inspected.stdin_once and not inspected.tty,
         )
 
     async def dial(self, sandbox_id: str, port: int) -> streams.SocketPortStream:

@@ -71,11 +71,14 @@ class EngineStreamSession:
         resize: Callable[[int, int], Awaitable[None]],
         wait: Callable[[], Awaitable[int]],
         is_exec: bool,
+        can_end_stdin: bool = True,
     ) -> None:
+        """Without `can_end_stdin` the end of the input is only the end of what is sent."""
         self._stream = stream
         self._resize = resize
         self._wait = wait
         self._may_fail = is_exec
+        self._can_end_stdin = can_end_stdin
         self._failure = b""
         self._stdin_closed = False
 
@@ -110,6 +113,8 @@ class EngineStreamSession:
         if self._stdin_closed:
             return
         self._stdin_closed = True
+        if not self._can_end_stdin:
+            return
         response: Any = self._stream._resp
         connection = response.connection if response is not None else None
         transport = connection.transport if connection is not None else None

@@ -358,6 +358,8 @@ class Inspected:
     phase: ContainerPhase
     stop_signal: str
     tty: bool
+    stdin_once: bool
+    """Whether its input ends with the first one who was attached to it."""
     is_running: bool
     status: str
     """The Engine's word: `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`."""
@@ -447,6 +449,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         phase=phase,
         stop_signal=config.get("StopSignal") or "SIGTERM",
         tty=bool(config.get("Tty")),
+        stdin_once=bool(config.get("StdinOnce")),
         is_running=phase is ContainerPhase.RUNNING,
         status=state.get("Status", ""),
         is_settled=state.get("Status") in ("created", "running", "exited"),
