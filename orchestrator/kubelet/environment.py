@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.quantity import parse_quantity
+from orchestrator.kubelet.env_files import EnvFileError, parse_env_file
 from orchestrator.kubelet.pod import find_container, spec_of, status_of
 from orchestrator.kubelet.runtime import Image
 
@@ -43,6 +44,8 @@ class EnvironmentSources:
     """By volume name: what a bound PersistentVolumeClaim stands for, as a volume of its own."""
     images: Mapping[str, Image] = field(default_factory=dict)
     """By volume name: the images of image volumes, present on the node."""
+    env_files: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
+    """By volume name and path: the texts of environment files; None for one that does not exist."""
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -237,7 +240,31 @@ def _value_from(pod: Object, container: Object, value_from: Object, sources: Env
                 return None
             raise ConfigurationError(f"couldn't find key {key} in Secret {namespace}/{name}")
         return decode_secret_value(value).decode(errors="replace")
+    if reference := value_from.get("fileKeyRef"):
+        return _file_value(reference, sources)
     return ""
+
+
+def _file_value(reference: Object, sources: EnvironmentSources) -> str | None:
+    path, key = reference["path"], reference["key"]
+    where = (reference["volumeName"], path)
+    if where not in sources.env_files:
+        return ""  # a node without files
+    text = sources.env_files[where]
+    try:
+        found = None if text is None else parse_env_file(text).get(key)
+    except EnvFileError as error:
+        raise ConfigurationError(f'environment variable file "{path}": {error}') from error
+    if found is None and not reference.get("optional"):
+        missing = "file does not exist" if text is None else f"couldn't find key {key}"
+        raise ConfigurationError(f'environment variable file "{path}" of volume "{reference["volumeName"]}": {missing}')
+    return found
+
+
+def env_file_references(container: Object) -> set[tuple[str, str]]:
+    """(volume name, path) of the environment files that a container reads."""
+    references = ((v.get("valueFrom") or {}).get("fileKeyRef") for v in container.get("env") or ())
+    return {(r["volumeName"], r["path"]) for r in references if r}
 
 
 def field_value(pod: Object, path: str, sources: EnvironmentSources) -> str:

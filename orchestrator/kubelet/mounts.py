@@ -101,8 +101,8 @@ class UnsafeSubPath(Exception):
     """A sub-path leads out of its volume."""
 
 
-def open_beneath(volume: Path, subpath: str, *, create_mode: int = 0o750) -> int:
-    """Open what a sub-path names, never leaving the volume; missing directories are made.
+def open_beneath(volume: Path, subpath: str, *, create_mode: int | None = 0o750) -> int:
+    """Open what a sub-path names, never leaving the volume; missing directories are made, unless the mode is None.
 
     Links are resolved first, as a volume may contain some for good reasons; the resolved path is then
     opened part by part without following any link, so that a container that swaps a directory for a
@@ -128,11 +128,13 @@ def open_beneath(volume: Path, subpath: str, *, create_mode: int = 0o750) -> int
     return descriptor
 
 
-def _open_part(parent: int, name: str, create_mode: int) -> int:
+def _open_part(parent: int, name: str, create_mode: int | None) -> int:
     flags = os.O_PATH | os.O_NOFOLLOW
     try:
         descriptor = os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
+        if create_mode is None:
+            raise
         os.mkdir(name, create_mode, dir_fd=parent)
         descriptor = os.open(name, flags | os.O_DIRECTORY, dir_fd=parent)
     if stat.S_ISLNK(os.fstat(descriptor).st_mode):

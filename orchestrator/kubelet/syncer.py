@@ -64,6 +64,7 @@ from orchestrator.kubelet.plan import (
     with_ghosts,
 )
 from orchestrator.kubelet.pod import (
+    ContainerKind,
     all_containers_of,
     describe_pod,
     field_path_of,
@@ -130,6 +131,10 @@ class PodFiles(Protocol):
         environment: Mapping[str, str],
     ) -> list[Mount]:
         """What one container sees; raises ConfigurationError."""
+        ...
+
+    async def env_files_of(self, pod: Object, container: Object) -> Mapping[tuple[str, str], str | None]:
+        """The texts of the environment files that a container reads; raises ConfigurationError."""
         ...
 
     def termination_message(self, pod_uid: str, container: Container, bytes_max: int) -> str:
@@ -305,7 +310,7 @@ class PodSyncer:
     async def _read_messages(self, record: PodRecord, observed: RuntimePod) -> None:
         """What dead containers left as their termination message; each is read once."""
         assert self._files is not None
-        count = sum(1 for _ in all_containers_of(record.pod))
+        count = sum(1 for kind, _ in all_containers_of(record.pod) if kind is not ContainerKind.EPHEMERAL)
         bytes_max = min(MESSAGE_BYTES_MAX, POD_MESSAGES_BYTES_MAX // max(1, count))
         for container in observed.containers:
             if container.phase is not ContainerPhase.EXITED or is_ghost(container):
@@ -592,6 +597,8 @@ class PodSyncer:
             image = await self._ensure_image(record, container, observed)
             sources = await self._read_sources(record, sandbox)
             sources = replace(sources, images=await self._volume_images(record, container, observed))
+            if self._files is not None:
+                sources = replace(sources, env_files=await self._files.env_files_of(pod, container))
             environment = build_environment(pod, container, sources)
             mounts: list[Mount] = []
             if self._files is not None:

@@ -27,7 +27,8 @@ from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.claims import MOUNTABLE
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
-from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, expand
+from orchestrator.kubelet.env_files import FILE_BYTES_MAX
+from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, env_file_references, expand
 from orchestrator.kubelet.etc_files import hosts_file, resolver_config
 from orchestrator.kubelet.mounts import (
     UnsafeSubPath,
@@ -253,6 +254,31 @@ class PodVolumes:
         """The mounts of one container; ConfigurationError when a sub-path is not acceptable."""
         return await asyncio.to_thread(self._mounts_of, pod, container, attempt, sources, environment)
 
+    async def env_files_of(self, pod: Object, container: Object) -> dict[tuple[str, str], str | None]:
+        """The environment files that a container reads, by volume name and path; None for one that is not there."""
+        references = env_file_references(container)
+        return await asyncio.to_thread(self._env_files, pod, references) if references else {}
+
+    def _env_files(self, pod: Object, references: set[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
+        volumes = {volume["name"]: volume for volume in spec_of(pod).get("volumes") or ()}
+        found: dict[tuple[str, str], str | None] = {}
+        for name, path in references:
+            volume = volumes.get(name) or {}
+            if volume.get("emptyDir") is None:
+                raise ConfigurationError(f'environment files have to be in an emptyDir volume, "{name}" is none')
+            try:
+                descriptor = open_beneath(self._volume_dir(self.pod_dir(uid_of(pod)), volume), path, create_mode=None)
+            except FileNotFoundError:
+                found[name, path] = None
+                continue
+            except (OSError, UnsafeSubPath) as error:
+                raise ConfigurationError(f'environment variable file "{path}": {error}') from error
+            try:
+                found[name, path] = _read_env_file(descriptor, path)
+            finally:
+                os.close(descriptor)
+        return found
+
     def _mounts_of(
         self,
         pod: Object,
@@ -446,6 +472,17 @@ def _check_local(source: Object) -> None:
     path = Path(source["path"])
     if not path.is_dir():
         raise OSError(f'path "{path}" does not exist' if not path.exists() else f'path "{path}" is not a directory')
+
+
+def _read_env_file(descriptor: int, path: str) -> str:
+    """The text behind an O_PATH descriptor; nothing but a small regular file is read."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise ConfigurationError(f'environment variable file "{path}" is not a regular file')
+    with open(f"/proc/self/fd/{descriptor}", "rb") as stream:
+        data = stream.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigurationError(f'environment variable file "{path}" is larger than {FILE_BYTES_MAX} bytes')
+    return data.decode(errors="replace")
 
 
 def _prepare_target(target: Path, *, is_directory: bool) -> None:

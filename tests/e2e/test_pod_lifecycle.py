@@ -19,6 +19,7 @@ from tests.e2e.manifests import (
     status_of,
     wait_for_event,
     wait_for_pod,
+    waiting_reason,
 )
 from tests.e2e.orchestrator_process import Kubectl, docker, is_ready
 
@@ -43,7 +44,10 @@ def test_init_containers_and_sidecars_start_in_order_and_stop_in_reverse(k: Kube
         script = f"trap 'echo stop-{name} >> /log/log; exit 0' TERM; {before} while :; do sleep 1000 & wait $!; done"
         return said(name, script, **fields)
 
-    started = {"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1}
+    started = {
+        "exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "timeoutSeconds": 10,
+        "failureThreshold": 60,
+    }  # fmt: skip
     apply(
         k,
         pod(
@@ -58,7 +62,7 @@ def test_init_containers_and_sidecars_start_in_order_and_stop_in_reverse(k: Kube
                     startupProbe=started,
                 ),
                 said("second"),
-                lives("side-2", restartPolicy="Always"),
+                lives("side-2", "touch /tmp/started;", restartPolicy="Always", startupProbe=started),
                 said("third"),
             ],
             volumes=[volume],
@@ -118,10 +122,12 @@ def test_an_init_container_that_fails_holds_the_pod_or_ends_it(k: Kubectl) -> No
 def test_nothing_else_is_probed_before_the_startup_probe_succeeded(k: Kubectl) -> None:
     probes: dict[str, Any] = {
         "startupProbe": {
-            "exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 60
+            "exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "timeoutSeconds": 10,
+            "failureThreshold": 60,
         },
         "livenessProbe": {
-            "exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 1
+            "exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "timeoutSeconds": 10,
+            "failureThreshold": 1,
         },
         "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
     }  # fmt: skip
@@ -257,7 +263,7 @@ def test_termination_messages_come_from_the_file_or_from_the_log(k: Kubectl) -> 
     assert (told["written"]["message"], told["written"]["exitCode"]) == ("the reason", 4)
     assert told["logged"]["message"].strip() == "from the log"
     assert "message" not in told["silent"]
-    assert len(told["long"]["message"]) == 4096
+    assert len(told["long"]["message"]) == 12 * 1024 // 4
 
 
 def test_a_pod_past_its_deadline_fails(k: Kubectl) -> None:
@@ -467,3 +473,28 @@ def test_environment_of_every_source(k: Kubectl) -> None:
     assert "OPTIONAL" not in shown
     assert shown["KUBERNETES_SERVICE_HOST"]
     assert shown["HOSTNAME"] == "environment"
+
+
+def test_variables_come_out_of_a_file_of_another_container(k: Kubectl) -> None:
+    mount = {"name": "v", "mountPath": "/v"}
+
+    def variable(name: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "env", "key": name, **more}}}
+
+    writer = container("echo \"A='from a file'\" > /v/env", name="writer", volumeMounts=[mount])
+    reader = container("echo $A-${B:-unset}", env=[variable("A"), variable("B", optional=True)])
+    volumes: list[dict[str, Any]] = [{"name": "v", "emptyDir": {}}]
+    assert output_of(k, pod("reader", reader, initContainers=[writer], volumes=volumes)) == "from a file-unset\n"
+    apply(k, pod("missing", container(env=[variable("C")]), initContainers=[writer], volumes=volumes))
+    wait_for_pod(k, "missing", lambda p: waiting_reason(p) == "CreateContainerConfigError")
+
+
+def test_a_program_that_does_not_exist_is_a_start_error(k: Kubectl) -> None:
+    broken = {**container(), "command": ["/no/such/program"]}
+    apply(k, pod("never", broken, restartPolicy="Never"), pod("always", broken))
+    ended = status_of(wait_for_pod(k, "never", has_phase("Failed")))["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"], ended["startedAt"]) == (128, "StartError", "1970-01-01T00:00:00Z")
+    assert "/no/such/program" in ended["message"]
+    waiting = wait_for_pod(k, "always", lambda p: waiting_reason(p) in ("RunContainerError", "CrashLoopBackOff"))
+    assert status_of(waiting)["lastState"]["terminated"]["reason"] == "StartError"
+    wait_for_event(k, "Failed", "/no/such/program")
