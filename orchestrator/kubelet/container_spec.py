@@ -15,7 +15,7 @@ from orchestrator.api.objects import Object, annotations_of, labels_of, name_of,
 from orchestrator.api.quantity import int_value, milli_value
 from orchestrator.kubelet.accounts import Accounts
 from orchestrator.kubelet.environment import ConfigurationError, expand, expand_command
-from orchestrator.kubelet.plan import HASH_LABEL
+from orchestrator.kubelet.plan import HASH_LABEL, IMAGE_DIGEST_LABEL
 from orchestrator.kubelet.pod import (
     ContainerKind,
     app_containers_of,
@@ -307,6 +307,8 @@ def container_spec(
     target = container.get("targetContainerName") or ""
     stop_signal = ((container.get("lifecycle") or {}).get("stopSignal")) or ""
     labels = {HASH_LABEL: container_hash(container)}
+    if inputs.image.digests:
+        labels[IMAGE_DIGEST_LABEL] = inputs.image.digests[0]
     pid_container = ""
     if kind is ContainerKind.EPHEMERAL and target:
         labels["io.kubernetes.container.target"] = target

@@ -18,7 +18,6 @@ from orchestrator.kubelet.env_files import EnvFileError, parse_env_file
 from orchestrator.kubelet.pod import find_container, spec_of, status_of
 from orchestrator.kubelet.runtime import Image
 
-_ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _SUBSCRIPT = re.compile(r"(metadata\.(?:labels|annotations))\['(.*)'\]")
 
 
@@ -150,9 +149,7 @@ def build_environment(pod: Object, container: Object, sources: EnvironmentSource
     for source in container.get("envFrom") or ():
         prefix = source.get("prefix") or ""
         for key, value in _all_of(source, sources, namespace).items():
-            name = prefix + key
-            if _ENV_NAME.fullmatch(name):
-                variables[name] = value
+            variables[prefix + key] = value
     for variable in container.get("env") or ():
         name = variable["name"]
         if variable.get("valueFrom"):
@@ -255,6 +252,7 @@ def _file_value(reference: Object, sources: EnvironmentSources) -> str | None:
         found = None if text is None else parse_env_file(text).get(key)
     except EnvFileError as error:
         raise ConfigurationError(f'environment variable file "{path}": {error}') from error
+    found = found or None  # an empty value counts as none
     if found is None and not reference.get("optional"):
         missing = "file does not exist" if text is None else f"couldn't find key {key}"
         raise ConfigurationError(f'environment variable file "{path}" of volume "{reference["volumeName"]}": {missing}')

@@ -101,8 +101,8 @@ class UnsafeSubPath(Exception):
     """A sub-path leads out of its volume."""
 
 
-def open_beneath(volume: Path, subpath: str, *, create_mode: int | None = 0o750) -> int:
-    """Open what a sub-path names, never leaving the volume; missing directories are made, unless the mode is None.
+def open_beneath(volume: Path, subpath: str, *, create: bool = True) -> int:
+    """Open what a sub-path names, never leaving the volume; missing directories are made as the volume's own is.
 
     Links are resolved first, as a volume may contain some for good reasons; the resolved path is then
     opened part by part without following any link, so that a container that swaps a directory for a
@@ -115,6 +115,7 @@ def open_beneath(volume: Path, subpath: str, *, create_mode: int | None = 0o750)
     if not resolved.is_relative_to(root):
         raise UnsafeSubPath(f"subpath {subpath!r} is not within the volume path")
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    create_mode = stat.S_IMODE(os.fstat(descriptor).st_mode) if create else None
     try:
         for part in resolved.relative_to(root).parts:
             following = _open_part(descriptor, part, create_mode)
@@ -135,7 +136,10 @@ def _open_part(parent: int, name: str, create_mode: int | None) -> int:
     except FileNotFoundError:
         if create_mode is None:
             raise
-        os.mkdir(name, create_mode, dir_fd=parent)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        os.fchmod(made, create_mode)  # what the umask would have taken away
+        os.close(made)
         descriptor = os.open(name, flags | os.O_DIRECTORY, dir_fd=parent)
     if stat.S_ISLNK(os.fstat(descriptor).st_mode):
         os.close(descriptor)

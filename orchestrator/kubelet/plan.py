@@ -33,6 +33,8 @@ from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, 
 CRASH_BACKOFF_SECONDS = 10.0
 CRASH_BACKOFF_MAX_SECONDS = 300.0
 HASH_LABEL = "io.kubernetes.container.hash"
+IMAGE_DIGEST_LABEL = "io.kubernetes.container.imageDigest"
+"""The image as a registry knows it; an image that was made on the machine has none."""
 GHOST_LABEL = "orchestrator.dev/ghost"
 """Marks a container that only the API remembers: it was removed behind our back."""
 GHOST_MESSAGE = "The container could not be located when the pod was terminated"

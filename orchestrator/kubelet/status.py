@@ -15,6 +15,7 @@ from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.plan import (
     GHOST_LABEL,
+    IMAGE_DIGEST_LABEL,
     ProbeVerdict,
     Waiting,
     current_sandbox,
@@ -306,7 +307,7 @@ class _ContainerStatuses:
             "ready": ready,
             "restartCount": restart_count,
             "image": container.get("image") or "",
-            "imageID": newest.image_id if newest is not None else (old or {}).get("imageID") or "",
+            "imageID": _image_id(newest) if newest is not None else (old or {}).get("imageID") or "",
         }
         if newest is not None:
             entry["containerID"] = self._id(newest)
@@ -371,6 +372,11 @@ def exit_reason(container: Container) -> str:
     if container.started_at is None and container.exit_code != 0:
         return "StartError"
     return "Completed" if container.exit_code == 0 else "Error"
+
+
+def _image_id(container: Container) -> str:
+    """The digest by which others can pull it, else the id that it has on this machine."""
+    return container.labels.get(IMAGE_DIGEST_LABEL) or container.image_id
 
 
 def _user_of(container: Container, container_id: str, old: Object | None) -> Object | None:

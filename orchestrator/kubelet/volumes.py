@@ -267,7 +267,7 @@ class PodVolumes:
             if volume.get("emptyDir") is None:
                 raise ConfigurationError(f'environment files have to be in an emptyDir volume, "{name}" is none')
             try:
-                descriptor = open_beneath(self._volume_dir(self.pod_dir(uid_of(pod)), volume), path, create_mode=None)
+                descriptor = open_beneath(self._volume_dir(self.pod_dir(uid_of(pod)), volume), path, create=False)
             except FileNotFoundError:
                 found[name, path] = None
                 continue

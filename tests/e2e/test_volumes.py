@@ -324,6 +324,17 @@ def test_sub_paths_wait_for_what_their_expression_needs(k: Kubectl) -> None:
     wait_for_pod(k, "waiting", is_ready)
 
 
+def test_sub_paths_are_made_as_their_volume_is(k: Kubectl) -> None:
+    mount = {"name": "v", "mountPath": "/v", "subPath": "a/b"}
+    context = {"runAsUser": 1000, "fsGroup": 2000}
+    script = "echo mine > /v/file && stat -c '%g %a' /v"
+    manifest = pod(
+        "made", container(script, volumeMounts=[mount]), volumes=[{"name": "v", "emptyDir": {}}],
+        securityContext=context,
+    )  # fmt: skip
+    assert output_of(k, manifest) == "2000 2777\n"
+
+
 def test_mounts_propagate_within_a_pod(k: Kubectl) -> None:
     mount = {"name": "v", "mountPath": "/v"}
     script = "while [ ! -e /v/inner/file ]; do sleep 0.1; done; cat /v/inner/file"

@@ -76,14 +76,14 @@ def test_later_variables_use_earlier_ones_and_win() -> None:
     assert found == {"A": "2", "B": "1$(C)", "C": "3"}
 
 
-def test_env_from_with_prefix_skips_bad_names_and_loses_against_env() -> None:
+def test_env_from_with_prefix_takes_every_key_and_loses_against_env() -> None:
     found = variables(
         {"name": "P_k", "value": "own"},
         env_from=[{"prefix": "P_", "configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}],
         config_maps={"c": CONFIG},
         secrets={"s": SECRET},
     )
-    assert found == {"P_k": "own", "P_l": "w", "s": "hidden"}
+    assert found == {"P_k": "own", "P_l": "w", "P_1bad/key": "x", "s": "hidden"}
 
 
 @pytest.mark.parametrize(
