@@ -469,7 +469,7 @@ async def _default_mtu(ipr: Netlink) -> int:
 
 def _configure_inside(address: str, gateway_address: str, sysctls: dict[str, str]) -> None:
     """Loopback, address, default route and sysctls, seen from inside the pod's namespace; blocking."""
-    from pyroute2 import IPRoute  # type: ignore[import-untyped]
+    from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]
 
     with IPRoute() as ipr:
         (loopback,) = ipr.link_lookup(ifname="lo")
