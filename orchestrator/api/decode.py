@@ -46,10 +46,13 @@ class NotDecodable(BadRequest):
 
 # --- the compiled check: is there nothing to do? -------------------------------------------------
 
-_CANONICAL_TIME = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ")
-_CANONICAL_MICRO_TIME = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z"
+_DAY = (
+    r"\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 )
+"""Every day that each year has; the 29th of February takes the slower way."""
+_CANONICAL_TIME = re.compile(_DAY + "Z")
+_CANONICAL_MICRO_TIME = re.compile(_DAY + r"\.\d{6}Z")
 _INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 

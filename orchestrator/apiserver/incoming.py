@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import orjson
-
 from orchestrator.api import errors, names
 from orchestrator.api.decode import FieldValidation, decode, find_duplicate_fields
 from orchestrator.api.fields import invalid
@@ -17,9 +15,6 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.api.schema import Schema, definition
 from orchestrator.apiserver.request import ApiRequest
-
-OBJECT_BYTES_MAX = 1_572_864
-"""1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
 
 
 def schema_of(kind: Kind) -> Schema:
@@ -114,16 +109,6 @@ def check_name(request: ApiRequest, obj: Object) -> None:
         obj["metadata"]["name"] = request.name
     elif name != request.name:
         raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({request.name})")
-
-
-def checked_size(obj: Object) -> Object:
-    """The object itself; 413 when its encoding is larger than the store takes."""
-    size = len(orjson.dumps(obj))
-    if size > OBJECT_BYTES_MAX:
-        raise errors.RequestEntityTooLarge(
-            f"etcdserver: request is too large: {size} bytes, at most {OBJECT_BYTES_MAX} are allowed"
-        )
-    return obj
 
 
 def fill_generate_name(obj: Object) -> bool:

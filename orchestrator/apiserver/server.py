@@ -413,7 +413,7 @@ class ApiServer:
                 return await self._dry_run_create(request, stored)
             key = Key(listing.stored_resource(kind), request.namespace, name_of(obj))
             with translated(kind, name_of(obj)):
-                record = await self.store.create(key, incoming.checked_size(stored))
+                record = await self.store.create(key, stored)
         except Exception:
             # Not on cancellation: the commit goes on, and what it holds must stay reserved.
             for revert in undo:
@@ -543,9 +543,7 @@ class ApiServer:
                 if request.dry_run:
                     return ObjectResult(prepared)
                 with translated(kind, request.name):
-                    written = await self.store.update(
-                        record.key, incoming.checked_size(stored), expected_revision=record.revision
-                    )
+                    written = await self.store.update(record.key, stored, expected_revision=record.revision)
             except errors.Conflict:
                 for revert in undo:
                     revert()

@@ -13,6 +13,7 @@ from orchestrator.store import (
     FutureRevision,
     KeyExists,
     KeyNotFound,
+    ObjectTooLarge,
     RevisionConflict,
     StoreClosed,
     StoreFailed,
@@ -33,6 +34,10 @@ def translated(kind: Kind, name: str) -> Iterator[None]:
         raise errors.not_found(group, plural, name) from error
     except RevisionConflict as error:
         raise errors.conflict(group, plural, name, MODIFIED) from error
+    except ObjectTooLarge as error:
+        raise errors.RequestEntityTooLarge(
+            f"etcdserver: request is too large: {error.size} bytes, at most {error.limit} are allowed"
+        ) from error
     except Compacted as error:
         raise errors.Expired(f"too old resource version: {error.revision} ({error.compacted_revision})") from error
     except FutureRevision as error:

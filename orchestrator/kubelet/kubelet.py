@@ -33,7 +33,7 @@ from orchestrator.kubelet.node import (
     NodeHealth,
     NodeOptions,
     NodeReporter,
-    heartbeat_offset_seconds,
+    heartbeat_delay_seconds,
     plan_node_status,
 )
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
@@ -525,8 +525,9 @@ class Kubelet:
             except (errors.ApiError, OSError, RuntimeFailure) as error:
                 self._log.info("node.register_failed", error=str(error))
                 await self._clock.sleep(backoff.next_delay(""))
-        await self._clock.sleep(heartbeat_offset_seconds(self.options.name, LEASE_RENEW_SECONDS))
         while True:
+            now = self._clock.monotonic()
+            await self._clock.sleep(heartbeat_delay_seconds(self.options.name, now, LEASE_RENEW_SECONDS))
             await self._check_runtime()
             await self._check_pressure()
             try:
@@ -534,7 +535,6 @@ class Kubelet:
             except (errors.ApiError, OSError) as error:
                 self._log.info("lease.failed", error=str(error))
             await self._report_node()
-            await self._clock.sleep(LEASE_RENEW_SECONDS)
 
     async def _check_runtime(self) -> None:
         if not self._runtime_up.is_set():

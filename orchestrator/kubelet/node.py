@@ -29,6 +29,7 @@ KUBELET_VERSION = "v1.36.0"
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_DURATION_SECONDS = 40
 LEASE_RENEW_SECONDS = 10.0
+HEARTBEAT_SLOT_SECONDS = 0.2
 STATUS_REPORT_SECONDS = 300.0
 IMAGES_REPORTED_MAX = 50
 PODS_MAX = 110
@@ -215,9 +216,16 @@ def _conditions(health: NodeHealth, now: datetime, old: Sequence[Object]) -> lis
     ]
 
 
-def heartbeat_offset_seconds(name: str, period_seconds: float) -> float:
-    """Spreads the heartbeats of many nodes over the period; always the same for one name."""
-    return zlib.crc32(name.encode()) % 1000 / 1000 * period_seconds
+def heartbeat_delay_seconds(name: str, now: float, period_seconds: float) -> float:
+    """How long to wait for the node's next turn, about the period at most; `now` is a monotonic time.
+
+    The heartbeats of many nodes are spread over the period, but by slots: those of one slot become one commit.
+    """
+    slots = round(period_seconds / HEARTBEAT_SLOT_SECONDS)
+    turn = zlib.crc32(name.encode()) % slots * HEARTBEAT_SLOT_SECONDS
+    delay = (turn - now) % period_seconds
+    # A timer may fire a little before its time: that is still this turn, not a moment before the next one.
+    return delay if delay > HEARTBEAT_SLOT_SECONDS / 2 else delay + period_seconds
 
 
 class NodeReporter:

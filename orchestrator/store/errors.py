@@ -4,6 +4,7 @@ StoreError
 ├── KeyExists          create: the key is taken
 ├── KeyNotFound        update, delete: there is no such object
 ├── RevisionConflict   update, delete: the object is at another revision than expected
+├── ObjectTooLarge     create, update: its encoding is larger than a store takes
 ├── Compacted          the revision is older than the history (410 Expired)
 ├── FutureRevision     the revision has not happened yet
 ├── StoreClosed        the store, or this watch, was closed
@@ -48,6 +49,15 @@ class RevisionConflict(StoreError):
         super().__init__(f"{'/'.join(current.key)} is at revision {current.revision}, not at {expected_revision}")
         self.current = current
         self.expected_revision = expected_revision
+
+
+class ObjectTooLarge(StoreError):
+    """The encoding of an object has `size` bytes where at most `limit` are taken."""
+
+    def __init__(self, key: Key, size: int, limit: int) -> None:
+        super().__init__(f"{'/'.join(key)} has {size} bytes, at most {limit} are allowed")
+        self.size = size
+        self.limit = limit
 
 
 class Compacted(StoreError):

@@ -30,6 +30,7 @@ from orchestrator.store.errors import (
     FutureRevision,
     KeyExists,
     KeyNotFound,
+    ObjectTooLarge,
     RevisionConflict,
     StoreClosed,
     StoreCorrupt,
@@ -47,6 +48,8 @@ HISTORY_BYTES_MAX = 64 * 1024 * 1024
 """The same limit in encoded bytes, for clusters of large objects."""
 DECODED_EVENTS_MAX = 256
 """The newest events keep their decoded states and frames; of older ones only the bytes stay."""
+OBJECT_BYTES_MAX = 1_572_864
+"""1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
 WAITING_WRITES_MAX = 1024
 """Writes that may be on their way; more wait for their turn, in order."""
 GROUP_WRITES_MAX = 256
@@ -270,11 +273,14 @@ class MemoryStore:
     # ---- writing
 
     async def create(self, key: Key, obj: Object) -> Record:
-        """Store a new object, which the caller gives away; raises KeyExists, StoreFailed."""
+        """Store a new object, which the caller gives away; raises KeyExists, ObjectTooLarge, StoreFailed."""
         return await self._write(key, lambda revision: self._plan_create(key, obj, revision))
 
     async def update(self, key: Key, obj: Object, *, expected_revision: int) -> Record:
-        """Replace an object that is at `expected_revision`; raises RevisionConflict, KeyNotFound, StoreFailed."""
+        """Replace an object that is at `expected_revision`.
+
+        Raises RevisionConflict, KeyNotFound, ObjectTooLarge, StoreFailed.
+        """
         return await self._write(key, lambda revision: self._plan_update(key, obj, revision, expected_revision))
 
     async def delete(self, key: Key, *, expected_revision: int | None = None) -> Record:
@@ -289,11 +295,11 @@ class MemoryStore:
             raise KeyExists(key)
         # The few distinct resources and namespaces are kept once, not once per object.
         kept = Key(sys.intern(key.resource), sys.intern(key.namespace), key.name)
-        return self._event(EventType.ADDED, _stamp(kept, obj, revision, revision), None)
+        return self._event(EventType.ADDED, _checked(_stamp(kept, obj, revision, revision)), None)
 
     def _plan_update(self, key: Key, obj: Object, revision: int, expected_revision: int) -> Event:
         current = self._current(key, expected_revision)
-        record = _stamp(current.key, obj, revision, current.create_revision)
+        record = _checked(_stamp(current.key, obj, revision, current.create_revision))
         return self._event(EventType.MODIFIED, record, current)
 
     def _plan_delete(self, key: Key, revision: int, expected_revision: int | None) -> Event:
@@ -625,6 +631,13 @@ def _stamp(key: Key, obj: Object, revision: int, create_revision: int) -> Record
     # A copy of the exact length: the encoder's own buffer is up to twice as large, and would stay so.
     raw = memoryview(orjson.dumps(stamped)).tobytes()
     return Record(key, raw, revision, create_revision, stamped)
+
+
+def _checked(record: Record) -> Record:
+    """The record itself; ObjectTooLarge."""
+    if len(record.raw) > OBJECT_BYTES_MAX:
+        raise ObjectTooLarge(record.key, len(record.raw), OBJECT_BYTES_MAX)
+    return record
 
 
 @contextmanager

@@ -72,11 +72,14 @@ class Store(Protocol):
         ...
 
     async def create(self, key: Key, obj: Object) -> Record:
-        """Store a new object; raises KeyExists, StoreFailed. The caller gives `obj` away."""
+        """Store a new object; raises KeyExists, ObjectTooLarge, StoreFailed. The caller gives `obj` away."""
         ...
 
     async def update(self, key: Key, obj: Object, *, expected_revision: int) -> Record:
-        """Replace an object that is at `expected_revision`; raises RevisionConflict, KeyNotFound, StoreFailed."""
+        """Replace an object that is at `expected_revision`.
+
+        Raises RevisionConflict, KeyNotFound, ObjectTooLarge, StoreFailed.
+        """
         ...
 
     async def delete(self, key: Key, *, expected_revision: int | None = None) -> Record:

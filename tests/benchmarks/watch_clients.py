@@ -27,7 +27,8 @@ class Watcher(asyncio.Protocol):
         self._is_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).write(f"GET {self._path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n\r\n".encode())
+        request = f"GET {self._path} HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\n\r\n"
+        cast(asyncio.Transport, transport).write(request.encode())
 
     def data_received(self, data: bytes) -> None:
         if not self._is_open:

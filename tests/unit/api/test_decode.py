@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.api.decode import decode, find_duplicate_fields
+from orchestrator.api.decode import _CANONICAL_TIME, decode, find_duplicate_fields
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.schema import for_kind, schema_from_openapi_v3
 
@@ -245,3 +245,19 @@ def test_custom_resources_are_pruned() -> None:
     ]
     with pytest.raises(BadRequest, match=r"json: cannot unmarshal number into Go struct field ObjectMeta\.labels of"):
         decode({**obj, "metadata": {"labels": {"a": 1}}}, schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_canonical"),
+    [
+        ("2026-01-31T00:00:00Z", True),
+        ("2026-11-29T23:59:59Z", True),
+        ("2026-11-30T10:00:00Z", True),
+        ("2026-11-31T10:00:00Z", False),
+        ("2026-02-28T10:00:00Z", True),
+        ("2028-02-29T10:00:00Z", False),  # right in some years only: looked at more closely
+        ("2026-11-29T10:00:00+00:00", False),
+    ],
+)
+def test_times_that_need_no_change_are_recognised_on_every_day_of_the_month(text: str, is_canonical: bool) -> None:
+    assert (_CANONICAL_TIME.fullmatch(text) is not None) is is_canonical

@@ -15,6 +15,7 @@ from orchestrator.store import (
     KeyExists,
     KeyNotFound,
     MemoryStore,
+    ObjectTooLarge,
     RevisionConflict,
     StoreClosed,
     StoreCorrupt,
@@ -22,6 +23,7 @@ from orchestrator.store import (
     open_store,
 )
 from orchestrator.store.log import Row
+from orchestrator.store.mvcc import OBJECT_BYTES_MAX
 from tests.unit.store.fakes import FakeLog, pod, pod_key
 
 
@@ -434,3 +436,18 @@ async def test_replay_decodes_nothing_and_keeps_history(log: FakeLog) -> None:
     assert events[0].previous is not None
     assert events[0].previous.raw == b"not JSON"
     await store.close()
+
+
+async def test_an_object_that_is_too_large_changes_nothing() -> None:
+    store = MemoryStore(clock=SystemClock())
+    key = Key("configmaps", "default", "large")
+    with pytest.raises(ObjectTooLarge) as refused:
+        await store.create(key, {"metadata": {"name": "large"}, "data": {"pad": "x" * OBJECT_BYTES_MAX}})
+    assert refused.value.size > refused.value.limit == OBJECT_BYTES_MAX
+    assert await store.get(key) is None
+    small = await store.create(key, {"metadata": {"name": "large"}})
+    with pytest.raises(ObjectTooLarge):
+        await store.update(
+            key, {"metadata": {}, "data": {"pad": "x" * OBJECT_BYTES_MAX}}, expected_revision=small.revision
+        )
+    assert await store.get(key) is small

@@ -1,0 +1,23 @@
+"""When a node sends its heartbeats."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.kubelet.node import HEARTBEAT_SLOT_SECONDS, heartbeat_delay_seconds
+
+PERIOD = 10.0
+
+
+@pytest.mark.parametrize("now", [0.0, 3.3, 9.99, 12345.678])
+def test_a_node_has_the_same_turn_in_every_period(now: float) -> None:
+    delay = heartbeat_delay_seconds("node-7", now, PERIOD)
+    assert HEARTBEAT_SLOT_SECONDS / 2 < delay <= PERIOD + HEARTBEAT_SLOT_SECONDS / 2
+    for late in (0.05, 0.0, -1e-9):
+        again = heartbeat_delay_seconds("node-7", now + delay + late, PERIOD)
+        assert again == pytest.approx(PERIOD - late, abs=1e-6)
+
+
+def test_many_nodes_share_few_turns_and_fill_all_of_them() -> None:
+    turns = {round(heartbeat_delay_seconds(f"node-{number}", 0.0, PERIOD), 3) for number in range(1000)}
+    assert len(turns) == round(PERIOD / HEARTBEAT_SLOT_SECONDS)
