@@ -6,15 +6,14 @@ terminal, and never where `NO_COLOR` is set.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
+from orchestrator.api.yaml_text import to_yaml
 from orchestrator.cli.connection import CliError, Object
 from orchestrator.cli.jsonpath import JSONPathError, Template, find, parse_path, text_of
 
@@ -149,42 +148,6 @@ def without_managed_fields(obj: Object) -> Object:
 def to_json(value: Any) -> str:
     """As kubectl prints JSON: sorted keys, four spaces."""
     return json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def to_yaml(value: Any) -> str:
-    """As kubectl prints YAML: sorted keys, lists not indented, texts plain or in double quotes."""
-    import yaml
-
-    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=True, allow_unicode=True, width=float("inf"))
-    return text
-
-
-_LOOKS_LIKE_A_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?0[xob][0-9a-fA-F_]+")
-
-
-@functools.cache
-def _dumper() -> Any:
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Double quotes where quotes are needed, block form for texts of several lines, no anchors."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-        def choose_scalar_style(self) -> Any:
-            style = super().choose_scalar_style()
-            return '"' if style == "'" else style
-
-    def represent_text(dumper: Any, text: str) -> Any:
-        style = "|" if "\n" in text and not text.startswith((" ", "\n")) and " \n" not in text else None
-        # PyYAML knows more words of YAML 1.1 than Go's library writes plainly, and fewer numbers than it reads.
-        if text.lower() in ("y", "n", "yes", "no", "on", "off") or _LOOKS_LIKE_A_NUMBER.fullmatch(text):
-            style = '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-    Dumper.add_representer(str, represent_text)
-    return Dumper
 
 
 Printer = Callable[[Object], str]

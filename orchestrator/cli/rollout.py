@@ -9,6 +9,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
+from orchestrator.api.yaml_text import to_yaml
 from orchestrator.cli.connection import (
     FIELD_MANAGER,
     JSON_PATCH,
@@ -24,7 +25,7 @@ from orchestrator.cli.connection import (
 from orchestrator.cli.describe.workloads import pod_template_text
 from orchestrator.cli.discovery import ApiResource, Discovery
 from orchestrator.cli.flags import Parser, UsageError, parse_duration
-from orchestrator.cli.printing import Progress, aligned, to_json, to_yaml
+from orchestrator.cli.printing import Progress, aligned, to_json
 from orchestrator.cli.targets import selector_text
 from orchestrator.cli.waiting import states, timed_out, within
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -26,10 +25,9 @@ from orchestrator.store import Record
 def encode_value(value: Any, negotiated: Negotiated) -> bytes:
     """Any JSON value in the negotiated media type."""
     if negotiated.media_type == YAML:
-        import yaml
+        from orchestrator.api.yaml_text import to_yaml
 
-        text: str = yaml.dump(value, Dumper=_yaml_dumper(), sort_keys=True, allow_unicode=True, width=2**31 - 1)
-        return text.encode()
+        return to_yaml(value).encode()
     if negotiated.media_type == PROTOBUF:
         from orchestrator.api.protobuf import encode_protobuf
 
@@ -37,27 +35,6 @@ def encode_value(value: Any, negotiated: Negotiated) -> bytes:
     if negotiated.pretty:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
     return orjson.dumps(value) + b"\n"
-
-
-@lru_cache(maxsize=1)
-def _yaml_dumper() -> Any:
-    """YAML as Go writes it: texts that would read as something else in double quotes, several lines as a block."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-    class Dumper(base):  # type: ignore[misc]
-        def ignore_aliases(self, data: Any) -> bool:
-            return True  # what is shared in memory is still written out twice
-
-    def represent(dumper: Any, text: str) -> Any:
-        if "\n" in text:
-            return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-        is_plain = dumper.resolve(yaml.ScalarNode, text, (True, False)) == "tag:yaml.org,2002:str"
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
-
-    Dumper.add_representer(str, represent)
-    return Dumper
 
 
 def encode_object(result: ObjectResult, kind: Kind, negotiated: Negotiated, *, now: datetime, include: str) -> bytes:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.cli.connection import CliError
-from orchestrator.cli.manifests import parse_manifest
 from orchestrator.cli.printing import (
     TableOptions,
     aligned,
@@ -18,7 +14,6 @@ from orchestrator.cli.printing import (
     sorted_rows,
     table_rows,
     to_json,
-    to_yaml,
     without_managed_fields,
 )
 
@@ -85,35 +80,6 @@ def test_colours_are_not_counted_as_width() -> None:
     colored = aligned([["web", "Running", "x"], ["db", "Pending", "y"]], colors=True)
     assert "\x1b[32mRunning\x1b[0m" in colored
     assert colored.replace("\x1b[32m", "").replace("\x1b[33m", "").replace("\x1b[0m", "") == plain
-
-
-def test_yaml_has_the_shape_of_kubectls() -> None:
-    value = {
-        "spec": {"ports": [{"port": 80, "name": "http"}], "args": ["--flag", "true", "1.0", "y", ""]},
-        "data": {"script": "first\nsecond\n", "date": "2026-01-01"},
-        "empty": {},
-        "none": None,
-    }
-    assert to_yaml(value) == (
-        'data:\n  date: "2026-01-01"\n  script: |\n    first\n    second\nempty: {}\nnone: null\n'
-        'spec:\n  args:\n  - --flag\n  - "true"\n  - "1.0"\n  - "y"\n  - ""\n  ports:\n  - name: http\n    port: 80\n'
-    )
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(max_size=8), JSON_VALUES, max_size=4))
-def test_yaml_reads_back_as_what_was_printed(value: dict[str, Any]) -> None:
-    obj = {"apiVersion": "v1", "kind": "ConfigMap", "content": value}
-    text = to_yaml(obj)
-    assert yaml.safe_load(text) == obj
-    (manifest,) = parse_manifest(text.encode(), "test")
-    assert manifest.object == obj
 
 
 def test_json_is_sorted_and_indented_by_four() -> None:
