@@ -33,6 +33,7 @@ from orchestrator.component.controller import Controller
 from orchestrator.component.events import EventRecorder
 from orchestrator.controllers.conditions import condition, find, with_condition, with_status
 from orchestrator.controllers.pods import is_finished, is_ready, time_of
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 DELETION_SECONDS = 120.0
 """An evicted pod that is still not being deleted after this time counts again."""
@@ -165,6 +166,7 @@ class DisruptionController(Controller):
         """Budgets by key; pods lead to the budgets that select them, before or now."""
         self._budgets = self.informer(POD_DISRUPTION_BUDGETS)
         self._pods = self.informer(PODS)
+        add_selector_index(self._budgets, selector_of)
         self._budgets.add_handler(self._on_budget)
         self._pods.add_handler(self._on_pod)
 
@@ -185,16 +187,15 @@ class DisruptionController(Controller):
             self.queue.add(_STALE + key_of(new))
         if old is not None and new is not None and _as_member(old) == _as_member(new):
             return
-        for budget in self._budgets.list(namespace_of(pod)):
-            members = self._members.setdefault(key_of(budget), set())
-            was = key_of(pod) in members
-            matches = new is not None and selector_of(budget).matches(labels_of(new))
-            if matches:
-                members.add(key_of(pod))
-            else:
-                members.discard(key_of(pod))
-            if was or matches:
-                self.queue.add(key_of(budget))
+        # Members are those of the present selectors, so the old labels find what the pod was a member of.
+        before = {key_of(budget) for budget in selecting(self._budgets, old, selector_of)} if old is not None else set()
+        after = {key_of(budget) for budget in selecting(self._budgets, new, selector_of)} if new is not None else set()
+        for key in before - after:
+            self._members.get(key, set()).discard(key_of(pod))
+        for key in after:
+            self._members.setdefault(key, set()).add(key_of(pod))
+        for key in before | after:
+            self.queue.add(key)
 
     async def reconcile(self, key: str) -> float | None:
         """Count, and write the status."""

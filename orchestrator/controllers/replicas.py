@@ -53,6 +53,7 @@ from orchestrator.controllers.pods import (
     ready_since,
     restarts_of,
 )
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 BURST_REPLICAS = 500
 """At most so many pods are created or deleted in one reconcile."""
@@ -248,6 +249,7 @@ class ReplicaController(Controller):
         self._objects = self.informer(self.resource)
         self._pods = self.informer(PODS)
         self._objects.add_index(CONTROLLER_INDEX, index_by_controller)
+        add_selector_index(self._objects, self.selector_of)
         self._pods.add_index(CONTROLLER_INDEX, index_by_controller)
         self._expectations = Expectations()
         self._control = PodControl(self, self._pods, self._expectations)
@@ -263,9 +265,8 @@ class ReplicaController(Controller):
         elif new is not None and controller_of(new) is None and not is_terminating(new):
             labels = labels_of(new)
             if old is None or controller_of(old) is not None or labels_of(old) != labels:
-                for obj in self._objects.list(namespace_of(new)):
-                    if self.selector_of(obj).matches(labels):
-                        self.queue.add(key_of(obj))
+                for obj in selecting(self._objects, new, self.selector_of):
+                    self.queue.add(key_of(obj))
 
     async def reconcile(self, key: str) -> float | None:
         """Claim pods, create or delete some, report status."""

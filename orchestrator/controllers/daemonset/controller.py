@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, controller_of, is_terminating, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.objects import Object, controller_of, is_terminating, key_of, labels_of, name_of
 from orchestrator.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.component.controller import Controller
@@ -33,6 +33,7 @@ from orchestrator.controllers.ownership import (
 )
 from orchestrator.controllers.replicas import PodControl, all_of, is_namespace_terminating, slow_start
 from orchestrator.controllers.revisions import RevisionKeeper
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 FAILED_BACKOFF_SECONDS = 1.0
 FAILED_BACKOFF_SECONDS_MAX = 900.0
@@ -61,6 +62,7 @@ class DaemonSetController(Controller):
         self._revisions = self.informer(CONTROLLER_REVISIONS)
         self._pods.add_index(CONTROLLER_INDEX, index_by_controller)
         self._revisions.add_index(CONTROLLER_INDEX, index_by_controller)
+        add_selector_index(self._sets, _selector)
         self._expectations = Expectations()
         self._control = PodControl(self, self._pods, self._expectations)
         self._keeper = RevisionKeeper(self, self._revisions, self._expectations, hash_label=REVISION_LABEL)
@@ -79,9 +81,8 @@ class DaemonSetController(Controller):
         if new is not None and controller_of(new) is None and not is_terminating(new):
             if old is not None and controller_of(old) is None and labels_of(old) == labels_of(new):
                 return
-            for one in self._sets.list(namespace_of(new)):
-                if _selector(one).matches(labels_of(new)):
-                    self.queue.add(key_of(one))
+            for one in selecting(self._sets, new, _selector):
+                self.queue.add(key_of(one))
 
     def _on_node(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None and what_matters_of(old) == what_matters_of(new):

@@ -13,7 +13,6 @@ from orchestrator.api.objects import (
     copy_object,
     is_terminating,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -35,6 +34,7 @@ from orchestrator.controllers.ownership import (
 )
 from orchestrator.controllers.pods import is_finished
 from orchestrator.controllers.replicas import is_namespace_terminating
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 
 class DeploymentController(Controller):
@@ -49,6 +49,7 @@ class DeploymentController(Controller):
         self._pods = self.informer(PODS)
         self._replica_sets.add_index(CONTROLLER_INDEX, index_by_controller)
         self._pods.add_index(CONTROLLER_INDEX, index_by_controller)
+        add_selector_index(self._deployments, _selector)
         self._expectations = Expectations()
         self._deployments.add_handler(self.enqueue_object)
         self._replica_sets.add_handler(self._on_replica_set)
@@ -60,9 +61,8 @@ class DeploymentController(Controller):
             if owner is not None:
                 self.queue.add(key_of(owner))
         if new is not None and controller_of(new) is None and not is_terminating(new):
-            for deployment in self._deployments.list(namespace_of(new)):
-                if _selector(deployment).matches(labels_of(new)):
-                    self.queue.add(key_of(deployment))
+            for deployment in selecting(self._deployments, new, _selector):
+                self.queue.add(key_of(deployment))
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:
         gone = new is None or (old is not None and is_finished(new) and not is_finished(old))

@@ -17,7 +17,7 @@ from orchestrator.api.objects import (
     uid_of,
 )
 from orchestrator.api.resources import JOBS, PODS
-from orchestrator.api.selectors import from_label_selector
+from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
@@ -30,6 +30,7 @@ from orchestrator.controllers.ownership import (
     owner_in_cache,
 )
 from orchestrator.controllers.replicas import PodControl, all_of, is_namespace_terminating, slow_start
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 _ORPHAN = "orphan:"
 
@@ -44,6 +45,7 @@ class JobController(Controller):
         self._jobs = self.informer(JOBS)
         self._pods = self.informer(PODS)
         self._pods.add_index(CONTROLLER_INDEX, index_by_controller)
+        add_selector_index(self._jobs, _selector)
         self._expectations = Expectations()
         self._control = PodControl(self, self._pods, self._expectations)
         self._jobs.add_handler(self._on_job)
@@ -65,9 +67,10 @@ class JobController(Controller):
         if has_finalizer(new) and owner_in_cache(new, self._jobs) is None:
             self.queue.add(_ORPHAN + key_of(new))
         elif controller_of(new) is None and not is_terminating(new):
-            for job in self._jobs.list(namespace_of(new)):
-                if from_label_selector(job["spec"].get("selector")).matches(labels_of(new)):
-                    self.queue.add(key_of(job))
+            if old is not None and controller_of(old) is None and labels_of(old) == labels_of(new):
+                return
+            for job in selecting(self._jobs, new, _selector):
+                self.queue.add(key_of(job))
 
     async def reconcile(self, key: str) -> float | None:
         """Apply the plan for one Job."""
@@ -81,7 +84,7 @@ class JobController(Controller):
         if (job["spec"].get("managedBy") or MANAGED_BY) != MANAGED_BY:
             return None
         is_current = self._expectations.is_fulfilled(key)
-        selector = from_label_selector(job["spec"].get("selector"))
+        selector = _selector(job)
         candidates = controlled_or_orphaned(self._pods, job)
         pods = await claim(self.client, JOBS, job, selector, PODS, candidates)
         plan = plan_job(job, pods, self.clock.now(), may_manage=is_current)
@@ -140,3 +143,7 @@ class JobController(Controller):
                 if uid_of(live) == reference["uid"]:
                     return
         await self._release(pod)
+
+
+def _selector(job: Object) -> LabelSelector:
+    return from_label_selector(job["spec"].get("selector"))
