@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.manifests import (
@@ -219,3 +223,48 @@ def test_logs_are_cut_as_asked(k: Kubectl) -> None:
     assert k("logs", "ended") == "bye\n"
     previous = k.run("logs", "ended", "--previous")
     assert 'previous terminated container "main" in pod "ended" not found' in previous.stderr
+
+
+@asynccontextmanager
+async def api_session(k: Kubectl) -> AsyncIterator[aiohttp.ClientSession]:
+    """HTTP as the administrator, for clients that no library stands for."""
+    pki = k.process.data_dir / "pki"
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(base_url=k.process.url, connector=connector) as session:
+        yield session
+
+
+async def messages_of(session: aiohttp.ClientSession, path: str, *protocols: str) -> list[bytes]:
+    """Every message of a WebSocket until the server closes it, as bytes."""
+    async with session.ws_connect(path, protocols=protocols) as client:
+        assert client.protocol == (protocols[0] if protocols else None)
+        return [m.data if isinstance(m.data, bytes) else m.data.encode() async for m in client]
+
+
+async def test_logs_are_read_over_websocket(shell: Kubectl) -> None:
+    apply(shell, pod("said", container("echo container is alive"), restartPolicy="Never"))
+    wait_for_pod(shell, "said", has_phase("Succeeded"))
+    path = f"/api/v1/namespaces/{shell.namespace}/pods/said/log"
+    async with api_session(shell) as session:
+        assert b"".join(await messages_of(session, path, "binary.k8s.io")) == b"container is alive\n"
+        assert b"".join(await messages_of(session, path)) == b"container is alive\n"
+        encoded = b"".join(await messages_of(session, path, "base64.binary.k8s.io"))
+        assert base64.b64decode(encoded) == b"container is alive\n"
+        followed = await messages_of(session, f"{path}?follow=true", "binary.k8s.io")
+        assert b"".join(followed) == b"container is alive\n"
+
+
+@pytest.mark.parametrize("protocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io", ""])
+async def test_commands_run_over_websocket_channels(shell: Kubectl, protocol: str) -> None:
+    script = "command=sh&command=-c&command=echo+out;echo+err+>%262;exit+3&stdout=1&stderr=1"
+    path = f"/api/v1/namespaces/{shell.namespace}/pods/shell/exec?{script}"
+    async with api_session(shell) as session:
+        messages = await messages_of(session, path, *([protocol] if protocol else []))
+    by_channel = {n: b"".join(m[1:] for m in messages if m[0] == n) for n in (1, 2, 3)}
+    assert (by_channel[1], by_channel[2]) == (b"out\n", b"err\n")
+    if protocol.startswith("v"):
+        assert json.loads(by_channel[3])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+    else:
+        assert b"exit code 3" in by_channel[3]

@@ -16,7 +16,7 @@ from orchestrator.aiokit.clock import parse_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
-from orchestrator.apiserver.http import port_forward, remote_command
+from orchestrator.apiserver.http import port_forward, read_socket, remote_command
 from orchestrator.apiserver.http.remote_command import Wanted
 from orchestrator.apiserver.http.routing import Route, is_true
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -50,6 +50,8 @@ class PodStreams:
             # The first chunk is awaited before the headers are sent, so that an error can still be a Status;
             # a follower gets them at once, for its first line may come much later.
             first = None if options.follow else await anext(aiter(stream), None)
+            if remote_command.is_websocket(request):
+                return await read_socket.serve(request, first, stream)
             response.enable_chunked_encoding()
             await response.prepare(request.raw)
             if first is not None:

@@ -1,0 +1,66 @@
+"""A stream that is only read, over a WebSocket: logs for clients that cannot stream an HTTP answer.
+
+Owns the framing: whatever is sent is a message, whole or in base64; what the client says is ignored.
+Mirrors k8s.io/apimachinery/pkg/util/httpstream/wsstream (`Reader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterable
+
+from aiohttp import web
+
+from orchestrator.apiserver.http.remote_command import (
+    negotiate_protocol,
+    no_common_protocol,
+    offered_protocols,
+    upgrade_to_websocket,
+)
+from orchestrator.apiserver.http.server import HttpRequest
+
+BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
+PROTOCOLS = (BINARY, BASE64)
+
+
+async def serve(request: HttpRequest, first: bytes | None, chunks: AsyncIterable[bytes]) -> web.StreamResponse:
+    """Send the chunks, `first` before the others, until they end or the client is gone."""
+    offered = offered_protocols(request)
+    if negotiate_protocol(offered, PROTOCOLS) is None:
+        return no_common_protocol(offered, PROTOCOLS)
+    socket = await upgrade_to_websocket(request, PROTOCOLS)
+    sending = asyncio.create_task(_send_all(socket, first, chunks), name="stream/log")
+    listening = asyncio.create_task(_until_closed(socket), name="stream/log-client")
+    try:
+        await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+            await socket.close()
+    except ConnectionError:
+        pass  # the client is gone
+    finally:
+        for task in (sending, listening):
+            task.cancel()
+        await asyncio.gather(sending, listening, return_exceptions=True)
+    return socket
+
+
+async def _send_all(socket: web.WebSocketResponse, first: bytes | None, chunks: AsyncIterable[bytes]) -> None:
+    await _send(socket, b"")  # the connection stands
+    if first is not None:
+        await _send(socket, first)
+    async for chunk in chunks:
+        await _send(socket, chunk)
+
+
+async def _send(socket: web.WebSocketResponse, data: bytes) -> None:
+    if socket.ws_protocol == BASE64:
+        await socket.send_str(base64.b64encode(data).decode())
+    else:
+        await socket.send_bytes(data)
+
+
+async def _until_closed(socket: web.WebSocketResponse) -> None:
+    async for _ in socket:
+        pass
