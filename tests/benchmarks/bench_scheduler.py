@@ -1,243 +1,143 @@
-"""The scheduler's speed: decisions in memory by shape of workload, and bound pods through the API in process.
+"""The scheduler's decisions in memory, by shape of workload, and what one costs as the cluster grows.
 
-Shapes are those of Kubernetes' scheduler_perf. `*_pods_per_s` counts decisions with the bookkeeping of the
-cache, without the API; `bound_*` is everything: informer, queue, decision, binding, store, watch.
-Sizes: ORCHESTRATOR_BENCH_NODES and ORCHESTRATOR_BENCH_PODS (5,000 and 10,000).
+Counts decisions with the bookkeeping of the cache and without the API, in CPU time, so that other work on the
+machine does not matter. `bench_scheduler_perf` measures the same shapes with the API and the binding.
+`cost_us_at_<nodes>_nodes` is the CPU time of one pod of the shape `basic`; it is also drawn, over the logarithm of
+the nodes, to build/bench/scheduler-cost.txt. Sizes: ORCHESTRATOR_BENCH_NODES and ORCHESTRATOR_BENCH_PODS
+(5,000 and 10,000).
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from orchestrator.aiokit.clock import SystemClock
 from orchestrator.api.objects import Object
-from orchestrator.api.resources import NODES, PODS, SERVICE_ACCOUNTS
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.events import EventRecorder
 from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.planner import Placed, Planner
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import default_profile
-from orchestrator.scheduler.scheduler import Scheduler
+from tests.benchmarks.scheduler_workloads import SHAPES, daemon, node, pod
 
 NODE_COUNT = int(os.environ.get("ORCHESTRATOR_BENCH_NODES", "5000"))
 POD_COUNT = int(os.environ.get("ORCHESTRATOR_BENCH_PODS", "10000"))
-HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-SELECTOR = {"matchLabels": {"app": "bench"}}
-
-Spec = dict[str, Any]
-
-
-def node(number: int) -> Object:
-    labels = {HOST: f"node-{number}", ZONE: f"zone-{number % 10}"}
-    room = {"cpu": "4", "memory": "32Gi", "pods": "110"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": f"node-{number}", "labels": labels},
-        "spec": {},
-        "status": {"allocatable": room, "capacity": room},
-    }
+COST_NODES = (10, 30, 100, 300, 1_000, 3_000, 10_000)
+COST_PODS = 2_000
+PLOT = Path(__file__).parents[2] / "build" / "bench" / "scheduler-cost.txt"
 
 
-def pod(number: int, spec: Spec, *, cpu: str = "100m", priority: int = 0) -> Object:
-    container = {
-        "name": "c",
-        "image": "registry.k8s.io/pause:3.10",
-        "resources": {"requests": {"cpu": cpu, "memory": "500Mi"}},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"pod-{number}",
-            "namespace": "default",
-            "uid": f"uid-{number}",
-            "labels": {"app": "bench"},
-        },
-        "spec": {"containers": [container], "priority": priority, **spec},
-    }
-
-
-def required(side: str, key: str) -> Spec:
-    terms = [{"topologyKey": key, "labelSelector": SELECTOR}]
-    return {"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
-
-
-def preferred(side: str, key: str) -> Spec:
-    terms = [{"weight": 1, "podAffinityTerm": {"topologyKey": key, "labelSelector": SELECTOR}}]
-    return {"affinity": {side: {"preferredDuringSchedulingIgnoredDuringExecution": terms}}}
-
-
-def spread(when: str) -> Spec:
-    constraint = {"maxSkew": 5, "topologyKey": ZONE, "whenUnsatisfiable": when, "labelSelector": SELECTOR}
-    return {"topologySpreadConstraints": [constraint]}
-
-
-def node_affinity() -> Spec:
-    terms = [{"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["zone-1", "zone-2", "zone-3"]}]}]
-    return {
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    }
-
-
-def daemon(number: int) -> Spec:
-    fields = [{"key": "metadata.name", "operator": "In", "values": [f"node-{number % NODE_COUNT}"]}]
-    terms = [{"matchFields": fields}]
-    return {
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-    }
-
-
-SHAPES: dict[str, Spec] = {
-    "basic": {},
-    "node_affinity": node_affinity(),
-    "topology_spread": spread("DoNotSchedule"),
-    "preferred_topology_spread": spread("ScheduleAnyway"),
-    "pod_affinity": required("podAffinity", ZONE),
-    "pod_anti_affinity": required("podAntiAffinity", HOST),
-    "preferred_pod_affinity": preferred("podAffinity", HOST),
-    "preferred_pod_anti_affinity": preferred("podAntiAffinity", HOST),
-}
-
-
-def cluster() -> Cache:
+def cluster(nodes: int = NODE_COUNT) -> Cache:
     cache = Cache()
-    for number in range(NODE_COUNT):
+    for number in range(nodes):
         cache.set_node(node(number))
     return cache
 
 
 def place(cache: Cache, planner: Planner, pods: Iterable[Object]) -> tuple[float, int]:
-    """Seconds for all these pods, and how many found a node."""
+    """CPU seconds for all these pods, and how many found a node."""
     waiting = list(pods)
     gc.collect()
     found = 0
-    started = time.perf_counter()
+    started = time.process_time()
     for obj in waiting:
         info = PodInfo(obj)
         decision = planner.plan(info)
         if isinstance(decision, Placed):
             cache.assume(info, decision.node)
             found += 1
-    return time.perf_counter() - started, found
+    return time.process_time() - started, found
 
 
-def in_memory() -> dict[str, float]:
-    figures: dict[str, float] = {}
+def run() -> dict[str, float]:
+    """All figures by name."""
+    figures: dict[str, float] = {"nodes": float(NODE_COUNT), "pods": float(POD_COUNT)}
     profile = default_profile()
 
     def measure(name: str, count: int, make: Callable[[int], Object], cache: Cache, *, placed: bool = True) -> None:
         seconds, found = place(cache, Planner(profile, cache), (make(number) for number in range(count)))
         if (found == count) is not placed:
             raise AssertionError(f"{name}: {found} of {count} pods found a node")
-        figures[f"{name}_pods_per_s"] = count / seconds
+        figures[f"{name}_decisions_per_cpu_s"] = count / seconds
 
     for name, spec in SHAPES.items():
         count = min(POD_COUNT, NODE_COUNT) if name == "pod_anti_affinity" else POD_COUNT
         if name == "pod_affinity":
             count = min(count, NODE_COUNT * 4)  # what one zone holds
-        measure(name, count, lambda number, spec=spec: pod(number, spec), cluster())  # type: ignore[misc]
-    measure("daemonset", POD_COUNT, lambda number: pod(number, daemon(number)), cluster())
-    measure("unschedulable", POD_COUNT, lambda number: pod(number, {}, cpu="64"), cluster(), placed=False)
+        measure(name, count, lambda number, spec=spec: pod(f"p{number}", spec), cluster())  # type: ignore[misc]
+    measure("daemonset", POD_COUNT, lambda number: pod(f"p{number}", daemon(number % NODE_COUNT)), cluster())
+    measure("unschedulable", POD_COUNT, lambda number: pod(f"p{number}", {}, cpu="64"), cluster(), placed=False)
     # Mixed signatures: twenty kinds of pods by turns.
-    measure("mixed", POD_COUNT, lambda number: pod(number, {}, cpu=f"{10 + number % 20}m"), cluster())
-    # What the heap saves: the same pods, each by a pass over all nodes.
-    cache = cluster()
-    planner = Planner(profile, cache)
-    count = 50
-    started = time.perf_counter()
-    for number in range(count):
-        info = PodInfo(pod(number, {}))
-        decision = planner._plan_over_all(planner.cycle(info))
-        assert isinstance(decision, Placed)
-        cache.assume(info, decision.node)
-    figures["basic_without_heap_pods_per_s"] = count / (time.perf_counter() - started)
-    figures["preemption_decisions_per_s"] = preemption(profile)
+    measure("mixed", POD_COUNT, lambda number: pod(f"p{number}", {}, cpu=f"{10 + number % 20}m"), cluster())
+    figures["basic_without_heap_decisions_per_cpu_s"] = without_heap(profile)
+    figures["preemption_decisions_per_cpu_s"] = preemption(profile)
+    costs = {nodes: cost_us(profile, nodes) for nodes in COST_NODES}
+    figures |= {f"cost_us_at_{nodes}_nodes": cost for nodes, cost in costs.items()}
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    PLOT.write_text(plot(costs) + json.dumps(costs) + "\n")
     return figures
 
 
-def preemption(profile: Any) -> float:
-    """Decisions of important pods on a cluster full of unimportant ones."""
+def without_heap(profile: Any, count: int = 50) -> float:
+    """What the heap saves: the same pods, each by a pass over all nodes."""
+    cache = cluster()
+    planner = Planner(profile, cache)
+    started = time.process_time()
+    for number in range(count):
+        info = PodInfo(pod(f"p{number}", {}))
+        decision = planner._plan_over_all(planner.cycle(info))
+        assert isinstance(decision, Placed)
+        cache.assume(info, decision.node)
+    return count / (time.process_time() - started)
+
+
+def preemption(profile: Any, count: int = 1_000) -> float:
+    """Decisions of important pods on a cluster full of unimportant ones, the first (slow) one included."""
     cache = cluster()
     for number in range(NODE_COUNT * 4):
-        low = pod(number, {"nodeName": f"node-{number % NODE_COUNT}"}, cpu="900m")
+        low = pod(f"low{number}", {"nodeName": f"node-{number % NODE_COUNT}"}, cpu="900m")
         cache.set_pod(PodInfo(low))
     planner = Planner(profile, cache)
-    count = 100
-    started = time.perf_counter()
+    count = min(count, NODE_COUNT // 2)
+    started = time.process_time()
     for number in range(count):
-        info = PodInfo(pod(10**6 + number, {}, cpu="3", priority=10))
+        info = PodInfo(pod(f"high{number}", {}, cpu="3", priority=10))
         decision = planner.plan(info)
         assert not isinstance(decision, Placed)
         assert decision.preemption is not None
         planner.nominations.set(info, decision.preemption.node.name)
-    return count / (time.perf_counter() - started)
+    return count / (time.process_time() - started)
 
 
-async def bound() -> dict[str, float]:
-    """Bound pods per second through the API in process, memory store."""
-    from orchestrator.testing import running_cluster
-
-    async with running_cluster(nodes=0, controllers=(), scheduler=False, detect_mutations=False) as running:
-        client = running.client()
-        account = {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "default"},
-        }
-        await client.create(SERVICE_ACCOUNTS, account)
-        for number in range(NODE_COUNT):
-            made = node(number)
-            await client.create(NODES, made)
-            await client.patch(NODES, made["metadata"]["name"], {"status": made["status"]}, subresource="status")
-            await client.patch(NODES, made["metadata"]["name"], {"spec": {"taints": None}})
-        for number in range(POD_COUNT):
-            made = pod(number, {})
-            del made["metadata"]["uid"]
-            await client.create(PODS, made)
-        clock = SystemClock()
-        own: Client = running.client("system:kube-scheduler", ())
-        informers = Informers(own, clock=clock)
-        recorder = EventRecorder(own, component="default-scheduler", clock=clock)
-        scheduler = Scheduler(client=own, informers=informers, recorder=recorder, clock=clock)
-        pods = informers.informer(PODS)
-        done = asyncio.Event()
-        count = 0
-        began = 0.0
-
-        def on_pod(old: Object | None, new: Object | None) -> None:
-            nonlocal count, began
-            if new is not None and old is not None and new["spec"].get("nodeName") and not old["spec"].get("nodeName"):
-                count += 1
-                began = began or time.perf_counter()
-                if count == POD_COUNT:
-                    done.set()
-
-        pods.add_handler(on_pod)
-        tasks = [asyncio.create_task(part.run()) for part in (informers, recorder)]
-        await pods.wait_synced()
-        await informers.informer(NODES).wait_synced()
-        gc.collect()
-        started = time.perf_counter()
-        tasks.append(asyncio.create_task(scheduler.run()))
-        await done.wait()
-        seconds = time.perf_counter() - started
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return {"bound_pods_per_s": POD_COUNT / seconds, "bound_first_pod_after_s": began - started}
+def cost_us(profile: Any, nodes: int) -> float:
+    """CPU microseconds for one more pod of a kind that is known: the least of five, others may disturb."""
+    least = math.inf
+    for _ in range(5):
+        cache = cluster(nodes)
+        planner = Planner(profile, cache)
+        place(cache, planner, (pod(f"first{number}", {}, cpu="1m") for number in range(2)))
+        count = min(COST_PODS, nodes * 100)
+        seconds, found = place(cache, planner, (pod(f"p{number}", {}, cpu="1m") for number in range(count)))
+        assert found == count
+        least = min(least, seconds / count * 1e6)
+    return least
 
 
-async def run() -> dict[str, float]:
-    """All figures by name."""
-    figures = {"nodes": float(NODE_COUNT), "pods": float(POD_COUNT)}
-    figures.update(in_memory())
-    figures.update(await bound())
-    return figures
+def plot(costs: Mapping[int, float], *, width: int = 60) -> str:
+    """Cost over the logarithm of the nodes, as bars, beside what growth with log(nodes) would be."""
+    largest = max(costs.values())
+    first = min(costs)
+    lines = ["CPU time of one pod of a known kind (#), and log2(nodes) scaled to the first line (|)\n"]
+    for nodes, cost in costs.items():
+        bar = "#" * max(1, round(cost / largest * width))
+        bound = round(costs[first] * math.log2(nodes) / math.log2(first) / largest * width)
+        line = bar.ljust(bound) if bound <= 2 * width else bar
+        if bound <= 2 * width:
+            line = line[:bound] + "|" + line[bound + 1 :]
+        lines.append(f"{nodes:>7} nodes {cost:>7.1f} µs {line}\n")
+    return "".join(lines)
