@@ -198,6 +198,10 @@ class Nominations:
             if other.priority >= pod.priority and other.uid != pod.uid
         ]
 
+    def at_least(self, node: str, priority: int) -> list[PodInfo]:
+        """The pods promised this node that are as important, or more."""
+        return [other for other in self._by_node.get(node, {}).values() if other.priority >= priority]
+
     def below(self, node: str, priority: int) -> list[PodInfo]:
         """The pods promised this node that are less important."""
         return [other for other in self._by_node.get(node, {}).values() if other.priority < priority]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Any, Final
 
 from orchestrator.scheduler.algorithm import run_filters
@@ -35,6 +35,7 @@ from orchestrator.scheduler.framework import (
 )
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.profile import Profile
+from orchestrator.scheduler.promises import PromisedNodes
 
 PLACEMENTS_MAX: Final = 256
 SLOTS_MAX: Final = 262_144
@@ -96,6 +97,7 @@ class Placement:
         self._trackers: list[tuple[Tracker, int, bool]] = []
         """(tracker, weight of its score, whether it filters)."""
         self._pools: OrderedDict[int, EvictionPool] = OrderedDict()
+        self._promised: OrderedDict[int, PromisedNodes] = OrderedDict()
         self._build()
 
     # Keeping up.
@@ -103,6 +105,7 @@ class Placement:
     def _build(self) -> None:
         cycle, profile = self._cycle, self._profile
         self._pools.clear()
+        self._promised.clear()
         cycle.notes.clear()
         cycle.skip_filter.clear()
         cycle.skip_score.clear()
@@ -138,6 +141,8 @@ class Placement:
         self._slots: dict[str, _Slot] = {}
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._refusals: Counter[Verdict] = Counter()
+        self._hidden: set[str] = set()
+        """Feasible nodes that the last choice left out; they are in no group."""
         for node in self._cache.nodes.values():
             self._repair(node.name, is_static=True)
 
@@ -207,6 +212,8 @@ class Placement:
             self._refusals[slot.verdict] += 1
             return
         cycle, node = self._cycle, slot.node
+        if node.name in self._hidden:
+            return
         score = 0
         for plugin, weight in self._usage_scorers:
             score += weight * plugin.score(cycle, node)
@@ -227,19 +234,24 @@ class Placement:
 
     # Choosing.
 
-    def choose(self, without: list[str] | None = None) -> tuple[NodeInfo, int] | None:
+    def choose(self, without: Collection[str] = ()) -> tuple[NodeInfo, int] | None:
         """The best feasible node and its score; None when there is none.
 
-        `without`: nodes that are not feasible for this one pod, because they are promised to others.
+        `without`: nodes that are not feasible for this one pod, because they are promised to others. They stay
+        hidden until a choice no longer leaves them out, so that only differences cost anything.
         """
-        hidden = [slot for name in without or () if (slot := self._slots.get(name)) is not None and slot.group]
-        for slot in hidden:
-            self._take_out(slot)
-        try:
-            best = self._best()
-        finally:
-            for slot in hidden:
-                self._put_in(slot)
+        if without or self._hidden:
+            for name in [name for name in self._hidden if name not in without]:
+                self._hidden.discard(name)
+                slot = self._slots.get(name)
+                if slot is not None and slot.verdict is None:
+                    self._put_in(slot)
+            for name in without:
+                slot = self._slots.get(name)
+                if name not in self._hidden and slot is not None and slot.group is not None:
+                    self._take_out(slot)
+                    self._hidden.add(name)
+        best = self._best()
         return None if best is None else (best[0].node, best[1])
 
     # Evicting.
@@ -269,6 +281,16 @@ class Placement:
         self._pools.move_to_end(priority)
         return pool
 
+    def promised(self, priority: int) -> PromisedNodes:
+        """The nodes that pods of this priority must leave to others; only while `is_local`."""
+        promised = self._promised.get(priority)
+        if promised is None:
+            promised = self._promised[priority] = PromisedNodes(self.local_filters, self._cycle)
+            if len(self._promised) > POOLS_MAX:
+                self._promised.popitem(last=False)
+        self._promised.move_to_end(priority)
+        return promised
+
     def verdict(self, name: str) -> Verdict | None:
         """What on the node itself is against it."""
         slot = self._slots.get(name)
@@ -277,7 +299,7 @@ class Placement:
     def is_candidate(self, name: str) -> bool:
         """Whether nothing on the node itself is against it (other nodes' pods may be)."""
         slot = self._slots.get(name)
-        return slot is not None and slot.group is not None
+        return slot is not None and slot.verdict is None
 
     def feasible(self) -> set[str]:
         """The names of all feasible nodes."""

@@ -86,7 +86,7 @@ class Planner:
         if placement is None:
             return self._plan_over_all(cycle)
         taken = self._taken(pod, placement) if self.nominations else {}
-        best = placement.choose([*taken])
+        best = placement.choose(taken)
         return Placed(*best) if best is not None else self._refuse_by_placement(pod, placement, taken)
 
     def reserve(self, pod: PodInfo, node: NodeInfo) -> list[Reservation]:
@@ -100,6 +100,8 @@ class Planner:
 
     def _taken(self, pod: PodInfo, placement: Placement) -> dict[str, Verdict]:
         """The nodes with room for the pod, but only until those come to whom they are promised; and why."""
+        if placement.is_local:
+            return placement.promised(pod.priority).taken(pod, self.nominations, placement.is_candidate)
         promised = {
             name: others
             for name in self.nominations.nodes()
@@ -107,13 +109,11 @@ class Planner:
         }
         if not promised:
             return {}
-        filters, cycle = placement.local_filters, placement.cycle
-        if not placement.is_local:
-            filters, cycle = self.profile.filters, self.cycle(pod)
-            run_pre_filters(self.profile, cycle)
+        cycle = self.cycle(pod)
+        run_pre_filters(self.profile, cycle)
         found: dict[str, Verdict] = {}
         for name, others in promised.items():
-            verdict = run_filters_with(filters, cycle, self._cache.nodes[name], others)
+            verdict = run_filters_with(self.profile.filters, cycle, self._cache.nodes[name], others)
             if verdict is not None:
                 found[name] = verdict
         return found
