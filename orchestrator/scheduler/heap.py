@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Hashable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from orchestrator.scheduler.algorithm import run_filters
 from orchestrator.scheduler.cache import Cache
@@ -43,6 +43,9 @@ SLOTS_MAX: Final = 262_144
 SEEN_MAX: Final = 4_096
 POOLS_MAX: Final = 4
 """Priorities of one signature whose eviction plans are kept."""
+
+
+_Kept = TypeVar("_Kept", EvictionPool, PromisedNodes)
 
 
 class _Slot:
@@ -273,23 +276,22 @@ class Placement:
 
     def evictions(self, priority: int) -> EvictionPool:
         """The eviction plans for pods of this priority; only while `is_local`."""
-        pool = self._pools.get(priority)
-        if pool is None:
-            pool = self._pools[priority] = EvictionPool(self.local_filters, self._cycle)
-            if len(self._pools) > POOLS_MAX:
-                self._pools.popitem(last=False)
-        self._pools.move_to_end(priority)
-        return pool
+        return self._of_priority(self._pools, priority, EvictionPool)
 
     def promised(self, priority: int) -> PromisedNodes:
         """The nodes that pods of this priority must leave to others; only while `is_local`."""
-        promised = self._promised.get(priority)
-        if promised is None:
-            promised = self._promised[priority] = PromisedNodes(self.local_filters, self._cycle)
-            if len(self._promised) > POOLS_MAX:
-                self._promised.popitem(last=False)
-        self._promised.move_to_end(priority)
-        return promised
+        return self._of_priority(self._promised, priority, PromisedNodes)
+
+    def _of_priority(
+        self, kept: OrderedDict[int, _Kept], priority: int, make: Callable[[Sequence[Plugin], Cycle], _Kept]
+    ) -> _Kept:
+        found = kept.get(priority)
+        if found is None:
+            found = kept[priority] = make(self.local_filters, self._cycle)
+            if len(kept) > POOLS_MAX:
+                kept.popitem(last=False)
+        kept.move_to_end(priority)
+        return found
 
     def verdict(self, name: str) -> Verdict | None:
         """What on the node itself is against it."""

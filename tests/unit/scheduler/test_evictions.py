@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.scheduler.algorithm import evaluate, score_table, total_scores
 from orchestrator.scheduler.cache import Cache
 from orchestrator.scheduler.framework import NoListers
 from orchestrator.scheduler.planner import Placed, Planner, Refused
@@ -60,6 +61,12 @@ def check(cache: Cache, planner: Planner, pod: PodInfo) -> Placed | Refused:
     decision = planner.plan(pod)
     afresh = Planner(PROFILE, cache, listers=planner._listers, nominations=planner.nominations)
     assert outcome(decision) == outcome(afresh._plan_over_all(afresh.cycle(pod)))
+    if isinstance(decision, Placed):
+        cycle = afresh.cycle(pod)
+        nodes = evaluate(PROFILE, cycle, planner.nominations).feasible
+        totals = total_scores(score_table(PROFILE, cycle, nodes), len(nodes))
+        by_name = {node.name: total for node, total in zip(nodes, totals, strict=True)}
+        assert by_name[decision.node.name] == max(totals)
     return decision
 
 
