@@ -61,7 +61,10 @@ async def _remove(cluster_id: str, config: Config) -> int:
 
     try:
         removed = await remove_cluster(
-            cluster_id, clock=SystemClock(), url=config.engine or None, data_dir=Path(config.data_dir)
+            cluster_id,
+            clock=SystemClock(),
+            urls=[config.engine or None, *sorted(set(config.engine_urls.values()))],
+            data_dir=Path(config.data_dir),
         )
     except RuntimeFailure as error:
         return _fail(f"network rules and mounts of cluster {cluster_id} are removed, its containers are not: {error}")

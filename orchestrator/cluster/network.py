@@ -119,15 +119,29 @@ def add_dns(
 
 
 async def remove_cluster(
-    cluster_id: str, *, clock: Clock, url: str | None = None, data_dir: Path | None = None
+    cluster_id: str, *, clock: Clock, urls: Sequence[str | None] = (None,), data_dir: Path | None = None
 ) -> Removed:
-    """Remove everything that a cluster has on this machine; nothing there is fine. RuntimeFailure, NftError."""
+    """Remove everything that a cluster has on this machine and its Engines; nothing there is fine.
+
+    RuntimeFailure, NftError.
+    """
     import os
 
-    from orchestrator.kubelet.docker.cleanup import remove_everything
+    from orchestrator.kubelet.docker.cleanup import Removed, remove_everything
+    from orchestrator.kubelet.runtime import RuntimeFailure
     from orchestrator.proxy.nftables import remove_table
 
     if os.geteuid() == 0:
         for table in (service_table(cluster_id), policy_table(cluster_id)):
             await remove_table(table)
-    return await remove_everything(cluster_id, clock=clock, url=url, data_dir=data_dir)
+    total, failure = Removed(0, 0), None
+    for url in urls:
+        try:
+            removed = await remove_everything(cluster_id, clock=clock, url=url, data_dir=data_dir)
+        except RuntimeFailure as error:
+            failure = error  # the others are cleaned all the same
+        else:
+            total = Removed(total.containers + removed.containers, total.mounts + removed.mounts)
+    if failure is not None:
+        raise failure
+    return total

@@ -36,6 +36,8 @@ class Nodes:
         self._clock = clock
         self._stack = AsyncExitStack()
         self._cluster_id = ""
+        self._engines: dict[str, DockerEngine] = {}
+        """Those that only some nodes use, by URL."""
 
     @property
     def names(self) -> list[str]:
@@ -63,6 +65,11 @@ class Nodes:
         config = self.config
         self._cluster_id = ensure_cluster_id(config.data_dir)
         self.engine = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=config.engine or None))
+        unknown = sorted(config.engine_urls.keys() - set(self.names))
+        if unknown:
+            raise ConfigError(f"nodeEngines: there is no node {unknown[0]}; nodes are {', '.join(self.names)}")
+        for url in sorted(set(config.engine_urls.values())):
+            self._engines[url] = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=url))
         preferred = ClusterCidrs(
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
         )
@@ -97,8 +104,9 @@ class Nodes:
 
         assert self.engine is not None
         assert self.network is not None
+        engine = self._engines.get(self.config.engine_urls.get(addresses.name, ""), self.engine)
         runtime = DockerRuntime(
-            engine=self.engine,
+            engine=engine,
             network=self.network,
             cluster_id=self._cluster_id,
             node_name=addresses.name,
@@ -114,7 +122,7 @@ class Nodes:
             cluster_dns=cluster_dns,
         )
         options = replace(self._options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
-        images = Path(str(self.engine.info.get("DockerRootDir") or "/var/lib/docker"))
+        images = Path(str(engine.info.get("DockerRootDir") or "/var/lib/docker"))
         signals = partial(read_signals, self.config.data_dir, images)
         kubelets.add(options, runtime, files=files, read_signals=signals)
 
@@ -137,7 +145,7 @@ class Nodes:
             await remove_cluster(
                 self._cluster_id,
                 clock=self._clock,
-                url=self.config.engine or None,
+                urls=[self.config.engine or None, *self._engines],
                 data_dir=self.config.data_dir,
             )
 

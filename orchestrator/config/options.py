@@ -45,6 +45,8 @@ class Config:
     """`docker` or `hollow`."""
     engine: str = ""
     """URL of the Docker Engine; empty: DOCKER_HOST, else the machine's socket."""
+    node_engines: tuple[str, ...] = ()
+    """Nodes with an Engine of their own: `node-2=unix:///run/other.sock`."""
     ephemeral: bool = False
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
@@ -72,6 +74,11 @@ class Config:
         return Path(self.kubeconfig).expanduser() if self.kubeconfig else self.data_dir / "kubeconfig"
 
     @property
+    def engine_urls(self) -> dict[str, str]:
+        """The Engines of the nodes that name one, by node."""
+        return dict(text.split("=", 1) for text in self.node_engines)
+
+    @property
     def listen_address(self) -> tuple[str, int]:
         """`listen` as (host, port)."""
         host, _, port = self.listen.rpartition(":")
@@ -85,6 +92,7 @@ KEYS = {
     "nodes": "nodes",
     "runtime": "runtime",
     "engine": "engine",
+    "nodeEngines": "node_engines",
     "ephemeral": "ephemeral",
     "podCIDR": "pod_cidr",
     "serviceCIDR": "service_cidr",
@@ -221,6 +229,8 @@ def _checked(field: str, value: Any, source: str, *, key: str = "") -> Any:
         if not isinstance(value, str | Path) or not str(value):
             raise ConfigError(f"{label} must be {_TYPE_NAMES[Path]}, not {value!r}")
         return Path(value).expanduser().absolute()
+    if field == "node_engines" and any("=" not in str(part) for part in value):
+        raise ConfigError(f"{label} must be a list of texts like node-2=unix:///run/other.sock, not {value!r}")
     if kind is tuple:
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(v, str) for v in value):
             raise ConfigError(f"{label} must be {_TYPE_NAMES[tuple]}, not {value!r}")

@@ -107,6 +107,7 @@ class Kubelet:
         self._pods: dict[str, PodRecord] = {}
         self._group: asyncio.TaskGroup | None = None
         self._info: RuntimeInfo | None = None
+        self._known_images: list[Image] = []
         self._not_ready = "container runtime status check may not have completed yet"
         self._runtime_up = asyncio.Event()
         self._recovering = False
@@ -587,8 +588,13 @@ class Kubelet:
         )
 
     async def _images(self) -> list[Image]:
-        """What the Node shows; a hollow node has no images worth showing."""
-        return [] if self._files is None else await self.runtime.list_images()
+        """What the Node shows: the last that was known while the runtime is down, none on a hollow node."""
+        if self._files is not None and self._runtime_up.is_set():
+            try:
+                self._known_images = await self.runtime.list_images()
+            except RuntimeFailure as error:
+                self._log.info("node.images_unknown", error=str(error))
+        return self._known_images
 
     def describe(self) -> str:
         """For the log and for assertions."""

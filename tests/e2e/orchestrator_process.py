@@ -89,6 +89,21 @@ class OrchestratorProcess:
         self._process.wait()
         self._close()
 
+    def kill_now(self) -> None:
+        """kill -9 from any thread, without waiting for the end; `wait_killed` does."""
+        assert self._process is not None
+        self._process.kill()
+
+    def wait_killed(self, seconds: float) -> bool:
+        """Wait for the end after `kill_now`; False when nobody killed it for so long."""
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self._close()
+        return True
+
     def _close(self) -> None:
         assert self._process is not None
         if self._process.stdout is not None:
