@@ -36,6 +36,35 @@ class TableChanges:
         if self.added.pop(element, None) is None:
             self.deleted[element] = value
 
+    def set_chain(self, name: str, rules: tuple[str, ...], *, is_new: bool) -> None:
+        """A chain has these rules; `is_new`: it had none before."""
+        # One that was to be deleted in this very transaction is in the kernel, and stays.
+        if is_new and self.chains.get(name, ()) is not None:
+            self.new_chains.add(name)
+        self.chains[name] = rules
+
+    def delete_chain(self, name: str) -> None:
+        """A chain is gone."""
+        if name in self.new_chains:
+            self.new_chains.discard(name)
+            del self.chains[name]
+        else:
+            self.chains[name] = None
+
+    def add_set(self, name: str, declaration: str) -> None:
+        """A set that was not there."""
+        if name in self.sets:
+            del self.sets[name]  # it was to be deleted in this very transaction, and stays
+        else:
+            self.sets[name] = declaration
+
+    def delete_set(self, name: str) -> None:
+        """A set is gone."""
+        if self.sets.get(name) is not None:
+            del self.sets[name]
+        else:
+            self.sets[name] = None
+
     def text(self, table: str) -> str:
         """The commands of one transaction on a table of family ip; empty when nothing changed."""
         table = f"ip {table}"

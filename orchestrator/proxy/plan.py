@@ -11,7 +11,7 @@ everything else is the machine itself or the outside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,9 +20,6 @@ from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """Services with this label are somebody else's."""
-RANDOM = 1 << 12
-"""Elements are keyed by ranges of a random number below this: fine enough for even shares, and the kernel
-stores fewer prefixes for a range of few bits."""
 AFFINITY_CLIENTS_MAX = 65_536
 """Clients that one endpoint is remembered for."""
 AFFINITY_SECONDS_DEFAULT = 10_800
@@ -234,14 +231,6 @@ class _PortPlanner:
             f"meta l4proto {self._protocol} dnat to {target}",
         )
         return chain, affinity
-
-
-def spread(targets: Sequence[Target]) -> Iterator[tuple[str, Target]]:
-    """Ranges of the random number, one for each target, all of the same size within one."""
-    # Simplified: of more than 4,096 endpoints of one Service the first 4,096 get new connections.
-    count = min(len(targets), RANDOM)
-    for number, target in enumerate(targets[:count]):
-        yield f"{number * RANDOM // count}-{(number + 1) * RANDOM // count - 1}", target
 
 
 def _turns(endpoints: Sequence[Endpoint]) -> str:

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.proxy.changes import Element, TableChanges
-from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, RANDOM, Frontend, ServiceRules, Target, Way, spread
+from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, Frontend, ServiceRules, Target, Way
+
+NODE_PORTS = "_node_ports"
+"""Ends the names of maps whose keys have no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Ruleset:
         self._rules: dict[str, ServiceRules] = {}
         self._owners: dict[Frontend, list[str]] = {}
         self._references: Counter[Element] = Counter()
+        self._picks: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -126,41 +130,40 @@ class Ruleset:
 
     def _update_chains(self, before: ServiceRules, after: ServiceRules, changes: Changes) -> None:
         for name, rules in after.chains.items():
-            if before.chains.get(name) == rules:
-                continue
-            if name not in before.chains:
-                if changes.chains.get(name, ()) is None:
-                    pass  # it was to be deleted in this very transaction, and stays
-                else:
-                    changes.new_chains.add(name)
-            changes.chains[name] = rules
+            if before.chains.get(name) != rules:
+                changes.set_chain(name, rules, is_new=name not in before.chains)
         for name in before.chains.keys() - after.chains.keys():
-            if name in changes.new_chains:
-                changes.new_chains.discard(name)
-                del changes.chains[name]
-            else:
-                changes.chains[name] = None
+            changes.delete_chain(name)
         for name in after.affinity_sets.keys() - before.affinity_sets.keys():
-            if name in changes.sets and changes.sets[name] is None:
-                del changes.sets[name]
-            else:
-                changes.sets[name] = _affinity_set(after.affinity_sets[name])
+            changes.add_set(name, _affinity_set(after.affinity_sets[name]))
         for name in before.affinity_sets.keys() - after.affinity_sets.keys():
-            if changes.sets.get(name) is not None:
-                del changes.sets[name]
-            else:
-                changes.sets[name] = None
+            changes.delete_set(name)
 
     def _update_frontend(self, frontend: Frontend, old: Way | None, new: Way | None, changes: Changes) -> None:
         if old == new:
             return
+        self._use_picks(_picks(frontend, new), changes)
         self._swap(dict(_elements(frontend, old)), dict(_elements(frontend, new)), changes)
+        self._unuse_picks(_picks(frontend, old), changes)
         if frontend.protocol == "udp":
             kept = set(new.targets) if new is not None else set()
             gone = [target for target in (old.targets if old is not None else ()) if target not in kept]
             changes.stale += [StaleFlow(frontend, target) for target in gone]
             if kept and (old is None or not old.targets):
                 changes.stale.append(StaleFlow(frontend, None))
+
+    def _use_picks(self, name: str, changes: Changes) -> None:
+        if name:
+            self._picks[name] += 1
+            if self._picks[name] == 1:
+                changes.set_chain(name, (_pick_rule(name),), is_new=True)
+
+    def _unuse_picks(self, name: str, changes: Changes) -> None:
+        if name:
+            self._picks[name] -= 1
+            if not self._picks[name]:
+                del self._picks[name]
+                changes.delete_chain(name)
 
     def _swap(self, old: dict[Element, str], new: dict[Element, str], changes: Changes) -> None:
         for element, value in old.items():
@@ -203,18 +206,34 @@ def _elements(frontend: Frontend, way: Way | None) -> Iterator[tuple[Element, st
     if way is None:
         return
     key = _key(frontend)
-    suffix = "" if frontend.address else "_node_ports"
+    suffix = "" if frontend.address else NODE_PORTS
     if way.chain:
-        yield (f"special{suffix}", key), f"goto {way.chain}"
+        yield (f"ways{suffix}", key), f"goto {way.chain}"
         if way.drops_rest:
             yield (f"refused{suffix}", key), "drop"
-    elif way.targets == ((frontend.address, frontend.port),):
-        return  # it listens on its Service's own address: nothing to translate
-    elif way.targets:
-        for numbers, (address, port) in spread(way.targets):
-            yield (f"targets{suffix}", f"{key} . {numbers}"), f"{address} . {port}"
-    elif not way.is_cluster_ip:  # a cluster IP refuses every port that leads nowhere
+    elif picks := _picks(frontend, way):
+        yield (f"ways{suffix}", key), f"goto {picks}"
+        for number, (address, port) in enumerate(way.targets):
+            yield (f"targets{suffix}", f"{key} . {number}"), f"{address} . {port}"
+    elif not way.targets and not way.is_cluster_ip:  # a cluster IP refuses every port that leads nowhere
         yield (f"refused{suffix}", key), "goto refuse"
+
+
+def _picks(frontend: Frontend, way: Way | None) -> str:
+    """The chain that picks one of so many targets at random; empty when nothing is to be picked."""
+    if way is None or way.chain or not way.targets:
+        return ""
+    if way.targets == ((frontend.address, frontend.port),):
+        return ""  # it listens on its Service's own address: nothing to translate
+    return f"pick{'' if frontend.address else NODE_PORTS}_{len(way.targets)}"
+
+
+def _pick_rule(name: str) -> str:
+    count = name.rpartition("_")[2]
+    is_node_port = name.startswith(f"pick{NODE_PORTS}_")
+    key = "meta l4proto . th dport" if is_node_port else "ip daddr . meta l4proto . th dport"
+    targets = f"targets{NODE_PORTS}" if is_node_port else "targets"
+    return f"meta l4proto {{ tcp, udp, sctp }} dnat ip to {key} . numgen random mod {count} map @{targets}"
 
 
 def skeleton(layout: Layout) -> str:
@@ -228,7 +247,6 @@ def skeleton(layout: Layout) -> str:
     """
     table, bridge = layout.table, layout.bridge
     protocols = "meta l4proto { tcp, udp, sctp }"
-    random = f"numgen random mod {RANDOM}"
     machine = "fib daddr type local ip daddr != 127.0.0.0/8"
 
     def nodes(action: str) -> str:
@@ -240,10 +258,10 @@ def skeleton(layout: Layout) -> str:
 table ip {table} {{}}
 delete table ip {table}
 table ip {table} {{
-  map targets {{ typeof ip daddr . meta l4proto . th dport . {random} : ip daddr . th dport; flags interval; }}
-  map targets_node_ports {{ typeof meta l4proto . th dport . {random} : ip daddr . th dport; flags interval; }}
-  map special {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map special_node_ports {{ type inet_proto . inet_service : verdict; }}
+  map targets {{ typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport; }}
+  map targets_node_ports {{ typeof meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport; }}
+  map ways {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map ways_node_ports {{ type inet_proto . inet_service : verdict; }}
   map refused {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map refused_node_ports {{ type inet_proto . inet_service : verdict; }}
   map firewalls {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
@@ -255,13 +273,11 @@ table ip {table} {{
     reject with icmp port-unreachable
   }}
   chain services {{
-    ip daddr . meta l4proto . th dport vmap @special
-    {protocols} dnat ip to ip daddr . meta l4proto . th dport . {random} map @targets
+    ip daddr . meta l4proto . th dport vmap @ways
     {machine} goto node_ports{nodes("goto node_ports")}
   }}
   chain node_ports {{
-    meta l4proto . th dport vmap @special_node_ports
-    {protocols} dnat ip to meta l4proto . th dport . {random} map @targets_node_ports
+    meta l4proto . th dport vmap @ways_node_ports
   }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;

@@ -103,10 +103,7 @@ class PolicyModel:
             return
         self._sets[members] = Counter()
         self._members[members] = {}
-        if members.name in self.changes.sets:
-            del self.changes.sets[members.name]  # it was to be deleted in this very transaction, and stays
-        else:
-            self.changes.sets[members.name] = members.declaration
+        self.changes.add_set(members.name, members.declaration)
         for key in self._candidates(members.scope):
             self._update_member(members, key)
 
@@ -121,10 +118,7 @@ class PolicyModel:
         for key in [*self._members[members]]:
             self._contribute(members, key, None)
         del self._sets[members], self._members[members]
-        if self.changes.sets.get(members.name) is not None:
-            del self.changes.sets[members.name]
-        else:
-            self.changes.sets[members.name] = None
+        self.changes.delete_set(members.name)
 
     def _update_member(self, members: MemberSet, key: str) -> None:
         pod = self._pods.get(key)
@@ -219,17 +213,12 @@ class PolicyModel:
         current = self._chains.get(name)
         if current == rules:
             return
-        if current is None and self.changes.chains.get(name, ()) is not None:
-            self.changes.new_chains.add(name)
-        self._chains[name] = self.changes.chains[name] = rules
+        self._chains[name] = rules
+        self.changes.set_chain(name, rules, is_new=current is None)
 
     def _delete_chain(self, name: str) -> None:
         del self._chains[name]
-        if name in self.changes.new_chains:
-            self.changes.new_chains.discard(name)
-            del self.changes.chains[name]
-        else:
-            self.changes.chains[name] = None
+        self.changes.delete_chain(name)
 
     # Writing.
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from orchestrator.proxy.plan import RANDOM, Frontend, ServiceRules, plan_service, spread
+from orchestrator.proxy.plan import Frontend, ServiceRules, plan_service
 
 from .services import NODES, service, slices
 
@@ -106,18 +103,3 @@ def test_a_load_balancer_may_have_clients_from_some_sources_only() -> None:
     (chain,) = (rules.chains[name] for name in rules.firewalls.values())
     assert chain == ("ip saddr { 192.0.2.0/24, 198.51.100.0/24 } return", "drop")
     assert set(rules.firewalls) == {Frontend("203.0.113.1", "tcp", 80)}
-
-
-@given(st.integers(1, 500))
-def test_the_random_numbers_are_shared_out_evenly_and_completely(count: int) -> None:
-    targets = [("10.0.0.1", number) for number in range(count)]
-    covered: Counter[tuple[str, int]] = Counter()
-    position = 0
-    for numbers, target in spread(targets):
-        first, last = map(int, numbers.split("-"))
-        assert first == position
-        position = last + 1
-        covered[target] = position - first
-    assert position == RANDOM
-    assert len(covered) == count
-    assert max(covered.values()) - min(covered.values()) <= 1

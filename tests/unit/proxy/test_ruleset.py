@@ -35,7 +35,7 @@ def apply(ruleset: Ruleset, kernel: Kernel, *updates: tuple[str, Any, Any]) -> C
 def test_elements_come_and_go_with_the_service() -> None:
     ruleset, kernel = Ruleset(LAYOUT), Kernel()
     apply(ruleset, kernel, ("default/web", service(), slices(POD_1, POD_2)))
-    assert kernel.elements["targets", "10.96.0.1 . tcp . 80 . 0-2047"] == f"{POD_1} . 8080"
+    assert kernel.elements["targets", "10.96.0.1 . tcp . 80 . 0"] == f"{POD_1} . 8080"
     apply(ruleset, kernel, ("default/web", None, []))
     assert kernel.state() == Kernel().state()
 
@@ -51,10 +51,10 @@ def test_an_address_that_two_services_claim_stays_with_the_first() -> None:
     external: dict[str, Any] = {"externalIPs": ["203.0.113.1"]}
     apply(ruleset, kernel, ("a/first", service(**external), slices(POD_1)))
     apply(ruleset, kernel, ("a/second", service(ip="10.96.0.2", **external), slices(POD_2)))
-    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0-4095"] == f"{POD_1} . 8080"
+    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0"] == f"{POD_1} . 8080"
     assert written_whole(ruleset) == kernel.state()
     apply(ruleset, kernel, ("a/first", None, []))
-    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0-4095"] == f"{POD_2} . 8080"
+    assert kernel.elements["targets", "203.0.113.1 . tcp . 80 . 0"] == f"{POD_2} . 8080"
 
 
 def test_udp_conversations_with_what_is_gone_are_stale() -> None:
