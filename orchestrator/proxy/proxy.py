@@ -19,7 +19,7 @@ from orchestrator.proxy.conntrack import forget_flows
 from orchestrator.proxy.health import HealthServer, plan_health
 from orchestrator.proxy.nftables import Nft, NftError
 from orchestrator.proxy.plan import Target, plan_service
-from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
+from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow, skeleton
 from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts
 
@@ -120,9 +120,12 @@ class ServiceProxy:
     # Bringing it to the kernel.
 
     async def _sync(self) -> None:
+        was_empty = not len(self._ruleset)
         changes = await self._plan()
         replaces, self._must_replace = self._must_replace, False
-        text = self._ruleset.text() if replaces else changes.text(self.layout.table)
+        text = changes.text(self.layout.table)
+        if replaces:
+            text = skeleton(self.layout) + text if was_empty else self._ruleset.text()
         if text:
             try:
                 await self._table.apply(text)

@@ -2,8 +2,9 @@
 
 Owns the layout of the table. `Ruleset.update` changes the model and notes the difference in `Changes`; the
 difference, or the whole table, is what `nft` is fed. Never talks to the kernel. Mirrors the tables, maps and
-chains of kube-proxy's nftables mode; the interval map keyed by a random number is our own, because one map
-look-up replaces a chain per Service and takes a tenth of the time to program.
+chains of kube-proxy's nftables mode, but one map of targets, keyed by Service and number, takes the place of a chain
+for each Service and endpoint: it takes a tenth of the time to program. A chain for each number of endpoints picks
+one at random.
 """
 
 from __future__ import annotations

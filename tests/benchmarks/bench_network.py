@@ -26,6 +26,7 @@ from tests.benchmarks.processes import orchestrator
 IMAGE = "orchestrator.test/busybox:1"
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]
 ENDPOINTS_EACH = 3
+PODS = 480
 CHANGES = 30
 ROUNDS = 5
 TRANSFER_BYTES = 512 << 20
@@ -83,7 +84,8 @@ def _service(number: int) -> dict[str, Any]:
 
 
 def _slices(number: int, generation: int = 0) -> list[dict[str, Any]]:
-    addresses = [f"10.{200 + generation}.{number // 80}.{number % 80 * 3 + n + 1}" for n in range(ENDPOINTS_EACH)]
+    first = number * ENDPOINTS_EACH + generation
+    addresses = [f"10.200.{(first + n) % PODS // 240}.{(first + n) % PODS % 240 + 2}" for n in range(ENDPOINTS_EACH)]
     endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in addresses]
     return [
         {
@@ -98,17 +100,18 @@ async def _rules(count: int) -> dict[str, float]:
     """Program so many Services at once, then change single ones; planning included."""
     from orchestrator.proxy.nftables import LibNftables
     from orchestrator.proxy.plan import plan_service
-    from orchestrator.proxy.ruleset import Changes, Layout, Ruleset
+    from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, skeleton
 
-    layout = Layout(table="bench", bridge="lo", pods="10.200.0.0/14", services="10.96.0.0/16")
+    layout = Layout(table="bench", bridge="lo", pods="10.200.0.0/16", services="10.96.0.0/16")
     nft = _HereNft(LibNftables())
     ruleset = Ruleset(layout)
     services = [(f"default/s-{n}", _service(n), _slices(n)) for n in range(count)]
+    everything = Changes()
     started = time.perf_counter()
     for key, service, slices in services:
-        ruleset.update(key, plan_service(service, slices, (), pod_cidr=layout.pods), Changes())
+        ruleset.update(key, plan_service(service, slices, (), pod_cidr=layout.pods), everything)
     planned = time.perf_counter()
-    text = ruleset.text()
+    text = skeleton(layout) + everything.text(layout.table)
     written = time.perf_counter()
     nft.run(text)
     programmed = time.perf_counter()
@@ -177,12 +180,15 @@ class _Cluster:
         busy = asyncio.create_task(self._keep_busy())
         results |= await _in_process(lambda: _dns(client, dns_address, "dns_busy"))
         busy.cancel()
-        results |= await self._ready(client, server.address, dns_address)
+        results |= await self._ready(client, server, dns_address)
         return results
 
-    async def _ready(self, client: Any, server: str, dns: str) -> dict[str, float]:
+    async def _ready(self, client: Any, server: Any, dns: str) -> dict[str, float]:
         """From the write that adds an endpoint until a packet arrives there, and until DNS answers with it."""
         rules, names = [], []
+        listener = server.socket()
+        listener.bind(("0.0.0.0", PORT))
+        listener.listen(128)
         for number in range(READY_ROUNDS):
             name = f"late-{number}"
             for suffix, cluster_ip in (("", {}), ("-headless", {"clusterIP": "None"})):
@@ -207,13 +213,14 @@ class _Cluster:
                             "labels": {"kubernetes.io/service-name": name + suffix},
                         },
                         "addressType": "IPv4",
-                        "endpoints": [{"addresses": [server], "conditions": {"ready": True}}],
+                        "endpoints": [{"addresses": [server.address], "conditions": {"ready": True}}],
                         "ports": [{"name": "", "port": PORT, "protocol": "TCP"}],
                     },
                 )
                 ready.append(await thread - started)
             rules.append(ready[0])
             names.append(ready[1])
+        listener.close()
         return {
             "ready_to_rules_ms_median": statistics.median(rules) * 1000,
             "ready_to_dns_ms_median": statistics.median(names) * 1000,
