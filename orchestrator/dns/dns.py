@@ -12,9 +12,10 @@ from ipaddress import IPv4Network
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
-from orchestrator.api.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
+from orchestrator.api.resources import CONFIG_MAPS, ENDPOINT_SLICES, NAMESPACES, SERVICES
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.dns.forwarding import parse_forwarding
 from orchestrator.dns.plan import is_headless, plan_records
 from orchestrator.dns.server import PORT, DnsServer, Ports
 from orchestrator.dns.upstream import Upstream
@@ -48,6 +49,8 @@ class ClusterDns:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._namespaces = informers.informer(NAMESPACES)
+        self._config = informers.informer(CONFIG_MAPS, field_selector=f"metadata.name={NAME}")
+        self._config.add_handler(self._on_config)
         self._slices.add_index(SERVICE_INDEX, _service_keys)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
@@ -55,7 +58,7 @@ class ClusterDns:
 
     async def run(self) -> None:
         """Serve until cancelled; OSError when the address cannot be listened on."""
-        for informer in (self._services, self._slices, self._namespaces):
+        for informer in (self._services, self._slices, self._namespaces, self._config):
             await informer.wait_synced()
         server = DnsServer(zone=self.zone, upstream=self._upstream, address=self._address)
         try:
@@ -85,6 +88,14 @@ class ClusterDns:
             self.zone.namespaces.add(name_of(new))
         elif old is not None:
             self.zone.namespaces.discard(name_of(old))
+
+    def _on_config(self, old: Object | None, new: Object | None) -> None:
+        if namespace_of(new or old or {}) != NAMESPACE:
+            return
+        try:
+            self._upstream.configure(parse_forwarding(new))
+        except ValueError as error:
+            self._log.warning("config.wrong", config_map=f"{NAMESPACE}/{NAME}", error=str(error))
 
     def _update(self, key: str) -> None:
         slices = self._slices.by_index(SERVICE_INDEX, key)

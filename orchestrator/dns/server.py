@@ -138,7 +138,7 @@ class DnsServer:
         self._waiting += 1
         try:
             if known is None:
-                return await self._upstream.forward(data, over_tcp=over_tcp)
+                return await self._upstream.forward(data, query.name, over_tcp=over_tcp)
             further = await self._upstream.resolve(known.alias, query.type)
             answer = Answer(known.rcode, [*known.answers, *further])
             return self._built(query, answer, bytes_max)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.dns.forwarding import PORT, SERVERS_MAX, Forwarding, Server
 from orchestrator.dns.message import (
     MalformedMessage,
     Rcode,
@@ -27,7 +28,6 @@ from orchestrator.dns.message import (
     with_age,
 )
 
-PORT = 53
 OUTSTANDING_MAX = 256
 ANSWERS_MAX = 10_000
 ANSWER_BYTES_MAX = 4096
@@ -37,9 +37,8 @@ TRY_SECONDS = 2.0
 ROUNDS = 2
 RESOLVER_FILE = Path("/etc/resolv.conf")
 RESOLVER_BYTES_MAX = 1 << 16
-SERVERS_MAX = 3
 
-Exchange = Callable[[str, bytes], Awaitable[bytes]]
+Exchange = Callable[[Server, bytes], Awaitable[bytes]]
 
 
 class UpstreamUnavailable(Exception):
@@ -70,12 +69,19 @@ class Upstream:
         self._own = frozenset(own_addresses)
         self._file = resolver_file
         self._port = port
+        self._forwarding = Forwarding()
         self._servers: list[str] = []
         self._stamp: tuple[int, int] | None = None
         self._memory: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._asking: dict[tuple[bytes, bool], asyncio.Future[bytes]] = {}
 
-    async def forward(self, message: bytes, *, over_tcp: bool) -> bytes:
+    def configure(self, forwarding: Forwarding) -> None:
+        """Ask these servers from now on."""
+        if forwarding != self._forwarding:
+            self._forwarding = forwarding
+            self._memory.clear()
+
+    async def forward(self, message: bytes, name: str, *, over_tcp: bool) -> bytes:
         """The answer to a query as it came; UpstreamUnavailable."""
         key = message[2:]
         (identifier,) = struct.unpack_from("!H", message)
@@ -87,7 +93,7 @@ class Upstream:
         if asking is None:
             asking = self._begin(key, over_tcp)
             try:
-                asking.set_result(await self._ask(message, over_tcp))
+                asking.set_result(await self._ask(message, name, over_tcp))
             except UpstreamUnavailable as error:
                 asking.set_exception(error)
             except BaseException:
@@ -112,16 +118,16 @@ class Upstream:
             query = build_query(0, name, qtype)
         except ValueError as error:
             raise UpstreamUnavailable(str(error)) from None
-        data = await self.forward(query, over_tcp=False)
+        data = await self.forward(query, name, over_tcp=False)
         response = parse_response(data)
         if response.is_truncated:
-            response = parse_response(await self.forward(query, over_tcp=True))
+            response = parse_response(await self.forward(query, name, over_tcp=True))
         if response.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
             raise UpstreamUnavailable(f"the answer about {name} was code {response.rcode}")
         return [r for r in response.answers if r.type in (Type.CNAME, qtype)]
 
-    async def _ask(self, message: bytes, over_tcp: bool) -> bytes:
-        servers = self._current_servers()
+    async def _ask(self, message: bytes, name: str, over_tcp: bool) -> bytes:
+        servers = self._servers_for(name)
         if not servers:
             raise UpstreamUnavailable(f"{self._file} names no resolver")
         exchange: Exchange = self._over_tcp if over_tcp else self._over_udp
@@ -135,26 +141,24 @@ class Upstream:
                         data = await exchange(server, question)
                     response = parse_response(data)
                 except TimeoutError:
-                    last = f"{server} does not answer"
+                    last = f"{server[0]} does not answer"
                 except (OSError, MalformedMessage, asyncio.IncompleteReadError) as error:
-                    last = f"{server}: {error}"
+                    last = f"{server[0]}: {error}"
                 else:
                     self._remember(message[2:], data, response)
                     return data
         raise UpstreamUnavailable(last)
 
-    async def _over_udp(self, server: str, question: bytes) -> bytes:
+    async def _over_udp(self, server: Server, question: bytes) -> bytes:
         loop = asyncio.get_running_loop()
-        transport, protocol = await loop.create_datagram_endpoint(
-            lambda: _Asker(question), remote_addr=(server, self._port)
-        )
+        transport, protocol = await loop.create_datagram_endpoint(lambda: _Asker(question), remote_addr=server)
         try:
             return await protocol.answer
         finally:
             transport.close()
 
-    async def _over_tcp(self, server: str, question: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection(server, self._port)
+    async def _over_tcp(self, server: Server, question: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*server)
         try:
             writer.write(struct.pack("!H", len(question)) + question)
             (length,) = struct.unpack("!H", await reader.readexactly(2))
@@ -164,6 +168,10 @@ class Upstream:
         if not _is_answer(question, data):
             raise MalformedMessage("an answer to another question", None)
         return data
+
+    def _servers_for(self, name: str) -> list[Server]:
+        configured = [server for server in self._forwarding.servers_for(name) if server[0] not in self._own]
+        return configured or [(server, self._port) for server in self._current_servers()]
 
     def _current_servers(self) -> list[str]:
         try:

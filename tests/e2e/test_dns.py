@@ -5,16 +5,18 @@ Source: Kubernetes DNS-Based Service Discovery 1.1; kubernetes.io/docs/concepts/
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import struct
+import threading
 from typing import Any
 
 import pytest
 
 from tests.e2e.manifests import apply, container, output_of, pod
 from tests.e2e.orchestrator_process import Kubectl, is_ready
-from tests.e2e.packets import until
+from tests.e2e.packets import place_of, until
 
 LIBC = "orchestrator.test/libc:1"
 
@@ -156,3 +158,32 @@ def test_the_machine_and_tcp_get_the_same_answers(asker: Asker) -> None:
         conversation.settimeout(2)
         conversation.sendto(message, (dns, 53))
         assert socket.inet_ntoa(conversation.recv(1000)[-4:]) == asker.web_ip
+
+
+def test_a_stub_domain_is_asked_of_its_own_server(asker: Asker) -> None:
+    """kubernetes.io "Customizing DNS Service"; the server is a pod."""
+    place = place_of(asker.k.json("get", "pod", "named"))
+    server = place.socket(socket.SOCK_DGRAM)
+    server.bind(("0.0.0.0", 53))
+
+    def serve() -> None:
+        """Every name has the address 192.0.2.77; ends when nobody asks for a while."""
+        server.settimeout(15)
+        try:
+            while True:
+                data, client = server.recvfrom(2000)
+                end = data.index(b"\0", 12) + 5
+                has_address = data[end - 4 : end - 2] == b"\0\1"
+                head = data[:2] + struct.pack("!HHHHH", 0x8180, 1, int(has_address), 0, 0)
+                record = b"\xc0\x0c\0\1\0\1\0\0\0\x05\0\x04" + socket.inet_aton("192.0.2.77")
+                server.sendto(head + data[12:end] + (record if has_address else b""), client)
+        except TimeoutError:
+            server.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    stubs = json.dumps({"acme.local": [place.address]})
+    asker.k("create", "configmap", "kube-dns", "-n", "kube-system", f"--from-literal=stubDomains={stubs}")
+    try:
+        until(lambda: asker.getent("www.acme.local"), {"www.acme.local": {"192.0.2.77"}})
+    finally:
+        asker.k("delete", "configmap", "kube-dns", "-n", "kube-system")
