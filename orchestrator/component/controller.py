@@ -37,6 +37,7 @@ class Controller(abc.ABC):
         self.recorder = recorder
         self.clock = clock
         self.queue: WorkQueue[str] = WorkQueue(clock=clock, backoff=ItemBackoff(max_seconds=self.backoff_max_seconds))
+        metrics.WORK_QUEUES.show(self.name, self.queue)
         self.log = get_logger(f"controller/{self.name}")
         self._informers = informers
         self._watched: list[Informer] = []

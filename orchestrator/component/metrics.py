@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from orchestrator.aiokit.workqueue import WorkQueue
 
 REGISTRY = CollectorRegistry()
 """The process's own registry; prometheus-client's global one would start collectors that nobody asked for."""
@@ -28,3 +36,33 @@ def reconciled(controller: str, result: str, seconds: float) -> None:
     """Count one reconcile."""
     _RECONCILES.labels(controller, result).inc()
     _RECONCILE_SECONDS.labels(controller).observe(seconds)
+
+
+class WorkQueues(Collector):
+    """The numbers that work queues keep of themselves, under client-go's names; read when somebody asks for them.
+
+    A queue is shown for as long as its owner keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._names: WeakKeyDictionary[WorkQueue[Any], str] = WeakKeyDictionary()
+
+    def show(self, name: str, queue: WorkQueue[Any]) -> None:
+        """Show this queue under the name of the controller whose it is."""
+        self._names[queue] = name
+
+    def collect(self) -> Iterator[Metric]:
+        """One family for each number, one sample for each name."""
+        depth = GaugeMetricFamily("workqueue_depth", "Keys that wait.", labels=["name"])
+        adds = CounterMetricFamily("workqueue_adds", "Keys that were added.", labels=["name"])
+        retries = CounterMetricFamily("workqueue_retries", "Keys that were put back with back-off.", labels=["name"])
+        for name in sorted(set(self._names.values())):
+            queues = [queue for queue, owner in self._names.items() if owner == name]
+            depth.add_metric([name], sum(map(len, queues)))
+            adds.add_metric([name], sum(queue.added_total for queue in queues))
+            retries.add_metric([name], sum(queue.retries_total for queue in queues))
+        yield from (depth, adds, retries)
+
+
+WORK_QUEUES = WorkQueues()
+REGISTRY.register(WORK_QUEUES)
