@@ -121,7 +121,7 @@ def cost_us(profile: Any, nodes: int) -> float:
         cache = cluster(nodes)
         planner = Planner(profile, cache)
         place(cache, planner, (pod(f"first{number}", {}, cpu="1m") for number in range(2)))
-        count = min(COST_PODS, nodes * 100)
+        count = min(COST_PODS, nodes * 50)
         seconds, found = place(cache, planner, (pod(f"p{number}", {}, cpu="1m") for number in range(count)))
         assert found == count
         least = min(least, seconds / count * 1e6)

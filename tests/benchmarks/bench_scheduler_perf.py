@@ -187,7 +187,7 @@ async def preemption(bench: Bench) -> tuple[float, float, int]:
     for number in range(bench.nodes * 4):
         spec = {"nodeName": f"node-{number % bench.nodes}", "terminationGracePeriodSeconds": 0}
         low.append(unprioritized(pod(f"low{number}", spec, cpu="900m")))
-    count = min(500, bench.nodes)
+    count = min(2_000, bench.nodes // 2)
     high = [unprioritized(pod(f"high{number}", {"priorityClassName": "high"}, cpu="3")) for number in range(count)]
     wall, cpu = await bench.measure(high, before=low)
     return wall, cpu, count
