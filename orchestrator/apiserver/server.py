@@ -394,10 +394,13 @@ class ApiServer:
         metadata["creationTimestamp"] = format_time(self.clock.now())
         if kind.has_generation:
             metadata["generation"] = 1
-        if kind.has_status:
+        if kind.has_status and not kind.keeps_status:
             obj.pop("status", None)
         kind.default(obj)
-        self.ownership.on_create(request, obj)
+        status = obj.pop("status", None) if kind.keeps_status else None
+        self.ownership.on_create(request, obj)  # nobody owns fields of a status by creating it
+        if status is not None:
+            obj["status"] = status
         attributes = self._attributes(request, "CREATE", obj, None)
         await self.admission.admit(attributes)
         obj = attributes.obj

@@ -38,10 +38,9 @@ async def send(session: aiohttp.ClientSession, method: str, path: str, body: Any
 
 
 async def add_node(session: aiohttp.ClientSession, made: Object) -> None:
-    """A node that is ready for pods: with its room, and without the taint that admission gives new ones."""
+    """A node that is ready for pods: without the taint that admission gives new ones."""
     path = f"/api/v1/nodes/{name_of(made)}"
     await send(session, "POST", "/api/v1/nodes", made, JSON)
-    await send(session, "PATCH", f"{path}/status", {"status": made["status"]}, MERGE_PATCH)
     await send(session, "PATCH", path, {"spec": {"taints": None}}, MERGE_PATCH)
 
 

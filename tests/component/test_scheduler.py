@@ -56,9 +56,9 @@ def client(cluster: Cluster) -> Client:
 async def add_node(client: Client, name: str, *, cpu: str = "1", labels: dict[str, str] | None = None) -> None:
     labels = {"kubernetes.io/hostname": name, **(labels or {})}
     metadata = {"name": name, "labels": labels}
-    await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
     room = {"cpu": cpu, "memory": "8Gi", "pods": "110"}
-    await client.patch(NODES, name, {"status": {"allocatable": room, "capacity": room}}, subresource="status")
+    status = {"allocatable": room, "capacity": room}
+    await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status})
     # Admission taints new nodes as not ready, which a controller would undo.
     await client.patch(NODES, name, {"spec": {"taints": None}})
 

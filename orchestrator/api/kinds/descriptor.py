@@ -116,6 +116,8 @@ class Kind:
     verbs: tuple[str, ...] = ALL_VERBS
     has_status: bool = False
     """Serves `/status`; a plain update then keeps the stored status, a status update the rest."""
+    keeps_status: bool = False
+    """Whether a new object keeps the status that its creator gave it, as only Nodes do: kubelets register with it."""
     scale: ScalePaths | None = None
     subresources: tuple[Subresource, ...] = ()
     has_generation: bool = False

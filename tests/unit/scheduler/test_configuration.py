@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.scheduler.configuration import parse_configuration
 from orchestrator.scheduler.fields import ConfigurationError
-from orchestrator.scheduler.framework import Cycle, Plugin
+from orchestrator.scheduler.framework import Cycle, NoListers, Plugin
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
@@ -82,13 +83,24 @@ def test_a_disabled_filter_refuses_nobody() -> None:
     assert "TaintToleration" in [plugin.name for plugin, _ in profile.scorers]
 
 
+class Selecting(NoListers):
+    """A Service selects every pod labelled `app: web`."""
+
+    def default_selector(self, pod: PodInfo) -> LabelSelector | None:
+        return from_label_selector({"matchLabels": {"app": "web"}})
+
+
 def test_cluster_default_constraints_hold_pods_without_their_own() -> None:
     defaults = [{"topologyKey": ZONE, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]
     profile = profile_of(**args("PodTopologySpread", defaultConstraints=defaults, defaultingType="List"))
-    spread = next(plugin for plugin in profile.filters if plugin.name == "PodTopologySpread")
-    assert spread.arguments["defaultConstraints"] == defaults
-    system = profile_of()
-    assert system.plugins != profile.plugins
+    nodes = [make_node("a", labels={ZONE: "x"}), make_node("b", labels={ZONE: "y"}, cpu="100m")]
+    web = {"app": "web"}
+    cache = make_cache(nodes, [make_pod("one", labels=web, node="a")])
+    pod = PodInfo(make_pod("two", labels=web, cpu="1"))
+    decision = Planner(profile, cache, listers=Selecting()).plan(pod)
+    assert isinstance(decision, Refused)
+    assert "1 node(s) didn't match pod topology spread constraints" in decision.message
+    assert isinstance(Planner(profile_of(), cache, listers=Selecting()).plan(pod), Placed)  # softly by default
 
 
 def test_preemption_can_be_switched_off() -> None:

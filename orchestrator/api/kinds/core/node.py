@@ -137,6 +137,7 @@ NODE = Kind(
     "node",
     short_names=("no",),
     has_status=True,
+    keeps_status=True,
     subresources=(Subresource("proxy", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),),
     default=default_node,
     validate=validate_node,
