@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from orchestrator.scheduler.algorithm import run_filters
@@ -41,6 +41,7 @@ PLACEMENTS_MAX: Final = 256
 SLOTS_MAX: Final = 262_144
 """Over all placements: bounds their memory (about 300 bytes each)."""
 SEEN_MAX: Final = 4_096
+NOTHING: Final[Mapping[str, Any]] = {}
 POOLS_MAX: Final = 4
 """Priorities of one signature whose eviction plans are kept."""
 
@@ -237,21 +238,21 @@ class Placement:
 
     # Choosing.
 
-    def choose(self, without: Collection[str] = ()) -> tuple[NodeInfo, int] | None:
+    def choose(self, without: Mapping[str, Any] = NOTHING) -> tuple[NodeInfo, int] | None:
         """The best feasible node and its score; None when there is none.
 
-        `without`: nodes that are not feasible for this one pod, because they are promised to others. They stay
-        hidden until a choice no longer leaves them out, so that only differences cost anything.
+        `without`: by name the nodes that are not feasible for this one pod, because they are promised to others.
+        They stay hidden until a choice no longer leaves them out, so that only differences cost anything.
         """
         if without or self._hidden:
-            for name in [name for name in self._hidden if name not in without]:
+            for name in self._hidden.difference(without):
                 self._hidden.discard(name)
                 slot = self._slots.get(name)
                 if slot is not None and slot.verdict is None:
                     self._put_in(slot)
-            for name in without:
+            for name in without.keys() - self._hidden:
                 slot = self._slots.get(name)
-                if name not in self._hidden and slot is not None and slot.group is not None:
+                if slot is not None and slot.group is not None:
                     self._take_out(slot)
                     self._hidden.add(name)
         best = self._best()

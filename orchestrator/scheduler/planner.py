@@ -7,7 +7,7 @@ never writes it. Mirrors schedulePod and RunPostFilterPlugins of kube-scheduler.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.scheduler.algorithm import (
@@ -118,6 +118,11 @@ class Planner:
                 found[name] = verdict
         return found
 
+    def _counts(self, pod: PodInfo, placement: Placement, taken: Mapping[str, Verdict]) -> Counter[Verdict]:
+        if not taken or self.nominations.node_of(pod.uid):
+            return Counter(taken.values())
+        return placement.promised(pod.priority).counts
+
     def _refuse_by_placement(self, pod: PodInfo, placement: Placement, taken: dict[str, Verdict]) -> Placed | Refused:
         cache = self._cache
         if not placement.is_local:
@@ -125,7 +130,7 @@ class Planner:
                 return self._plan_over_all(self.cycle(pod))
             diagnosis = Diagnosis(len(cache), placement.refusals())
             return self._refuse(self.cycle(pod), diagnosis, placement.refused(), prepared=False)
-        diagnosis = Diagnosis(len(cache), placement.refusals() + Counter(taken.values()))
+        diagnosis = Diagnosis(len(cache), placement.refusals() + self._counts(pod, placement, taken))
         if not self.profile.preempts:
             return Refused(diagnosis.sentence(), frozenset(diagnosis.plugins))
         if not cache.has_lower_priority(pod.priority) or why_not_eligible(pod, cache, self.nominations):

@@ -7,6 +7,7 @@ RunFilterPluginsWithNominatedPods of kube-scheduler.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from orchestrator.scheduler.algorithm import Nominations, run_filters_with
@@ -23,6 +24,8 @@ class PromisedNodes:
         self._cycle = cycle
         self._versions = (-1, -1)
         self._taken: dict[str, Verdict] = {}
+        self.counts: Counter[Verdict] = Counter()
+        """How many nodes each of the verdicts is about."""
 
     def taken(self, pod: PodInfo, nominations: Nominations, is_candidate: Callable[[str], bool]) -> dict[str, Verdict]:
         """By node why the pod must leave it to others; `is_candidate`: whether it would fit without them."""
@@ -32,6 +35,7 @@ class PromisedNodes:
         dirty: dict[str, None]
         if changes is None or promises is None:
             self._taken.clear()
+            self.counts.clear()
             dirty = dict.fromkeys(nominations.nodes())
         else:
             dirty = dict.fromkeys((*(change.node.name for change in changes), *promises))
@@ -47,8 +51,11 @@ class PromisedNodes:
         return {**others, **found._taken}
 
     def _renew(self, name: str, others: Sequence[PodInfo], is_candidate: Callable[[str], bool]) -> None:
-        self._taken.pop(name, None)
+        known = self._taken.pop(name, None)
+        if known is not None:
+            self.counts[known] -= 1
         if others and is_candidate(name):
             verdict = run_filters_with(self._filters, self._cycle, self._cycle.cache.nodes[name], others)
             if verdict is not None:
                 self._taken[name] = verdict
+                self.counts[verdict] += 1

@@ -173,9 +173,9 @@ def test_replicas_go_round_among_equal_nodes() -> None:
 def test_promised_nodes_can_be_left_out_and_come_back() -> None:
     cache = make_cache([make_node("a"), make_node("b", cpu="1")])
     placement = Placement(PROFILE, Cycle(PodInfo(make_pod(cpu="500m")), cache, NoListers()))
-    first, other, again = placement.choose(), placement.choose(["a"]), placement.choose()
+    first, other, again = placement.choose(), placement.choose({"a": None}), placement.choose()
     assert [choice[0].name for choice in (first, other, again) if choice] == ["a", "b", "a"]
-    assert placement.choose(["a", "b"]) is None
+    assert placement.choose({"a": None, "b": None}) is None
 
 
 def test_a_heap_is_only_built_for_a_signature_seen_twice_and_their_number_is_bounded() -> None:
