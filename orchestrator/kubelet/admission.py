@@ -78,6 +78,13 @@ def refuse_pod(
     return None
 
 
+def refuse_system(pod: Object) -> tuple[str, str] | None:
+    """(reason, message) when the pod says that it is made for another operating system (KEP-2802)."""
+    if (spec_of(pod).get("os") or {}).get("name", "linux") == "linux":
+        return None
+    return "PodOSNotSupported", "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+
+
 SAFE_SYSCTLS = frozenset(
     (
         "kernel.shm_rmid_forced",

@@ -24,7 +24,7 @@ from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
-from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
+from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls, refuse_system
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.mirrors import Mirrors
@@ -406,7 +406,7 @@ class Kubelet:
         pressed = refuse_under_pressure(pod, self._evictor.conditions)
         if pressed is not None:
             return pressed
-        forbidden = refuse_sysctls(pod, self.options.allowed_unsafe_sysctls)
+        forbidden = refuse_system(pod) or refuse_sysctls(pod, self.options.allowed_unsafe_sysctls)
         if forbidden is not None:
             return forbidden
         others = self._others(record)

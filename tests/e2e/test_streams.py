@@ -243,6 +243,14 @@ async def messages_of(session: aiohttp.ClientSession, path: str, *protocols: str
         return [m.data if isinstance(m.data, bytes) else m.data.encode() async for m in client]
 
 
+def test_long_lines_are_stamped_once(k: Kubectl) -> None:
+    apply(k, pod("long", container("head -c 50000 /dev/zero | tr '\\0' x; echo; echo end"), restartPolicy="Never"))
+    wait_for_pod(k, "long", has_phase("Succeeded"))
+    first, last = k("logs", "long", "--timestamps").splitlines()
+    assert first.partition(" ")[2] == "x" * 50_000
+    assert last.endswith(" end")
+
+
 async def test_logs_are_read_over_websocket(shell: Kubectl) -> None:
     apply(shell, pod("said", container("echo container is alive"), restartPolicy="Never"))
     wait_for_pod(shell, "said", has_phase("Succeeded"))

@@ -31,10 +31,11 @@ FRAME_HEADER = struct.Struct(">BxxxL")
 class FrameDecoder:
     """Takes apart the Engine's multiplexed stream: an eight-byte header (stream, length), then the bytes.
 
-    Bytes of an incomplete frame are handed out as they come, so nothing is held back.
+    Bytes of an incomplete frame are handed out as they come, so nothing is held back, unless `whole` asks for that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self._buffer = bytearray()
         self._stream = 0
         self._remaining = 0
@@ -52,7 +53,7 @@ class FrameDecoder:
                 position += FRAME_HEADER.size
                 continue
             piece = bytes(self._buffer[position : position + self._remaining])
-            if not piece:
+            if not piece or (self._whole and len(piece) < self._remaining):
                 break
             output.append((self._stream, piece))
             position += len(piece)
@@ -161,13 +162,37 @@ def log_parameters(options: LogOptions) -> dict[str, str]:
     return parameters
 
 
+class LineStamps:
+    """Takes the time out of the middle of long lines.
+
+    The Engine keeps a line of more than 16 KiB in pieces, each a frame of its own, and stamps every
+    one of them; Kubernetes stamps lines.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        """Streams whose last line has not ended yet."""
+
+    def clean(self, stream: int, frame: bytes) -> bytes:
+        """One whole frame, which begins with a time, as it should be shown."""
+        shown = frame.partition(b" ")[2] if stream in self._open else frame
+        if frame.endswith(b"\n"):
+            self._open.discard(stream)
+        else:
+            self._open.add(stream)
+        return shown
+
+
 async def read_logs(engine: DockerEngine, container_id: str, options: LogOptions, *, tty: bool) -> AsyncIterator[bytes]:
     """The log in pieces, both streams in the order they were written; ends at `limit_bytes`."""
     remaining = options.limit_bytes
-    decoder = None if tty else FrameDecoder()
+    decoder = None if tty else FrameDecoder(whole=options.timestamps)
+    stamps = LineStamps()
     async with engine.stream("GET", f"containers/{container_id}/logs", params=log_parameters(options)) as response:
         async for chunk in response.content.iter_any():
             pieces: Iterable[tuple[int, bytes]] = ((STDOUT, chunk),) if decoder is None else decoder.feed(chunk)
+            if options.timestamps and decoder is not None:
+                pieces = ((stream, stamps.clean(stream, frame)) for stream, frame in pieces)
             data = b"".join(piece for _, piece in pieces)
             if remaining is not None:
                 data = data[:remaining]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls
+from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls, refuse_system
 from tests.unit.kubelet.pods import pod, sidecar
 
 
@@ -47,3 +47,10 @@ def test_refusals() -> None:
 def test_sysctls_of_the_machine_are_not_for_pods(spec: Object, sysctl: str, refused: bool) -> None:
     obj = pod(securityContext={"sysctls": [{"name": sysctl, "value": "1"}]}, **spec)
     assert (refuse_sysctls(obj, ()) is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"), [({}, False), ({"os": {"name": "linux"}}, False), ({"os": {"name": "windows"}}, True)]
+)
+def test_pods_for_another_system_are_refused(spec: Object, refused: bool) -> None:
+    assert (refuse_system(pod(**spec)) is not None) is refused

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.kubelet.docker.streams import FRAME_HEADER, FrameDecoder, exec_start_error, log_parameters
+from orchestrator.kubelet.docker.streams import FRAME_HEADER, FrameDecoder, LineStamps, exec_start_error, log_parameters
 from orchestrator.kubelet.runtime import LogOptions
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=12)
@@ -57,3 +57,11 @@ def test_log_parameters(options: LogOptions, expected: dict[str, str]) -> None:
 def test_an_exec_that_could_not_start_has_the_shells_exit_code() -> None:
     error = exec_start_error(b'OCI runtime exec failed: exec: "x": executable file not found in $PATH: unknown\r\n')
     assert (error.exit_code, str(error).endswith("unknown")) == (127, True)
+
+
+def test_long_lines_have_one_time() -> None:
+    decoder, stamps = FrameDecoder(whole=True), LineStamps()
+    frames = [(1, b"t1 begin"), (2, b"t2 other\n"), (1, b"t3 middle"), (1, b"t4 end\n"), (1, b"t5 next\n")]
+    wire = b"".join(FRAME_HEADER.pack(stream, len(data)) + data for stream, data in frames)
+    shown = [stamps.clean(*frame) for start in range(len(wire)) for frame in decoder.feed(wire[start : start + 1])]
+    assert shown == [b"t1 begin", b"t2 other\n", b"middle", b"end\n", b"t5 next\n"]
