@@ -325,10 +325,13 @@ class PodVolumes:
             subpath = expand(mount["subPathExpr"], environment)
         if subpath:
             base = self._sub_path(directory, volume["name"], container_name, number, base, subpath)
+        if volume.get("image") is not None:
+            # Read-only by itself and without programs; a runtime that makes it read-only again would lose the latter.
+            return Mount(str(base), mount["mountPath"], propagation="")
         return Mount(
             source=str(base),
             target=mount["mountPath"],
-            read_only=bool(mount.get("readOnly") or volume.get("readOnly")) or _is_always_read_only(volume),
+            read_only=bool(mount.get("readOnly") or volume.get("readOnly")) or is_written(volume),
             propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
         )
 
@@ -461,10 +464,6 @@ def _is_propagated(pod: Object, volume_name: str) -> bool:
 def _volumes_of(pod: Object, sources: EnvironmentSources) -> list[Object]:
     """The volumes of a pod, with what its claims stand for in their place."""
     return [sources.bound.get(volume["name"], volume) for volume in spec_of(pod).get("volumes") or ()]
-
-
-def _is_always_read_only(volume: Object) -> bool:
-    return is_written(volume) or volume.get("image") is not None
 
 
 def _check_local(source: Object) -> None:

@@ -137,6 +137,17 @@ def test_debug_joins_a_pod_and_copies_one(k: Kubectl, protocol: dict[str, str]) 
     assert "copied once" in copied.stdout, copied.stderr
 
 
+def test_debug_shows_the_files_of_a_node(k: Kubectl) -> None:
+    shown = k(
+        *("debug", "node/node-1", "-i", f"--image={BUSYBOX}", "--image-pull-policy=Never", "--"),
+        *("sh", "-c", "read line; ls -d /host/proc/1; echo $line"),
+        stdin="debugged\n",
+    )
+    assert "/host/proc/1\ndebugged\n" in shown
+    [debugger] = k.json("get", "pods")["items"]
+    assert debugger["metadata"]["name"].startswith("node-debugger-node-1-")
+
+
 @contextmanager
 def forwarded(k: Kubectl, target: str, *ports: int, **environment: str) -> Iterator[list[int]]:
     """Local ports that `kubectl port-forward` leads to ports of the pod."""

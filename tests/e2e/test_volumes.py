@@ -254,9 +254,11 @@ def test_image_volumes_show_the_files_of_an_image(k: Kubectl) -> None:
     script = """
         cat /v/data/file /sub/file /one/www/index.html; ls /v/www
         touch /v/x 2>/dev/null || echo read-only
+        touch /sub/x 2>/dev/null || echo read-only
+        /v/bin/busybox true 2>/dev/null || echo no programs
     """
     shown = output_of(k, pod("image", container(script, volumeMounts=mounts), volumes=volumes)).splitlines()
-    assert shown == ["from an image", "from a folder of an image", "busybox", "read-only"]
+    assert shown == ["from an image", "from a folder of an image", "busybox", "read-only", "read-only", "no programs"]
     missing = [{"name": "v", **source("orchestrator.test/none:1")}]
     apply(k, pod("missing", container(volumeMounts=mounts[:1]), volumes=missing))
     wait_for_pod(k, "missing", lambda p: waiting_reason(p) == "ErrImageNeverPull")

@@ -219,14 +219,17 @@ def update_settings(resources: Resources) -> dict[str, Any]:
 
 
 def mount_settings(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
-    """Bind mounts in the form that refuses a missing source."""
+    """Bind mounts in the form that refuses a missing source.
+
+    Without a propagation the Engine takes `rprivate`, or what it needs for a source that contains its own files.
+    """
     return [
         {
             "Type": "bind",
             "Source": mount.source,
             "Target": mount.target,
             "ReadOnly": mount.read_only,
-            "BindOptions": {"Propagation": mount.propagation or "rprivate"},
+            **({"BindOptions": {"Propagation": mount.propagation}} if mount.propagation else {}),
         }
         for mount in mounts
     ]
