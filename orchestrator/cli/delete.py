@@ -28,6 +28,14 @@ from orchestrator.cli.waiting import states, within
 CASCADES = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan"}
 
 
+_NOTHING_NAMED = """error: You must provide one or more resources by argument or filename.
+Example resource specifications include:
+   '-f rsrc.yaml'
+   '--filename=rsrc.json'
+   '<resource> <name>'
+   '<resource>'"""
+
+
 def parser() -> Parser:
     """The flags of `delete`."""
     flags = Parser(
@@ -90,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     if not parsed.what and not parsed.filename:
-        raise UsageError("error: You must provide one or more resources by argument or filename.")
+        raise UsageError(_NOTHING_NAMED)
     if parsed.all and (parsed.selector or parsed.field_selector):
         raise UsageError("error: setting 'all' parameter but found a non empty selector. ")
     return run_client(_main, parsed)

@@ -115,7 +115,7 @@ def table_rows(table: Object, options: TableOptions, *, headers: bool = True) ->
         cells = [cell_text(row["cells"][position]) for position, _ in columns]
         if options.with_kind and cells:
             cells[0] = f"{options.with_kind}/{cells[0]}"
-        cells += [labels.get(key) or "<none>" for key in options.label_columns]
+        cells += [labels.get(key) or "" for key in options.label_columns]
         if options.show_labels:
             cells.append(labels_text(labels))
         rows.append([*([metadata.get("namespace") or ""] if options.with_namespace else []), *cells])

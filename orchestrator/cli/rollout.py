@@ -226,8 +226,8 @@ def stateful_set_status(obj: Object) -> tuple[str, bool]:
     ready = status.get("readyReplicas", 0)
     if ready < wanted:
         return f"Waiting for {wanted - ready} pods to be ready...", False
-    partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
-    if partition:
+    partition = (strategy.get("rollingUpdate") or {}).get("partition")
+    if partition is not None:
         if updated < wanted - partition:
             return (
                 f"Waiting for partitioned roll out to finish: {updated} out of {wanted - partition} new pods have been "
@@ -320,7 +320,7 @@ async def _history(workload: _Workload, arguments: argparse.Namespace) -> None:
 
 def _of_revision(workload: _Workload, revisions: Mapping[int, Object], number: int) -> Object:
     if number not in revisions:
-        raise CliError(f"error: unable to find the specified revision: {workload.label} has no revision {number}")
+        raise CliError("error: unable to find the specified revision")
     return revisions[number]
 
 
@@ -328,11 +328,6 @@ def _of_revision(workload: _Workload, revisions: Mapping[int, Object], number: i
 
 
 async def _undo(workload: _Workload, arguments: argparse.Namespace) -> None:
-    if (workload.obj["spec"]).get("paused"):
-        raise CliError(
-            f"error: you cannot rollback a paused deployment; resume it first with 'orchestrator rollout resume "
-            f"deployment/{workload.name}' and try again"
-        )
     revisions = await _revisions(workload)
     wanted = arguments.to_revision
     if wanted < 0:
@@ -341,6 +336,11 @@ async def _undo(workload: _Workload, arguments: argparse.Namespace) -> None:
         if len(revisions) < 2:
             raise CliError(f'error: no rollout history found for {workload.resource.singular} "{workload.name}"')
         wanted = sorted(revisions)[-2]
+    if (workload.obj["spec"]).get("paused"):
+        raise CliError(
+            "error: you cannot rollback a paused deployment; resume it first with 'orchestrator rollout resume' "
+            "and try again"
+        )
     if wanted not in revisions:
         raise CliError(f"error: unable to find specified revision {wanted} in history")
     keeper = revisions[wanted]

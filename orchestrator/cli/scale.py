@@ -14,7 +14,6 @@ from orchestrator.cli.connection import (
     CliError,
     Connection,
     Object,
-    ServerError,
     add_connection_flags,
     namespace_of,
     print_errors,
@@ -117,12 +116,7 @@ async def _scale(
     if arguments.dry_run == "server":
         query["dryRun"] = "All"
     if arguments.dry_run != "client":
-        try:
-            await connection.request("PATCH", path, query=query, body=patch, content_type=MERGE_PATCH)
-        except ServerError as error:
-            if error.code == 404 and "scale" not in resource.subresources:
-                raise CliError(f"error: {resource.group_resource} cannot be scaled") from error
-            raise
+        await connection.request("PATCH", path, query=query, body=patch, content_type=MERGE_PATCH)
     print(f"{resource.prefix}/{name} scaled{DRY_RUN_SUFFIX[arguments.dry_run]}", flush=True)
     if arguments.timeout is not None and arguments.dry_run == "none":
         await _wait_scaled(connection, resource, namespace, name, arguments)

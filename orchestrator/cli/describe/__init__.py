@@ -138,6 +138,13 @@ async def _related(
     elif obj["kind"] == "Service":
         query = {"labelSelector": f"kubernetes.io/service-name={metadata['name']}"}
         reads["EndpointSlice"] = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices", query
+    elif obj["kind"] in ("ReplicaSet", "StatefulSet", "DaemonSet"):
+        from orchestrator.cli.targets import selector_text
+
+        query = {"labelSelector": selector_text(obj["spec"]["selector"])}
+        reads["Pod"] = f"/api/v1/namespaces/{namespace}/pods", query
+    elif obj["kind"] == "PersistentVolumeClaim":
+        reads["Pod"] = f"/api/v1/namespaces/{namespace}/pods", {}
     answers = await asyncio.gather(
         *(connection.get(path, query=query) for path, query in reads.values()), return_exceptions=True
     )

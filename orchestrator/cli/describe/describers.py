@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from orchestrator.cli.ages import age_text
 from orchestrator.cli.connection import Object
+from orchestrator.cli.describe import policies
 from orchestrator.cli.describe.text import (
     NONE,
     aligned_text,
@@ -21,9 +22,12 @@ from orchestrator.cli.describe.text import (
 from orchestrator.cli.describe.workloads import (
     Related,
     condition_lines,
+    daemon_set_lines,
     deployment_lines,
+    job_lines,
     pod_lines,
     replica_set_lines,
+    stateful_set_lines,
 )
 from orchestrator.cli.events import last_seen, seen_text
 
@@ -34,7 +38,7 @@ EVENTS_MAX: Final = 100
 def describe(obj: Object, related: Related) -> str:
     """The description of an object; `related` holds its events and what else belongs to it, by kind."""
     lines = _DESCRIBERS.get((obj["apiVersion"].partition("/")[0], obj["kind"]), generic_lines)(obj, related)
-    if "Event" in related:
+    if "Event" in related and obj["kind"] not in _WITHOUT_EVENTS:
         lines = [*lines, *event_lines(related["Event"])]
     return aligned_text(lines)
 
@@ -118,6 +122,7 @@ def node_lines(node: Object, related: Related) -> list[str]:
     for lease in related.get("Lease", ()):
         held = lease.get("spec") or {}
         lines += ["Lease:", f"  HolderIdentity:\t{held.get('holderIdentity', '')}"]
+        lines.append(f"  AcquireTime:\t{time_text(held['acquireTime']) if held.get('acquireTime') else '<unset>'}")
         lines += [f"  RenewTime:\t{time_text(held.get('renewTime'))}"]
     if status.get("conditions"):
         headers = ("Type", "Status", "LastHeartbeatTime", "LastTransitionTime", "Reason", "Message")
@@ -282,14 +287,28 @@ def _title(key: str) -> str:
 
 _DESCRIBERS: Final[Mapping[tuple[str, str], Describer]] = {
     ("v1", "ConfigMap"): config_map_lines,
+    ("v1", "LimitRange"): policies.limit_range_lines,
     ("v1", "Namespace"): namespace_lines,
     ("v1", "Node"): node_lines,
+    ("v1", "PersistentVolumeClaim"): policies.claim_lines,
     ("v1", "Pod"): pod_lines,
+    ("v1", "ResourceQuota"): policies.quota_lines,
     ("v1", "Secret"): secret_lines,
     ("v1", "Service"): service_lines,
+    ("v1", "ServiceAccount"): policies.service_account_lines,
     ("apps", "Deployment"): deployment_lines,
     ("apps", "ReplicaSet"): replica_set_lines,
-    ("apps", "StatefulSet"): replica_set_lines,
-    ("apps", "DaemonSet"): replica_set_lines,
-    ("batch", "Job"): replica_set_lines,
+    ("apps", "StatefulSet"): stateful_set_lines,
+    ("apps", "DaemonSet"): daemon_set_lines,
+    ("batch", "Job"): job_lines,
+    ("policy", "PodDisruptionBudget"): policies.budget_lines,
+    ("rbac.authorization.k8s.io", "ClusterRole"): policies.role_lines,
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): policies.binding_lines,
+    ("rbac.authorization.k8s.io", "Role"): policies.role_lines,
+    ("rbac.authorization.k8s.io", "RoleBinding"): policies.binding_lines,
+    ("scheduling.k8s.io", "PriorityClass"): policies.priority_class_lines,
 }
+_WITHOUT_EVENTS: Final = frozenset(
+    {"Secret", "Namespace", "LimitRange", "ResourceQuota", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+)
+"""Kinds whose events kubectl does not look for."""

@@ -43,8 +43,8 @@ def _align(lines: Sequence[Sequence[str]], widths: list[int], out: list[str]) ->
 
 
 def indented(lines: Sequence[str], level: int) -> list[str]:
-    """The lines, further to the right."""
-    return [f"{'  ' * level}{line}" for line in lines]
+    """The lines, further to the right; those that go on in the second column stay where they are."""
+    return [line if line.startswith("\t") else f"{'  ' * level}{line}" for line in lines]
 
 
 def map_lines(title: str, values: Mapping[str, Any] | None, *, separator: str = "=") -> list[str]:

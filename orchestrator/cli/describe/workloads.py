@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
+from orchestrator.cli.ages import duration_text, parse_time
 from orchestrator.cli.connection import Object
 from orchestrator.cli.describe.text import (
     NONE,
-    aligned_text,
     bool_text,
     indented,
     list_lines,
@@ -270,7 +270,7 @@ def template_lines(template: Object) -> list[str]:
     for title, field in (("Init Containers", "initContainers"), ("Containers", "containers")):
         if spec.get(field):
             # kubectl indents less inside a template.
-            lines += [f"{title}:", *(line[1:] for line in container_lines(spec[field], ()))]
+            lines += [f"{title}:", *map(_less_indented, container_lines(spec[field], ()))]
     lines += [line[1:] if line.startswith("  ") else line for line in volume_lines(spec.get("volumes") or ())]
     if spec.get("priorityClassName"):
         lines.append(f"Priority Class Name:\t{spec['priorityClassName']}")
@@ -279,9 +279,13 @@ def template_lines(template: Object) -> list[str]:
     return ["Pod Template:", *indented(lines, 1)]
 
 
+def _less_indented(line: str) -> str:
+    return line[2:] if line.startswith("    ") else line[1:]
+
+
 def pod_template_text(template: Object) -> str:
     """A pod template alone, for `rollout history --revision`."""
-    return aligned_text(template_lines(template))
+    return "\n".join(template_lines(template)) + "\n\n"
 
 
 def condition_lines(conditions: Sequence[Object]) -> list[str]:
@@ -337,38 +341,113 @@ def _replica_set(obj: Object) -> str:
     return f"{obj['metadata']['name']} ({created}/{wanted} replicas created)"
 
 
-def replica_set_lines(obj: Object, _related: Related) -> list[str]:
-    """Everything about a ReplicaSet, StatefulSet, DaemonSet or Job except its events."""
-    metadata, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+def _owner_lines(metadata: Object) -> list[str]:
+    return [
+        f"Controlled By:\t{owner['kind']}/{owner['name']}"
+        for owner in metadata.get("ownerReferences") or ()
+        if owner.get("controller")
+    ]
+
+
+def _pod_states(pods: Sequence[Object], owner: Object) -> str:
+    """How many of an object's pods are in which phase."""
+    uid = owner["metadata"]["uid"]
+    owned = [
+        (pod.get("status") or {}).get("phase")
+        for pod in pods
+        if any(each.get("uid") == uid for each in pod["metadata"].get("ownerReferences") or ())
+    ]
+    phases = (("Running", "Running"), ("Waiting", "Pending"), ("Succeeded", "Succeeded"), ("Failed", "Failed"))
+    return " / ".join(f"{owned.count(phase)} {title}" for title, phase in phases)
+
+
+def replica_set_lines(replica_set: Object, related: Related) -> list[str]:
+    """Everything about a ReplicaSet except its events; `related` has the pods that its selector finds."""
+    metadata, spec, status = replica_set["metadata"], replica_set["spec"], replica_set.get("status") or {}
     lines = [f"Name:\t{metadata['name']}", f"Namespace:\t{metadata['namespace']}"]
-    selector: dict[str, Any] = spec.get("selector") or {}
-    lines.append(f"Selector:\t{selector_text(selector) or NONE}")
-    lines += metadata_lines(obj)
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            lines.append(f"Controlled By:\t{owner['kind']}/{owner['name']}")
-    if obj["kind"] == "DaemonSet":
-        for title, field in (
-            ("Desired Number of Nodes Scheduled", "desiredNumberScheduled"),
-            ("Current Number of Nodes Scheduled", "currentNumberScheduled"),
-            ("Number of Nodes Scheduled with Up-to-date Pods", "updatedNumberScheduled"),
-            ("Number of Nodes Scheduled with Available Pods", "numberAvailable"),
-            ("Number of Nodes Misscheduled", "numberMisscheduled"),
-        ):
-            lines.append(f"{title}:\t{status.get(field, 0)}")
-    elif obj["kind"] == "Job":
-        lines.append(f"Parallelism:\t{spec.get('parallelism', 1)}")
-        lines.append(f"Completions:\t{spec.get('completions', '<unset>')}")
-        lines.append(f"Start Time:\t{time_text(status.get('startTime'))}")
-        if status.get("completionTime"):
-            lines.append(f"Completed At:\t{time_text(status['completionTime'])}")
-        lines.append(
-            f"Pods Statuses:\t{status.get('active', 0)} Active ({status.get('ready', 0)} Ready) / "
-            f"{status.get('succeeded', 0)} Succeeded / {status.get('failed', 0)} Failed"
-        )
-    else:
-        lines.append(f"Replicas:\t{status.get('replicas', 0)} current / {spec.get('replicas', 1)} desired")
-        lines.append(f"Ready Replicas:\t{status.get('readyReplicas', 0)}")
+    lines.append(f"Selector:\t{selector_text(spec.get('selector') or {})}")
+    lines += [*metadata_lines(replica_set), *_owner_lines(metadata)]
+    lines.append(f"Replicas:\t{status.get('replicas', 0)} current / {spec.get('replicas', 1)} desired")
+    lines.append(f"Pods Status:\t{_pod_states(related.get('Pod', ()), replica_set)}")
+    return lines + template_lines(spec["template"]) + condition_lines(status.get("conditions") or ())
+
+
+def stateful_set_lines(stateful_set: Object, related: Related) -> list[str]:
+    """Everything about a StatefulSet except its events."""
+    metadata, spec, status = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
+    lines = [f"Name:\t{metadata['name']}", f"Namespace:\t{metadata['namespace']}"]
+    lines.append(f"CreationTimestamp:\t{time_text(metadata.get('creationTimestamp'))}")
+    lines.append(f"Selector:\t{selector_text(spec.get('selector') or {})}")
+    lines += metadata_lines(stateful_set)
+    lines.append(f"Replicas:\t{spec.get('replicas', 1)} desired | {status.get('replicas', 0)} total")
+    strategy = spec.get("updateStrategy") or {}
+    lines.append(f"Update Strategy:\t{strategy.get('type', '')}")
+    if rolling := strategy.get("rollingUpdate"):
+        lines.append(f"  Partition:\t{rolling.get('partition', 0)}")
+    lines.append(f"Pods Status:\t{_pod_states(related.get('Pod', ()), stateful_set)}")
     lines += template_lines(spec["template"])
-    lines += condition_lines(status.get("conditions") or ())
+    templates = spec.get("volumeClaimTemplates") or ()
+    if not templates:
+        return [*lines, f"Volume Claims:\t{NONE}"]
+    lines.append("Volume Claims:")
+    for claim in templates:
+        lines.append(f"  Name:\t{claim['metadata']['name']}")
+        lines.append(f"  StorageClass:\t{claim['spec'].get('storageClassName', '')}")
+        for title in ("Labels", "Annotations"):
+            lines += [f"  {line}" for line in map_lines(title, claim["metadata"].get(title.lower()))]
+        requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+        lines.append(f"  Capacity:\t{requests.get('storage', '<default>')}")
+        lines.append(f"  Access Modes:\t[{' '.join(claim['spec'].get('accessModes') or ())}]")
     return lines
+
+
+def daemon_set_lines(daemon_set: Object, related: Related) -> list[str]:
+    """Everything about a DaemonSet except its events."""
+    metadata, spec, status = daemon_set["metadata"], daemon_set["spec"], daemon_set.get("status") or {}
+    lines = [f"Name:\t{metadata['name']}", f"Namespace:\t{metadata['namespace']}"]
+    lines.append(f"Selector:\t{selector_text(spec.get('selector') or {})}")
+    nodes = spec["template"]["spec"].get("nodeSelector") or {}
+    lines.append(f"Node-Selector:\t{','.join(f'{key}={nodes[key]}' for key in sorted(nodes)) or NONE}")
+    lines += metadata_lines(daemon_set)
+    # kubectl does not align these.
+    for title, field in (
+        ("Desired Number of Nodes Scheduled", "desiredNumberScheduled"),
+        ("Current Number of Nodes Scheduled", "currentNumberScheduled"),
+        ("Number of Nodes Scheduled with Up-to-date Pods", "updatedNumberScheduled"),
+        ("Number of Nodes Scheduled with Available Pods", "numberAvailable"),
+        ("Number of Nodes Misscheduled", "numberMisscheduled"),
+    ):
+        lines.append(f"{title}: {status.get(field, 0)}")
+    lines.append(f"Pods Status:\t{_pod_states(related.get('Pod', ()), daemon_set)}")
+    return lines + template_lines(spec["template"])
+
+
+def job_lines(job: Object, _related: Related) -> list[str]:
+    """Everything about a Job except its events."""
+    metadata, spec, status = job["metadata"], job["spec"], job.get("status") or {}
+    lines = [f"Name:\t{metadata['name']}", f"Namespace:\t{metadata['namespace']}"]
+    if spec.get("selector"):
+        lines.append(f"Selector:\t{selector_text(spec['selector'])}")
+    lines += [*metadata_lines(job), *_owner_lines(metadata)]
+    lines.append(f"Parallelism:\t{spec.get('parallelism', '<unset>')}")
+    lines.append(f"Completions:\t{spec.get('completions', '<unset>')}")
+    if spec.get("completionMode"):
+        lines.append(f"Completion Mode:\t{spec['completionMode']}")
+    lines.append(f"Suspend:\t{str(bool(spec.get('suspend'))).lower()}")
+    lines.append(f"Backoff Limit:\t{spec.get('backoffLimit', 6)}")
+    if spec.get("ttlSecondsAfterFinished") is not None:
+        lines.append(f"TTL Seconds After Finished:\t{spec['ttlSecondsAfterFinished']}")
+    started, ended = parse_time(status.get("startTime")), parse_time(status.get("completionTime"))
+    if started is not None:
+        lines.append(f"Start Time:\t{time_text(status['startTime'])}")
+    if ended is not None:
+        lines.append(f"Completed At:\t{time_text(status['completionTime'])}")
+        if started is not None:
+            lines.append(f"Duration:\t{duration_text((ended - started).total_seconds())}")
+    if spec.get("activeDeadlineSeconds") is not None:
+        lines.append(f"Active Deadline Seconds:\t{spec['activeDeadlineSeconds']}s")
+    lines.append(
+        f"Pods Statuses:\t{status.get('active', 0)} Active ({status.get('ready', 0)} Ready) / "
+        f"{status.get('succeeded', 0)} Succeeded / {status.get('failed', 0)} Failed"
+    )
+    return lines + template_lines(spec["template"])

@@ -53,9 +53,9 @@ TABLE = {
         ),
         (
             TableOptions(label_columns=("example.com/app", "app")),
-            "NAME                 READY   APP      APP\n"
-            "web-1                1/1     <none>   web\n"
-            "a-much-longer-name           <none>   <none>\n",
+            "NAME                 READY   APP   APP\n"
+            "web-1                1/1           web\n"
+            "a-much-longer-name                 \n",
         ),
     ],
 )
