@@ -20,7 +20,7 @@ from pathlib import Path
 
 from orchestrator.cli.flags import EXIT_ERROR, EXIT_USAGE, Parser
 from orchestrator.cli.options import configuration
-from orchestrator.config import Config
+from orchestrator.config import Config, ConfigError
 from orchestrator.config.options import default_data_dir
 
 COLLECTOR_THRESHOLDS = (100_000, 20, 50)
@@ -75,6 +75,8 @@ def run(arguments: Sequence[str]) -> int:
                 return _run(prepared)
     except StoreError as error:
         return _fail(f"the data directory {config.data_dir} cannot be used: {error}")
+    except ConfigError as error:
+        return _fail(str(error))  # what only the parts that are meant can check
     except OSError as error:
         return _fail(_explain(error, config))
     except Exception as error:

@@ -99,6 +99,8 @@ class Nodes:
 
     async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
         from orchestrator.kubelet.docker.runtime import DockerRuntime
+        from orchestrator.kubelet.docker.translate import LogRotation
+        from orchestrator.kubelet.image_gc import ImageGcPolicy
         from orchestrator.kubelet.stats.machine import read_signals
         from orchestrator.kubelet.volumes import PodVolumes
 
@@ -113,6 +115,9 @@ class Nodes:
             clock=self._clock,
             node_ip=addresses.ip,
             pod_cidr=addresses.pod_cidr,
+            log_rotation=LogRotation(
+                _log_bytes(self.config.container_log_max_size), self.config.container_log_max_files
+            ),
         )
         files = PodVolumes(
             state_dir=self.config.data_dir / "kubelet" / addresses.name,
@@ -121,7 +126,14 @@ class Nodes:
             cluster_domain=self.config.cluster_domain,
             cluster_dns=cluster_dns,
         )
-        options = replace(self._options(addresses), seccomp_root=self.config.data_dir / "kubelet" / "seccomp")
+        options = replace(
+            self._options(addresses),
+            seccomp_root=self.config.data_dir / "kubelet" / "seccomp",
+            image_gc_file=self.config.data_dir / "kubelet" / addresses.name / "images.json",
+            image_gc_policy=ImageGcPolicy(
+                high=self.config.image_gc_high_threshold_percent, low=self.config.image_gc_low_threshold_percent
+            ),
+        )
         images = Path(str(engine.info.get("DockerRootDir") or "/var/lib/docker"))
         signals = partial(read_signals, self.config.data_dir, images)
         kubelets.add(options, runtime, files=files, read_signals=signals)
@@ -152,6 +164,16 @@ class Nodes:
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""
         await self._stack.aclose()
+
+
+def _log_bytes(text: str) -> int:
+    try:
+        size = parse_quantity(text).value()
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise ConfigError(f"containerLogMaxSize: {text!r} is no size")
+    return size
 
 
 def _thresholds(texts: Sequence[str]) -> tuple[Threshold, ...]:

@@ -58,6 +58,12 @@ class Config:
     cluster_domain: str = "cluster.local"
     eviction_hard: tuple[str, ...] = ("memory.available<100Mi", "nodefs.available<1Gi")
     """Thresholds of node-pressure eviction."""
+    container_log_max_size: str = "10Mi"
+    container_log_max_files: int = 5
+    """When a container's log is rotated, and how many files of it there are."""
+    image_gc_high_threshold_percent: int = 85
+    image_gc_low_threshold_percent: int = 80
+    """How full the disk of images may become before unused ones go, and how far they do."""
     system_reserved: tuple[str, ...] = ()
     """What allocatable lacks of each node's capacity: `cpu=500m`, `memory=1Gi`."""
     static_pod_path: str = ""
@@ -101,6 +107,10 @@ KEYS = {
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
     "evictionHard": "eviction_hard",
+    "containerLogMaxSize": "container_log_max_size",
+    "containerLogMaxFiles": "container_log_max_files",
+    "imageGCHighThresholdPercent": "image_gc_high_threshold_percent",
+    "imageGCLowThresholdPercent": "image_gc_low_threshold_percent",
     "systemReserved": "system_reserved",
     "staticPodPath": "static_pod_path",
     "controllers": "controllers",
@@ -274,6 +284,13 @@ def _check_pool(value: Sequence[str], label: str) -> None:
 
 
 def _check_together(config: Config) -> None:
+    if config.container_log_max_files < 2:
+        raise ConfigError(f"containerLogMaxFiles must be at least 2, not {config.container_log_max_files}")
+    low, high = config.image_gc_low_threshold_percent, config.image_gc_high_threshold_percent
+    if not 0 <= low < high <= 100:
+        raise ConfigError(
+            f"imageGCLowThresholdPercent {low} must be below imageGCHighThresholdPercent {high}, both within 0 and 100"
+        )
     named = [
         (key, ipaddress.IPv4Network(getattr(config, field))) for key, field in KEYS.items() if field in _CIDR_FIELDS
     ]

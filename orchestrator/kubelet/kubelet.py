@@ -27,6 +27,7 @@ from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks,
 from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls, refuse_system
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
+from orchestrator.kubelet.image_gc import ImageCollector
 from orchestrator.kubelet.mirrors import Mirrors
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
@@ -96,9 +97,19 @@ class Kubelet:
             self._usage = RequestedUsage(runtime=runtime, clock=clock, node_name=options.name)
         else:
             self._usage = MeasuredUsage(runtime=runtime, files=files, clock=clock, node_name=options.name)
+        self._read_signals = read_signals or dict
+        self._collector: ImageCollector | None = None
+        if options.image_gc_file is not None:
+            self._collector = ImageCollector(
+                runtime=runtime,
+                clock=clock,
+                policy=options.image_gc_policy,
+                file=options.image_gc_file,
+                node_name=options.name,
+            )
         self._evictor = Evictor(
             thresholds=options.eviction_thresholds,
-            read_signals=read_signals or dict,
+            read_signals=self._read_signals,
             usage=self.usage,
             free_disk=self._free_disk,
             clock=clock,
@@ -145,6 +156,7 @@ class Kubelet:
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
             seccomp_root=self.options.seccomp_root,
+            pulled=self._collector.note_pulled if self._collector is not None else None,
         )
         self._informer = Informer(
             self._client,
@@ -566,8 +578,27 @@ class Kubelet:
             self._log.warning("pod.evicted", pod=key_of(victim.pod), resource=victim.resource)
             self._queue.add(record.uid)
 
+        await self._collect_images()
+
+    async def _collect_images(self) -> None:
+        if self._collector is None or not self._runtime_up.is_set():
+            return
+        try:
+            disk = (await asyncio.to_thread(self._read_signals)).get("imagefs.available")
+            failure = await self._collector.collect(disk)
+        except (OSError, RuntimeFailure) as error:
+            failure = str(error)
+        if failure and self._node.node is not None:
+            self._recorder.event(self._node.node, "Warning", "ImageGCFailed", failure)
+
     async def _free_disk(self) -> None:
-        """Remove what no pod needs."""
+        """Remove the images that no pod needs."""
+        if self._collector is None:
+            return
+        try:
+            await self._collector.remove_unused()
+        except (OSError, RuntimeFailure) as error:
+            self._log.warning("image.collection_failed", error=str(error))
 
     async def _report_node(self) -> None:
         if self._info is None or self._node.node is None:

@@ -22,6 +22,7 @@ from orchestrator.api.resources import LEASES, NODES
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.kubelet.eviction import Threshold
+from orchestrator.kubelet.image_gc import ImageGcPolicy
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
 from orchestrator.logs import get_logger
 
@@ -57,6 +58,9 @@ class NodeOptions:
     allowed_unsafe_sysctls: Sequence[str] = ()
     eviction_thresholds: Sequence[Threshold] = ()
     """When the node is under pressure (evictionHard)."""
+    image_gc_file: Path | None = None
+    """Where the memory of pulled images is; None: images are never collected."""
+    image_gc_policy: ImageGcPolicy = field(default_factory=ImageGcPolicy)
     static_pod_folder: Path | None = None
     """Where the manifests of static pods lie (staticPodPath)."""
 

@@ -210,6 +210,7 @@ class PodSyncer:
         cluster_domain: str,
         notify: Notify,
         seccomp_root: Path | None = None,
+        pulled: Callable[[str, Image], None] | None = None,
     ) -> None:
         self._client = client
         self._recorder = recorder
@@ -223,6 +224,7 @@ class PodSyncer:
         self._cluster_domain = cluster_domain
         self._notify = notify
         self._seccomp_root = seccomp_root
+        self._pulled = pulled
         self._pulls = asyncio.Semaphore(PARALLEL_PULLS_MAX)
         self._log = get_logger("kubelet", node=node_name)
         self.identity = NodeIdentity(ips=node_ips)
@@ -702,7 +704,10 @@ class PodSyncer:
             message = f'Container image "{reference}" already present on machine'
             self._event(pod, "Normal", "Pulled", message, container=name)
             return present
-        return await self._pull(record, name, reference, observed)
+        image = await self._pull(record, name, reference, observed)
+        if self._pulled is not None and (present is None or present.id != image.id):
+            self._pulled(reference, image)
+        return image
 
     async def _volume_images(
         self, record: PodRecord, container: Object, observed: RuntimePod | None

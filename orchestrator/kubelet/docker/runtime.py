@@ -44,6 +44,7 @@ from orchestrator.kubelet.docker.translate import (
     SANDBOX_KIND,
     EngineLimits,
     Inspected,
+    LogRotation,
     Owner,
     container_config,
     container_name,
@@ -132,7 +133,9 @@ class DockerRuntime:
         clock: Clock,
         node_ip: str = "",
         pod_cidr: str = "",
+        log_rotation: LogRotation = LogRotation(),  # noqa: B008 - immutable
     ) -> None:
+        self._log_rotation = log_rotation
         self.owner = Owner(cluster_id=cluster_id, node_name=node_name)
         self._engine = engine
         self._network = network
@@ -473,7 +476,7 @@ class DockerRuntime:
                     container=spec.name,
                     missing=sorted(limits.missing_capabilities),
                 )
-        config = container_config(self.owner, sandbox, inspected.context, spec, limits)
+        config = container_config(self.owner, sandbox, inspected.context, spec, limits, self._log_rotation)
         try:
             return await self._create(container_name(self.owner, sandbox, spec), config)
         except EngineError as error:

@@ -43,8 +43,6 @@ SANDBOX_CONTAINER_NAME = "POD"
 
 MEMORY_BYTES_MIN = 6 * 1024 * 1024
 """The Engine refuses less. Simplified: a smaller limit is raised to this."""
-LOG_FILE_SIZE_MAX, LOG_FILES_MAX = "10m", "5"
-"""The kubelet's defaults of containerLogMaxSize and containerLogMaxFiles."""
 SANDBOX_CPU_SHARES = 2
 
 
@@ -182,6 +180,21 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
 
 
 @dataclass(frozen=True, slots=True)
+class LogRotation:
+    """The kubelet's containerLogMaxSize and containerLogMaxFiles, with its defaults."""
+
+    size_bytes_max: int = 10 << 20
+    files_max: int = 5
+
+    def settings(self) -> dict[str, Any]:
+        """LogConfig; a change of it holds for containers that are made from then on."""
+        return {
+            "Type": "json-file",
+            "Config": {"max-size": str(self.size_bytes_max), "max-file": str(self.files_max)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class EngineLimits:
     """What the Engine itself is not allowed on its machine, and its containers therefore neither."""
 
@@ -290,6 +303,7 @@ def container_config(
     context: SandboxContext,
     spec: ContainerSpec,
     limits: EngineLimits = EngineLimits(),
+    logs: LogRotation = LogRotation(),
 ) -> dict[str, Any]:
     """The body of POST /containers/create for a container of a pod."""
     joined = f"container:{sandbox.id}"
@@ -307,7 +321,7 @@ def container_config(
         "NetworkMode": joined,
         "IpcMode": "host" if context.host_ipc else joined,
         "Mounts": mount_settings(spec.mounts),
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_FILE_SIZE_MAX, "max-file": LOG_FILES_MAX}},
+        "LogConfig": logs.settings(),
         **resource_settings(spec.resources, limits),
         **security_settings(spec.security, limits),
     }

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.kubelet.docker.translate import (
     CAPABILITY_NAMES,
     EngineLimits,
+    LogRotation,
     Owner,
     SandboxContext,
     container_config,
@@ -87,6 +88,13 @@ def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
     data = inspection({"Status": "running", "Pid": 5}, **{"orchestrator.dev/kind": "node"})
     found = from_inspect(data)
     assert (found.container, found.sandbox, found.context.pid) == (None, None, 5)
+
+
+def test_logs_rotate_as_the_node_says() -> None:
+    spec = ContainerSpec(name="app", attempt=0, image="x")
+    context = SandboxContext("s", 1, host_network=False, host_pid=False, host_ipc=False, cgroup_parent="")
+    config = container_config(OWNER, SANDBOX, context, spec, logs=LogRotation(size_bytes_max=4096, files_max=3))
+    assert config["HostConfig"]["LogConfig"]["Config"] == {"max-size": "4096", "max-file": "3"}
 
 
 def test_own_labels_win_over_the_pods() -> None:
