@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.api import errors
 from orchestrator.api.objects import condition_of
-from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS
+from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES
 from orchestrator.component.kubelet_api import PodLogOptions
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
@@ -162,6 +162,23 @@ async def test_graceful_deletion_removes_everything(node: Node) -> None:
     await settle()
     assert node.runtime.pods() == []
     assert "Killing: Stopping container a" in await node.event_messages("web")
+
+
+async def test_a_handler_that_the_runtime_does_not_have(node: Node) -> None:
+    await node.client.create(
+        RUNTIME_CLASSES,
+        {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": "odd"},
+            "handler": "unheard-of",
+        },
+    )
+    await node.create("web", runtimeClassName="odd")
+    await settle()
+    assert (await node.get("web"))["status"]["phase"] == "Pending"
+    failed = 'FailedCreatePodSandBox: Failed to create pod sandbox: no runtime for "unheard-of" is configured'
+    assert failed in await node.event_messages("web")
 
 
 async def test_forced_deletion_is_noticed(node: Node) -> None:
