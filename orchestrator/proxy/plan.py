@@ -11,9 +11,9 @@ everything else is the machine itself or the outside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.api.objects import Object, key_of, labels_of
 from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local_to, preferred_by, usable
@@ -27,8 +27,7 @@ AFFINITY_SECONDS_DEFAULT = 10_800
 Target = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Frontend:
+class Frontend(NamedTuple):
     """Where clients knock: an address, or every address of the machine when it is empty (node ports)."""
 
     address: str
@@ -37,8 +36,7 @@ class Frontend:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """Where a frontend leads."""
 
     targets: tuple[Target, ...] = ()
@@ -123,11 +121,15 @@ class _PortPlanner:
         self._nodes = nodes
         self._pod_cidr = pod_cidr
         self._rules = rules
-        self._identity = f"{key_of(service)}/{port.get('name') or ''}/{protocol}"
         config = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
         self._affinity_seconds = (
             int(config or AFFINITY_SECONDS_DEFAULT) if spec.get("sessionAffinity") == "ClientIP" else 0
         )
+
+    @property
+    def _identity(self) -> str:
+        """What the names of this port's chains and sets are made of."""
+        return f"{key_of(self._service)}/{self._port.get('name') or ''}/{self._protocol}"
 
     def plan(self, cluster_ips: Sequence[str]) -> None:
         number = self._port["port"]
@@ -182,12 +184,7 @@ class _PortPlanner:
     def _internal_way(self) -> Way:
         if not self._everyone:
             return Way(is_cluster_ip=True)
-        is_local = self._spec.get("internalTrafficPolicy") == "Local"
-        choices = [
-            (node, local_to(self._endpoints, node) if is_local else preferred_by(self._endpoints, node))
-            for node in self._nodes
-        ]
-        exceptions = [(node, chosen) for node, chosen in choices if chosen != self._everyone and node.pod_cidr]
+        exceptions = [(node, chosen) for node, chosen in self._choices() if chosen != self._everyone and node.pod_cidr]
         targets = _targets(self._everyone)
         if not exceptions and not self._affinity_seconds:
             return Way(targets, is_cluster_ip=True)
@@ -199,6 +196,15 @@ class _PortPlanner:
         chain = f"service_{_digest(self._identity)}"
         self._rules.chains[chain] = tuple(lines)
         return Way(targets, chain, drops_rest=any(not chosen for _, chosen in exceptions), is_cluster_ip=True)
+
+    def _choices(self) -> Iterator[tuple[NodeFacts, list[Endpoint]]]:
+        """What each node's clients may use, where that depends on the node at all."""
+        if self._spec.get("internalTrafficPolicy") == "Local":
+            for node in self._nodes:
+                yield node, local_to(self._endpoints, node)
+        elif any(endpoint.zones or endpoint.nodes for endpoint in self._everyone):
+            for node in self._nodes:
+                yield node, preferred_by(self._endpoints, node)
 
     def _external_way(self) -> Way:
         targets = _targets(self._everyone)

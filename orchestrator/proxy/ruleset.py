@@ -58,6 +58,9 @@ def _affinity_set(seconds: int) -> str:
     return f"{{ type ipv4_addr; size {AFFINITY_CLIENTS_MAX}; flags dynamic,timeout; timeout {seconds}s; }}"
 
 
+_NOTHING = ServiceRules()
+
+
 class Ruleset:
     """The rules of all Services, by the Service's key."""
 
@@ -83,8 +86,9 @@ class Ruleset:
         old = self._rules.get(key)
         if old == rules:
             return
-        before, after = old or ServiceRules(), rules or ServiceRules()
-        self._update_chains(before, after, changes)
+        before, after = old or _NOTHING, rules or _NOTHING
+        if before.chains or after.chains:
+            self._update_chains(before, after, changes)
         frontends = {**before.frontends, **after.frontends}
         held = {frontend: self._way(frontend) for frontend in frontends}
         if rules is None:
@@ -92,9 +96,9 @@ class Ruleset:
         else:
             self._rules[key] = rules
         for frontend, old_way in held.items():
-            self._own(frontend, key, frontend in after.frontends)
+            self._own(frontend, key, is_wanted=frontend in after.frontends)
             self._update_frontend(frontend, old_way, self._way(frontend), changes)
-        for frontend in {*before.firewalls, *after.firewalls}:
+        for frontend in {*before.firewalls, *after.firewalls} if before.firewalls or after.firewalls else ():
             self._swap(_firewall(frontend, before), _firewall(frontend, after), changes)
         self._count(before, after, changes)
 
@@ -116,7 +120,7 @@ class Ruleset:
         """Frontends that several Services claim; the first of them has it."""
         return {frontend: list(owners) for frontend, owners in self._owners.items() if len(owners) > 1}
 
-    def _own(self, frontend: Frontend, key: str, is_wanted: bool) -> None:
+    def _own(self, frontend: Frontend, key: str, *, is_wanted: bool) -> None:
         owners = self._owners.setdefault(frontend, [])
         if is_wanted and key not in owners:
             owners.append(key)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.api.objects import Object
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One address and port behind a port of a Service."""
 
     address: str
@@ -52,7 +51,7 @@ def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> lis
             known = found.get((endpoint.address, number))
             if known is None or (endpoint.is_ready and not known.is_ready):
                 found[endpoint.address, number] = endpoint
-    return sorted(found.values())
+    return [found[key] for key in sorted(found)]
 
 
 def _port_of(one: Object, name: str, protocol: str) -> int | None:
