@@ -5,9 +5,11 @@ Source: kubernetes.io/docs/concepts/services-networking/network-policies.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -176,3 +178,20 @@ def test_a_policy_ends_connections_that_live(pods: Pods) -> None:
         until(lambda: outcome(talk), "lost")
         pods.k("delete", "networkpolicy", name)
         until(talk, "server")
+
+
+def test_the_table_is_repaired_and_goes_with_the_last_policy(pods: Pods) -> None:
+    digest = hashlib.sha256(pods.k.process.cluster_id.encode()).hexdigest()[:8]
+    table = f"orchestrator_pol_{digest}"
+    name = pods.allow(policyTypes=["Ingress"])
+    until(pods.reached, set())
+    for command in (("flush", "table", "ip", table), ("delete", "table", "ip", table)):
+        subprocess.run(["nft", *command], check=True)
+        until(pods.reached, set())
+    pods.k("delete", "networkpolicy", name)
+    until(pods.reached, EVERYBODY)
+
+    def tables() -> str:
+        return subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
+
+    until(lambda: table not in tables())
