@@ -28,10 +28,10 @@ SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done
 ENDPOINTS_EACH = 3
 PODS = 480
 CHANGES = 30
-ROUNDS = 5
-TRANSFER_BYTES = 512 << 20
-CONNECTIONS = 1_000
-ECHOES = 3_000
+ROUNDS = 15
+TRANSFER_BYTES = 256 << 20
+CONNECTIONS = 500
+ECHOES = 1_000
 PORT, SINK_PORT = 8000, 8001
 DNS_QUERIES = 20_000
 DNS_OUTSTANDING = 64
@@ -316,7 +316,8 @@ def _packets(server: Any, client: Any, service: str) -> dict[str, float]:
             child.join()
     results = {name: statistics.median(values) for name, values in found.items()}
     for name in measures:
-        results[f"service_{name}_ratio"] = results[f"service_{name}"] / results[f"direct_{name}"]
+        # The best of each: what else the machine does slows either way down, and never speeds one up.
+        results[f"service_{name}_ratio"] = max(found[f"service_{name}"]) / max(found[f"direct_{name}"])
     return results
 
 
