@@ -190,7 +190,9 @@ class _PortPlanner:
             return Way(targets, is_cluster_ip=True)
         lines: list[str] = []
         for node, chosen in exceptions:
-            condition = f"ip saddr {node.pod_cidr} "
+            # Pods on the host network come with the node's own address.
+            sources = f"{{ {node.pod_cidr}, {node.ip} }}" if node.ip else node.pod_cidr
+            condition = f"ip saddr {sources} "
             lines += self._picks(chosen, condition) if chosen else [f"{condition}return"]
         lines += self._picks(self._everyone)
         chain = f"service_{_digest(self._identity)}"

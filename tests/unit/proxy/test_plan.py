@@ -70,7 +70,7 @@ def test_the_internal_policy_local_decides_by_the_clients_node() -> None:
     assert rules is not None
     way = rules.frontends[CLUSTER]
     assert way.drops_rest
-    assert rules.chains[way.chain][0] == "ip saddr 10.244.1.0/24 return"
+    assert rules.chains[way.chain][0] == "ip saddr { 10.244.1.0/24, 172.30.0.3 } return"
 
 
 def test_the_external_policy_local_has_a_frontend_for_each_node() -> None:
