@@ -109,7 +109,7 @@ def _run(config: Config) -> int:
 async def _serve(config: Config) -> int:
     from orchestrator.cluster.cluster import Cluster, Parts
 
-    parts = Parts(nodes=config.nodes > 0, network=config.runtime == "docker")
+    parts = Parts(nodes=config.nodes > 0, network=config.runtime == "docker", storage=True)
     loop = asyncio.get_running_loop()
     serving = asyncio.current_task()
     assert serving is not None

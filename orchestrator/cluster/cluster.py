@@ -8,6 +8,7 @@ ephemeral. Nothing here decides anything about objects.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
-from orchestrator.api.resources import COMPONENT_STATUSES, Resource
+from orchestrator.api import errors
+from orchestrator.api.resources import COMPONENT_STATUSES, STORAGE_CLASSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
 from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
@@ -37,6 +39,7 @@ from orchestrator.cluster.users import (
     INGRESS,
     KUBELETS,
     NETWORK_POLICY,
+    PROVISIONER,
     PROXY,
     SCHEDULER,
     controller_groups,
@@ -66,6 +69,8 @@ class Parts:
     nodes: bool = True
     network: bool = True
     """Service proxy and DNS; only with real containers."""
+    storage: bool = False
+    """The default storage class and who makes its volumes."""
 
 
 @dataclass
@@ -177,7 +182,7 @@ class Cluster:
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
-            component_users=(KUBELETS, DNS, NETWORK_POLICY, INGRESS),
+            component_users=(KUBELETS, DNS, NETWORK_POLICY, INGRESS, PROVISIONER),
         )
         self._cleanup.append(self._api.close)
         tokens = ServiceAccountTokens(
@@ -211,6 +216,8 @@ class Cluster:
             self._build_network()
         if self.parts.controllers:
             self._build_controllers()
+        if self.parts.storage and self.config.storage_class:
+            await self._build_provisioner()
         if self.parts.scheduler:
             self._build_scheduler()
         assert self._api.custom_resources is not None
@@ -368,6 +375,23 @@ class Cluster:
     def _pki_pem(self, file: str) -> str:
         """One of the cluster's own PEM files; empty where nothing listens and hence none were made."""
         return (self.config.data_dir / "pki" / file).read_text() if self.parts.https else ""
+
+    async def _build_provisioner(self) -> None:
+        from orchestrator.provisioner.directories import Directories
+        from orchestrator.provisioner.plan import default_storage_class
+        from orchestrator.provisioner.provisioner import Provisioner
+
+        client = self.client(PROVISIONER, ())
+        with contextlib.suppress(errors.AlreadyExists):
+            await client.create(STORAGE_CLASSES, default_storage_class(self.config.storage_class))
+        provisioner = Provisioner(
+            client=client,
+            informers=self._informers("local-volume-provisioner", PROVISIONER),
+            recorder=self._recorder("local-volume-provisioner", PROVISIONER),
+            clock=self.clock,
+            directories=Directories(self.config.data_dir / "volumes"),
+        )
+        self.supervisor.add("local-volume-provisioner", provisioner.run)
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.configuration import parse_configuration

@@ -16,6 +16,8 @@ NETWORK_POLICY = "system:network-policy"
 """Reads pods, namespaces and NetworkPolicies."""
 INGRESS = "system:ingress"
 """Reads Ingresses, what they lead to and their certificates; writes their status and the Service of its own."""
+PROVISIONER = "system:local-volume-provisioner"
+"""Reads claims, storage classes and nodes; writes volumes, and the size that claims were given."""
 KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 

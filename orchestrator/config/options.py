@@ -66,6 +66,8 @@ class Config:
     """How full the disk of images may become before unused ones go, and how far they do."""
     system_reserved: tuple[str, ...] = ()
     """What allocatable lacks of each node's capacity: `cpu=500m`, `memory=1Gi`."""
+    storage_class: str = "standard"
+    """Name of the default storage class; empty: there is none, and nobody makes volumes."""
     static_pod_path: str = ""
     """Folder with a subfolder of manifests for each node; empty: no static pods."""
     controllers: tuple[str, ...] = ("*",)
@@ -112,6 +114,7 @@ KEYS = {
     "imageGCHighThresholdPercent": "image_gc_high_threshold_percent",
     "imageGCLowThresholdPercent": "image_gc_low_threshold_percent",
     "systemReserved": "system_reserved",
+    "storageClass": "storage_class",
     "staticPodPath": "static_pod_path",
     "controllers": "controllers",
     "scheduler": "scheduler",

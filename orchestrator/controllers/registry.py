@@ -99,6 +99,13 @@ CONTROLLERS: dict[str, Entry] = {
         "persistentvolume-controller",
         requires=("persistentvolumes", "persistentvolumeclaims", "storageclasses.storage.k8s.io"),
     ),
+    "ephemeral-volume": _entry(
+        "ephemeral-volume-controller",
+        "ephemeralvolume",
+        "EphemeralVolumeController",
+        "ephemeral_volume",
+        requires=("persistentvolumeclaims",),
+    ),
     "pvc-protection": _entry(
         "persistentvolumeclaim-protection-controller",
         "storageprotection",

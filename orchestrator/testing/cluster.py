@@ -21,6 +21,7 @@ async def running_cluster(
     https: bool = False,
     controllers: Sequence[str] = ("*",),
     scheduler: bool = True,
+    storage: bool = False,
     scheduler_config: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     data_dir: Path | None = None,
@@ -33,7 +34,8 @@ async def running_cluster(
     `controllers` are names as in `--controllers` (empty: none). With `data_dir` the store is durable
     and a later cluster on the same folder finds everything again; without it all is in memory.
     `scheduler_config` is a KubeSchedulerConfiguration.
-    `static_tokens` are bearer tokens that the HTTPS listener accepts, each with the user it stands for.
+    `storage` adds the default storage class and who makes its volumes. `static_tokens` are bearer tokens
+    that the HTTPS listener accepts, each with the user it stands for.
     """
     async with AsyncExitStack() as stack:
         folder = data_dir
@@ -53,7 +55,12 @@ async def running_cluster(
             config,
             clock=clock or SystemClock(),
             parts=Parts(
-                https=https, controllers=bool(controllers), scheduler=scheduler, nodes=nodes > 0, network=False
+                https=https,
+                controllers=bool(controllers),
+                scheduler=scheduler,
+                nodes=nodes > 0,
+                network=False,
+                storage=storage,
             ),
             detect_mutations=detect_mutations,
             static_tokens=static_tokens or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -90,9 +91,19 @@ def validate_stateful_set(obj: Object) -> list[Cause]:
     causes += non_negative(spec.get("ordinals") or {}, "start", "spec.ordinals")
     causes += non_negative(spec, "revisionHistoryLimit", "spec")
     causes += validate_workload_selector(spec.get("selector"), "spec.selector", "statefulset")
-    return causes + validate_selected_template(
-        spec.get("template"), spec.get("selector"), "spec.template", kind="StatefulSet"
-    )
+    template = _with_claims(spec.get("template"), spec.get("volumeClaimTemplates") or ())
+    return causes + validate_selected_template(template, spec.get("selector"), "spec.template", kind="StatefulSet")
+
+
+def _with_claims(template: dict[str, Any] | None, claims: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The template as its pods will be: claims are volumes, instead of those with the same names."""
+    names = [dig(claim, "metadata", "name") or "" for claim in claims]
+    if template is None or not names:
+        return template
+    pod_spec = template.get("spec") or {}
+    volumes = [volume for volume in pod_spec.get("volumes") or () if volume.get("name") not in names]
+    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+    return {**template, "spec": {**pod_spec, "volumes": volumes}}
 
 
 def _validate_strategy(strategy: dict[str, Any], path: str) -> list[Cause]:

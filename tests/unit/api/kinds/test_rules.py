@@ -191,3 +191,16 @@ def test_a_service_keeps_what_was_allocated_when_a_client_leaves_it_out() -> Non
     kind.prepare_update(back, old)
     assert "nodePort" not in back["spec"]["ports"][0]
     assert "externalTrafficPolicy" not in back["spec"]
+
+
+def test_a_claim_template_of_a_stateful_set_is_a_volume_of_its_pods() -> None:
+    kind = kind_of("apps", "statefulsets")
+    container = {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    template = {**TEMPLATE, "spec": {"containers": [container]}}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    spec = {"selector": SELECTOR, "template": template, "volumeClaimTemplates": [
+        {"metadata": {"name": "data"}, "spec": claim}
+    ]}  # fmt: skip
+    assert kind.validate(made(kind, spec=spec)) == []
+    (cause,) = kind.validate(made(kind, spec={**spec, "volumeClaimTemplates": []}))
+    assert cause.field == "spec.template.spec.containers[0].volumeMounts[0].name"

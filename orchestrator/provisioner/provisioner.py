@@ -1,0 +1,163 @@
+"""The controller that makes, grows and removes volumes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from orchestrator.api import errors
+from orchestrator.api.objects import Object, annotations_of, key_of, name_of, namespace_of, resource_version_of
+from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orchestrator.api.volume_binding import SELECTED_NODE, class_of
+from orchestrator.component.controller import Controller
+from orchestrator.provisioner.directories import Directories
+from orchestrator.provisioner.plan import (
+    FINALIZER,
+    is_asked_for,
+    is_ours,
+    plan_ending,
+    plan_growth,
+    plan_volume,
+    refusal,
+    source_claim_of,
+    volume_name_of,
+)
+
+_VOLUME = "volume:"
+_SOURCE_INDEX = "source"
+
+
+class Provisioner(Controller):
+    """Keys are claims, or `volume:<name>`."""
+
+    name: ClassVar[str] = "local-volume-provisioner"
+    workers: ClassVar[int] = 2
+
+    def __init__(self, *, directories: Directories, **dependencies: Any) -> None:
+        self._directories = directories
+        super().__init__(**dependencies)
+
+    def setup(self) -> None:
+        """Claims, volumes and classes; a claim that becomes bound leads to those that copy it."""
+        self._claims = self.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._volumes = self.informer(PERSISTENT_VOLUMES)
+        self._classes = self.informer(STORAGE_CLASSES)
+        self._nodes = self.informer(NODES)
+        self._claims.add_index(_SOURCE_INDEX, _source_key)
+        self._claims.add_handler(self._on_claim)
+        self._volumes.add_handler(self._on_volume)
+
+    def _on_claim(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            return
+        self.queue.add(key_of(new))
+        for waiting in self._claims.by_index(_SOURCE_INDEX, key_of(new)):
+            self.queue.add(key_of(waiting))
+
+    def _on_volume(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and is_ours(new):
+            self.queue.add(_VOLUME + name_of(new))
+
+    async def reconcile(self, key: str) -> float | None:
+        """One claim, or one volume."""
+        if key.startswith(_VOLUME):
+            volume = self._volumes.get(key.removeprefix(_VOLUME))
+            if volume is not None:
+                await self._end(volume)
+            return None
+        claim = self._claims.get(key)
+        if claim is None:
+            return None
+        if named := claim["spec"].get("volumeName"):
+            volume = self._volumes.get(named)
+            if volume is not None:
+                await self._grow(claim, volume)
+            return None
+        storage_class = self._classes.get(class_of(claim))
+        if storage_class is not None and is_asked_for(claim, storage_class):
+            await self._provision(claim, storage_class)
+        return None
+
+    # Making.
+
+    async def _provision(self, claim: Object, storage_class: Object) -> None:
+        name = volume_name_of(claim)
+        if self._volumes.get(name) is not None:
+            return
+        failed = f'failed to provision volume with StorageClass "{name_of(storage_class)}": '
+        if why := refusal(claim, storage_class):
+            self.recorder.event(claim, "Warning", "ProvisioningFailed", failed + why)
+            return
+        node_name = annotations_of(claim).get(SELECTED_NODE, "")
+        node = self._nodes.get(node_name)
+        if node_name and node is None:
+            self.recorder.event(claim, "Warning", "ProvisioningFailed", f'{failed}node "{node_name}" not found')
+            return
+        copy_of = ""
+        if source := source_claim_of(claim):
+            copy_of = self._volume_to_copy(namespace_of(claim), source)
+            if not copy_of:
+                message = f'{failed}claim "{source}" is not bound to a volume that can be copied'
+                self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
+                return
+        message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
+        self.recorder.event(claim, "Normal", "Provisioning", message)
+        try:
+            path = await self._directories.make(name, copy_of=copy_of)
+        except OSError as error:
+            self.recorder.event(claim, "Warning", "ProvisioningFailed", f"{failed}{error}")
+            raise
+        try:
+            await self.client.create(PERSISTENT_VOLUMES, plan_volume(claim, storage_class, node, str(path)))
+        except errors.AlreadyExists:
+            return  # an earlier attempt made it, and the cache has not seen it yet
+        self.recorder.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+
+    def _volume_to_copy(self, namespace: str, name: str) -> str:
+        source = self._claims.get(f"{namespace}/{name}")
+        if source is None or (source.get("status") or {}).get("phase") != "Bound":
+            return ""
+        volume = self._volumes.get(source["spec"].get("volumeName") or "")
+        return name_of(volume) if volume is not None and is_ours(volume) else ""
+
+    # Growing.
+
+    async def _grow(self, claim: Object, volume: Object) -> None:
+        size = plan_growth(claim, volume)
+        if not size:
+            return
+        name = name_of(volume)
+        self.recorder.event(claim, "Normal", "Resizing", f"External resizer is resizing volume {name}")
+        await self.client.patch(PERSISTENT_VOLUMES, name, {"spec": {"capacity": {"storage": size}}})
+        status = {"status": {"capacity": {"storage": size}}}
+        await self.client.patch(
+            PERSISTENT_VOLUME_CLAIMS, name_of(claim), status, namespace_of(claim), subresource="status"
+        )
+        self.recorder.event(claim, "Normal", "VolumeResizeSuccessful", f"Resize volume succeeded: {name}")
+
+    # Ending.
+
+    async def _end(self, volume: Object) -> None:
+        ending = plan_ending(volume)
+        if ending is None:
+            return
+        name = name_of(volume)
+        if ending.data == "remove":
+            try:
+                await self._directories.remove(name)
+            except OSError as error:
+                self.recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
+                raise
+        try:
+            if ending.delete_object:
+                await self.client.delete(PERSISTENT_VOLUMES, name)
+            live = await self.client.get(PERSISTENT_VOLUMES, name)
+            kept = [one for one in live["metadata"].get("finalizers") or () if one != FINALIZER]
+            metadata = {"resourceVersion": resource_version_of(live), "finalizers": kept or None}
+            await self.client.patch(PERSISTENT_VOLUMES, name, {"metadata": metadata})
+        except errors.NotFound:
+            return
+
+
+def _source_key(claim: Object) -> list[str]:
+    source = source_claim_of(claim)
+    return [f"{namespace_of(claim)}/{source}"] if source and not claim["spec"].get("volumeName") else []

@@ -1,0 +1,117 @@
+"""Claims on real containers: volumes that are made for them, outlive pods, grow, are shared and go away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.manifests import WAIT, Pod, apply, container, is_running, output_of, pod, wait_for_event, wait_for_pod
+from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess
+
+MOUNTS = [{"name": "data", "mountPath": "/data"}]
+
+
+def claim(name: str, size: str = "10Mi", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec},
+    }
+
+
+def using(claim_name: str, **fields: Any) -> list[dict[str, Any]]:
+    return [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name, **fields}}]
+
+
+def directory_of(cluster: OrchestratorProcess, k: Kubectl, claim_name: str) -> Path:
+    volume = k("get", "pvc", claim_name, "-o", "jsonpath={.spec.volumeName}")
+    return cluster.data_dir / "volumes" / volume
+
+
+def test_each_replica_of_a_stateful_set_finds_its_data_again(cluster: OrchestratorProcess, k: Kubectl) -> None:
+    script = f"echo started >> /data/log; {WAIT}"
+    template = claim("data")
+    stateful_set = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db"},
+        "spec": {
+            "replicas": 2,
+            "serviceName": "db",
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": {"app": "db"}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": pod("x", container(script, volumeMounts=MOUNTS))["spec"],
+            },
+            "volumeClaimTemplates": [template],
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
+        },
+    }
+    apply(k, stateful_set)
+    k("rollout", "status", "statefulset/db", "--timeout=60s")
+    before = k("get", "pod", "db-0", "-o", "jsonpath={.metadata.uid} {.spec.nodeName}").split()
+    k("delete", "pod", "db-0", "--wait=false")
+
+    def is_another(one: Pod) -> bool:
+        return is_running(one) and one["metadata"]["uid"] != before[0]
+
+    again = wait_for_pod(k, "db-0", is_another)
+    assert again["spec"]["nodeName"] == before[1], "a volume of one node keeps its pod there"
+    assert k("exec", "db-0", "--", "cat", "/data/log") == "started\nstarted\n"
+    assert k("exec", "db-1", "--", "cat", "/data/log") == "started\n"
+    directories = [directory_of(cluster, k, f"data-db-{number}") for number in (0, 1)]
+    assert all(directory.is_dir() for directory in directories)
+    k("delete", "statefulset", "db")
+    k("wait", "--for=delete", "pvc/data-db-0", "pvc/data-db-1", "--timeout=60s")
+    k.wait_for("persistentvolumes", lambda volumes: not any(_is_named(v, directories) for v in volumes))
+    assert not any(directory.exists() for directory in directories)
+
+
+def _is_named(volume: dict[str, Any], directories: list[Path]) -> bool:
+    return volume["metadata"]["name"] in {directory.name for directory in directories}
+
+
+def test_a_user_without_rights_writes_and_a_reader_only_reads(k: Kubectl) -> None:
+    apply(k, claim("data"))
+    security = {"runAsUser": 1000, "runAsGroup": 1000}
+    writer = container("echo mine > /data/file && cat /data/file", volumeMounts=MOUNTS, securityContext=security)
+    assert output_of(k, pod("writer", writer, volumes=using("data"))) == "mine\n"
+    script = "cat /data/file; touch /data/other 2>/dev/null || echo read-only"
+    reader = container(script, volumeMounts=MOUNTS)
+    assert output_of(k, pod("reader", reader, volumes=using("data", readOnly=True))) == "mine\nread-only\n"
+
+
+def test_nodes_share_a_volume_of_many(k: Kubectl) -> None:
+    apply(k, claim("shared", accessModes=["ReadWriteMany"]))
+    nodes = k("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()[:2]
+    for node in nodes:
+        script = f"echo {node} >> /data/log"
+        manifest = pod(f"on-{node}", container(script, volumeMounts=MOUNTS), volumes=using("shared"))
+        manifest["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+        output_of(k, manifest)
+    reader = pod("reader", container("cat /data/log", volumeMounts=MOUNTS), volumes=using("shared"))
+    assert output_of(k, reader).split() == nodes
+
+
+def test_a_claim_grows_while_its_pod_runs_and_a_copy_begins_with_its_data(k: Kubectl) -> None:
+    apply(k, claim("source"), pod("p", container(f"echo data > /data/file; {WAIT}", volumeMounts=MOUNTS),
+                                  volumes=using("source")))  # fmt: skip
+    wait_for_pod(k, "p", is_running)
+    k("patch", "pvc", "source", "-p", '{"spec": {"resources": {"requests": {"storage": "20Mi"}}}}')
+    k("wait", "pvc/source", "--for=jsonpath={.status.capacity.storage}=20Mi", "--timeout=30s")
+    assert "VolumeResizeSuccessful" in wait_for_event(k, "VolumeResizeSuccessful")["reason"]
+    data_source = {"kind": "PersistentVolumeClaim", "name": "source"}
+    apply(k, claim("copy", "20Mi", dataSource=data_source))
+    reader = pod("reader", container("cat /data/file", volumeMounts=MOUNTS), volumes=using("copy"))
+    assert output_of(k, reader) == "data\n"
+
+
+def test_an_ephemeral_volume_goes_with_its_pod(k: Kubectl) -> None:
+    volumes = [{"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": claim("")["spec"]}}}]
+    script = "touch /data/file && ls /data"
+    assert output_of(k, pod("p", container(script, volumeMounts=MOUNTS), volumes=volumes)) == "file\n"
+    assert k("get", "pvc", "p-data", "-o", "jsonpath={.status.phase}") == "Bound"
+    k("delete", "pod", "p")
+    k("wait", "--for=delete", "pvc/p-data", "--timeout=30s")
