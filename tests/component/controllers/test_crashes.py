@@ -17,12 +17,16 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, annotations_of, controller_of, is_terminating, labels_of, name_of, uid_of
 from orchestrator.api.resources import (
     CONTROLLER_REVISIONS,
+    CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
     JOBS,
     NODES,
     PODS,
     REPLICA_SETS,
+    SERVICES,
     STATEFUL_SETS,
 )
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
@@ -31,9 +35,11 @@ from orchestrator.controllers.deployment.revisions import REVISION
 from orchestrator.controllers.history import REVISION_LABEL
 from orchestrator.controllers.pods import is_active, is_finished, is_ready
 
-from .conftest import deployment
+from .conftest import deployment, replica_set
 from .crashing import Lives, crashing
+from .test_cronjob import cron_job
 from .test_daemonset import add_nodes, daemon_set
+from .test_endpoints import mine, service
 from .test_job import INDEX, TRACKING, job
 from .test_statefulset import stateful_set
 
@@ -334,3 +340,84 @@ def is_suspended_or_done(one: Object) -> bool:
     if one["spec"].get("suspend"):
         return True
     return any(c["status"] == "True" for c in (one.get("status") or {}).get("conditions") or ())
+
+
+# CronJobs and endpoints.
+
+
+@few
+@given(seeds, st.sampled_from(["Allow", "Forbid", "Replace"]), steps(suspend, st.just(("finish", 0))))
+def test_cron_jobs(seed: int, policy: str, actions: list[tuple[Any, float]]) -> None:
+    asyncio.run(run_cron_job(seed, policy, actions))
+
+
+async def run_cron_job(seed: int, policy: str, actions: list[tuple[Any, float]]) -> None:
+    async with crashing("cronjob", "job", "garbagecollector", seed=seed, recorded=(CRON_JOBS, JOBS)) as lives:
+        client = lives.stage.client
+        await client.create(CRON_JOBS, cron_job("*/1 * * * *", concurrencyPolicy=policy))
+        for (what, number), seconds in actions:
+            await lives.pass_time(50 + seconds)
+            if what == "suspend":
+                await client.patch(CRON_JOBS, "c", {"spec": {"suspend": bool(number)}}, "default")
+                continue
+            for pod in (await client.list(PODS, "default"))["items"]:
+                if pod["status"].get("phase") == "Running" and not is_terminating(pod):
+                    await lives.stage.finish(pod)
+        await client.patch(CRON_JOBS, "c", {"spec": {"suspend": True}}, "default")
+        await lives.calm_down()
+        made: Counter[str] = Counter()
+        times: Counter[str] = Counter()
+        for record, world in lives.moments():
+            if record.obj["kind"] != "Job" or record.type != "ADDED":
+                continue
+            made[name_of(record.obj)] += 1
+            times[annotations_of(record.obj)["batch.kubernetes.io/cronjob-scheduled-timestamp"]] += 1
+            if policy != "Allow":
+                running = [one for one in world["Job"].values() if not is_over(one) and not is_terminating(one)]
+                assert len(running) <= 1, "two Jobs at a time"
+        assert max(made.values(), default=0) <= 1, "a Job was made twice"
+        assert max(times.values(), default=0) <= 1, "a time has two Jobs"
+        (one,) = (await client.list(CRON_JOBS, "default"))["items"]
+        jobs = {uid_of(job): job for job in (await client.list(JOBS, "default"))["items"]}
+        assert {uid for uid, job in jobs.items() if not is_over(job)} == {
+            active["uid"] for active in (one.get("status") or {}).get("active") or ()
+        }
+
+
+def is_over(one: Object) -> bool:
+    conditions = (one.get("status") or {}).get("conditions") or ()
+    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+
+
+@few
+@given(seeds, steps(scale, kill, st.tuples(st.just("selector"), st.integers(0, 1))))
+def test_endpoints(seed: int, actions: list[tuple[Any, float]]) -> None:
+    asyncio.run(run_endpoints(seed, actions))
+
+
+async def run_endpoints(seed: int, actions: list[tuple[Any, float]]) -> None:
+    names = ("replicaset", "endpoint", "endpointslice", "endpointslicemirroring", "garbagecollector")
+    async with crashing(*names, seed=seed, recorded=(PODS, ENDPOINT_SLICES)) as lives:
+        client = lives.stage.client
+        await client.create(SERVICES, service())
+        await client.create(REPLICA_SETS, replica_set(replicas=3))
+        for step, seconds in actions:
+            if step[0] == "selector":
+                selector = {"app": "web" if step[1] else "nobody"}
+                await client.patch(SERVICES, "web", {"spec": {"selector": selector}}, "default")
+            else:
+                await act(lives, REPLICA_SETS, "web", step)
+            await lives.pass_time(seconds)
+        await lives.calm_down()
+        one = await client.get(SERVICES, "web", "default")
+        pods = (await client.list(PODS, "default", label_selector=f"app={one['spec']['selector']['app']}"))["items"]
+        slices = mine((await client.list(ENDPOINT_SLICES, "default"))["items"])
+        listed = Counter(e["targetRef"]["uid"] for piece in slices for e in piece["endpoints"] or ())
+        assert listed == Counter(map(uid_of, pods)), "each pod is in one slice once"
+        endpoints = await client.get(ENDPOINTS, "web", "default")
+        addresses = [a["targetRef"]["uid"] for s in endpoints.get("subsets") or () for a in s.get("addresses") or ()]
+        assert sorted(addresses) == sorted(map(uid_of, pods))
+        await client.delete(SERVICES, "web", "default")
+        await lives.pass_time(60)
+        assert mine((await client.list(ENDPOINT_SLICES, "default"))["items"]) == []
+        assert "web" not in {name_of(e) for e in (await client.list(ENDPOINTS, "default"))["items"]}
