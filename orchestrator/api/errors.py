@@ -232,6 +232,18 @@ def already_exists(group: str, resource: str, name: str) -> AlreadyExists:
     )
 
 
+def generated_name_exists(group: str, resource: str, name: str) -> AlreadyExists:
+    """`pods "a-x7k2p" already exists, the server was not able to generate a unique name for the object`."""
+    return AlreadyExists(
+        f'{_qualified(group, resource)} "{name}" already exists,'
+        " the server was not able to generate a unique name for the object",
+        group=group,
+        kind=resource,
+        name=name,
+        retry_after_seconds=1,
+    )
+
+
 def conflict(group: str, resource: str, name: str, why: str) -> Conflict:
     """`Operation cannot be fulfilled on pods "a": <why>`."""
     return Conflict(

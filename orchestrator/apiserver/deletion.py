@@ -15,6 +15,7 @@ from orchestrator.api import errors, fields
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, name_of
+from orchestrator.apiserver.request import is_true
 
 ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"
@@ -65,7 +66,7 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
     policy = policy or query.get("propagationPolicy", "")
     orphan = options.get("orphanDependents")
     if orphan is None and "orphanDependents" in query:
-        orphan = query["orphanDependents"] == "true"
+        orphan = is_true(query["orphanDependents"])
     causes: list[Cause] = []
     if orphan is not None and policy:
         causes.append(

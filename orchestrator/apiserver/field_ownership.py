@@ -37,7 +37,7 @@ from orchestrator.api.managed_fields.structure import check_typed
 from orchestrator.api.objects import Object, copy_object, name_of, namespace_of
 from orchestrator.api.schema import Schema, for_kind
 from orchestrator.apiserver.incoming import normalized, schema_of, wrong_kind
-from orchestrator.apiserver.request import ApiRequest
+from orchestrator.apiserver.request import ApiRequest, is_true
 
 APPLY_PREFIX = "application/apply-patch"
 UNTRACKED_SUBRESOURCES = frozenset({"binding", "eviction"})
@@ -121,6 +121,19 @@ class FieldOwnership:
         if entries:
             metadata["managedFields"] = entries
 
+    def entries_of_new(self, request: ApiRequest, obj: Object, kind: str) -> list[Entry]:
+        """Who owns what of an object that a subresource creates and nobody stores (a TokenRequest)."""
+        group, _, version = obj["apiVersion"].rpartition("/")
+        return plan_update(
+            _structure(for_kind(group, version, kind)),
+            {},
+            obj,
+            entries=[],
+            manager=ManagerId(request.field_manager, "Update", obj["apiVersion"], request.subresource),
+            time=format_time(self._clock.now()),
+            scope=_MAIN_WITHOUT_STATUS,
+        )
+
     def settle(self, new: Object, old: Object) -> None:
         """After admission: a write that changed nothing does not move times either; changes `new` in place."""
         settle(new, old)
@@ -178,7 +191,7 @@ class FieldOwnership:
         if isinstance(body, dict) and body.get("apiVersion") == resource.api_version:
             kind_name = body.get("kind") or ""
             if kind_name != resource.kind:
-                raise wrong_kind(kind, resource.api_version, kind_name)
+                raise wrong_kind(kind, body)
         return check_configuration(body, resource.api_version, resource.kind, structure_of_kind(kind))
 
     def apply(self, request: ApiRequest, current: Object | None, applied: Object) -> Object:
@@ -224,7 +237,7 @@ def is_apply(request: ApiRequest) -> bool:
 
 def is_forced(request: ApiRequest) -> bool:
     """Whether an apply takes fields away from their owners."""
-    return request.query.get("force") in ("true", "1", "True", "TRUE", "t", "T")
+    return is_true(request.query.get("force"))
 
 
 def check_configuration(body: Any, api_version: str, kind: str, structure: Structure) -> Object:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from orchestrator.api import errors, names
-from orchestrator.api.decode import FieldValidation, decode, find_duplicate_fields
+from orchestrator.api.decode import FieldValidation, NotDecodable, decode, find_duplicate_fields
 from orchestrator.api.fields import invalid
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
+from orchestrator.api.resources import Resource
 from orchestrator.api.schema import Schema, definition
 from orchestrator.apiserver.request import ApiRequest
 
@@ -27,8 +28,10 @@ def check_kind(request: ApiRequest, kind: Kind, body: Any) -> Object:
 
     A missing apiVersion or kind is filled in from the URL, as kube-apiserver does for built-in kinds.
     """
+    if body is None and kind.schema is None and request.verb != "patch":
+        body = {}  # Go decodes null into an empty struct
     if not isinstance(body, dict):
-        raise errors.BadRequest(f"the body must be an object of kind {kind.resource.kind}")
+        raise errors.BadRequest(not_an_object(kind.resource.kind, body))
     api_version, kind_name = body.get("apiVersion"), body.get("kind")
     expected = kind.resource.api_version
     if kind.schema is not None and api_version == expected and kind_name and kind_name != kind.resource.kind:
@@ -36,24 +39,99 @@ def check_kind(request: ApiRequest, kind: Kind, body: Any) -> Object:
         detail = f"must be {kind.resource.kind}"
         raise errors.invalid(kind.resource.group, kind_name, name, [invalid("kind", kind_name, detail)])
     if (api_version and api_version != expected) or (kind_name and kind_name != kind.resource.kind):
-        raise wrong_kind(kind, api_version, kind_name)
+        raise wrong_kind(kind, body)
     return body
 
 
-def wrong_kind(kind: Kind, api_version: Any, kind_name: Any) -> errors.BadRequest:
+def not_an_object(kind: str, body: Any) -> str:
+    """What Go's decoder says about a body that is another JSON value than an object."""
+    found = "array" if isinstance(body, list) else "bool" if isinstance(body, bool) else type(body).__name__
+    found = {"str": "string", "int": "number", "float": "number", "NoneType": "null"}.get(found, found)
+    return (
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error:"
+        f" json: cannot unmarshal {found} into Go value of type struct"
+        ' { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        f" ({_summary(orjson.dumps(body))})"
+    )
+
+
+def _summary(body: bytes) -> str:
+    return f"{body[:30].hex()} ..." if len(body) > 30 else body.hex()
+
+
+_GO_PACKAGES = {
+    "": "core",
+    "admissionregistration.k8s.io": "admissionregistration",
+    "apiextensions.k8s.io": "apiextensions",
+    "apiregistration.k8s.io": "apiregistration",
+    "authentication.k8s.io": "authentication",
+    "authorization.k8s.io": "authorization",
+    "certificates.k8s.io": "certificates",
+    "coordination.k8s.io": "coordination",
+    "discovery.k8s.io": "discovery",
+    "events.k8s.io": "core",
+    "flowcontrol.apiserver.k8s.io": "flowcontrol",
+    "networking.k8s.io": "networking",
+    "node.k8s.io": "node",
+    "rbac.authorization.k8s.io": "rbac",
+    "resource.k8s.io": "resource",
+    "scheduling.k8s.io": "scheduling",
+    "storage.k8s.io": "storage",
+}
+"""The Go packages of the internal types, which messages about conversions name; else that of the group's name."""
+
+SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+
+
+def unconvertible(resource: Resource, api_version: str, kind_name: str) -> NotDecodable:
+    """The 400 for an object of a kind that is known, but not the expected one."""
+    version = api_version.rpartition("/")[2]
+    why = (
+        f"converting ({version}.{kind_name}) to"
+        f" ({_GO_PACKAGES.get(resource.group, resource.group)}.{resource.kind}): unknown conversion"
+    )
+    return _unusable(resource, version, kind_name, why)
+
+
+def unregistered(resource: Resource, api_version: str, kind_name: str) -> NotDecodable:
+    """The 400 for an object of a kind or version that nobody knows."""
+    version = api_version.rpartition("/")[2]
+    why = f'no kind "{kind_name}" is registered for version "{api_version}" in scheme "{SCHEME}"'
+    return _unusable(resource, version, kind_name, why)
+
+
+def _unusable(resource: Resource, version: str, kind_name: str, why: str) -> NotDecodable:
+    return NotDecodable(f'{kind_name} in version "{version}" cannot be handled as a {resource.kind}: {why}', why)
+
+
+def wrong_kind(kind: Kind, body: Object) -> errors.BadRequest:
     """The 400 for an object of another kind than the URL's."""
-    found_group, _, found_version = str(api_version or "").rpartition("/")
     resource = kind.resource
-    if kind_name == resource.kind or not kind_name:
+    api_version = str(body.get("apiVersion") or resource.api_version)
+    kind_name = str(body.get("kind") or resource.kind)
+    if kind.schema is None:
+        from orchestrator.api.kinds.builtin import builtin_kinds
+
+        known = {(one.resource.api_version, one.resource.kind): one for one in builtin_kinds()}
+        if kind_name != resource.kind and (api_version, kind_name) in known:
+            try:
+                # As Go does: first into the type that it says it is, only then into the one that is wanted.
+                decode(body, schema_of(known[api_version, kind_name]), field_validation="Ignore", kind=kind_name)
+            except NotDecodable as error:
+                return _unusable(resource, api_version.rpartition("/")[2], kind_name, error.detail)
+            return unconvertible(resource, api_version, kind_name)
+        if kind_name != resource.kind or api_version not in {version for version, _ in known}:
+            return unregistered(resource, api_version, kind_name)
+    if kind_name == resource.kind:
         return errors.BadRequest(
             f"the API version in the data ({api_version}) does not match the expected API version"
             f" ({resource.api_version})"
         )
-    found = f"{found_group}/{found_version}, Kind={kind_name}"
+    group, _, version = api_version.rpartition("/")
     return errors.BadRequest(
         f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}:'
-        f" converting ({found}) to ({resource.group}/{resource.version}, Kind={resource.kind}):"
-        " unknown conversion"
+        f" converting ({group}/{version}, Kind={kind_name}) to"
+        f" ({resource.group}/{resource.version}, Kind={resource.kind}): unknown conversion"
     )
 
 
@@ -102,10 +180,14 @@ def check_namespace(request: ApiRequest, obj: Object) -> None:
     metadata["namespace"] = request.namespace
 
 
-def check_name(request: ApiRequest, obj: Object) -> None:
+def check_name(request: ApiRequest, obj: Object, *, is_apply: bool = False) -> None:
     """The name in the URL and that in the object must agree (PUT)."""
     name = obj["metadata"].get("name")
     if not name:
+        if request.kind.schema is None and not is_apply:
+            raise errors.BadRequest(
+                f"the name of the object ({request.name} based on URL) was undeterminable: name must be provided"
+            )
         obj["metadata"]["name"] = request.name
     elif name != request.name:
         raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({request.name})")

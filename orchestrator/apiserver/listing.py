@@ -220,7 +220,7 @@ def check_version_match(query: Mapping[str, str], *, is_watch: bool) -> str:
             causes.append(
                 Cause(
                     "FieldValueForbidden",
-                    'Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"',
+                    'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
                     "resourceVersionMatch",
                 )
             )

@@ -131,3 +131,11 @@ def not_supported(field_name: str, value: str, *supported: str) -> Cause:
     """The cause for a value outside of an enumeration."""
     choices = ", ".join(f'"{choice}"' for choice in supported)
     return Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {choices}', field_name)
+
+
+def is_true(text: str | None) -> bool:
+    """A boolean parameter of a URL: false when it is absent, `false` or `0`; anything else is true, even nothing.
+
+    Source: apimachinery's conversion of query parameters.
+    """
+    return text is not None and text != "0" and text.lower() != "false"

@@ -18,7 +18,7 @@ from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.errors import Cause
-from orchestrator.api.fields import quote
+from orchestrator.api.fields import immutable, quote
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
 from orchestrator.api.kinds.registry import Registry
@@ -32,8 +32,8 @@ from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
 from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_options, is_apply
 from orchestrator.apiserver.patching import STRATEGIC_MERGE_PATCH, apply_patch
-from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options
-from orchestrator.apiserver.store_errors import MODIFIED, translated
+from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options, is_true
+from orchestrator.apiserver.store_errors import MODIFIED, storage_path, translated
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
@@ -208,6 +208,8 @@ class ApiServer:
         match = listing.check_version_match(request.query, is_watch=False)
         selection = listing.parse_selection(request, self._indexed_fields)
         limit = listing.parse_limit(request)
+        if request.query.get("resourceVersion") == "0" and match != "Exact":
+            limit = 0  # "any version" is answered in one piece, as from kube-apiserver's watch cache
         reader = self.readers.get(kind.resource.group_resource)
         if reader is not None:
             return self._computed(kind, [obj for obj in await reader(request) if selection.matches(obj)])
@@ -324,10 +326,10 @@ class ApiServer:
         timeout = _timeout_seconds(query.get("timeoutSeconds", ""))
         version = query.get("resourceVersion", "")
         since = listing.parse_resource_version(version)
-        send_initial = query.get("sendInitialEvents", "")
+        send_initial = is_true(query["sendInitialEvents"]) if "sendInitialEvents" in query else None
         resource, namespace = listing.stored_resource(kind), request.namespace or None
         initial: list[Record] = []
-        wants_initial = send_initial == "true" or (not send_initial and since in (None, 0))
+        wants_initial = send_initial or (send_initial is None and since in (None, 0))
         if wants_initial:
             if since is not None and since > self.store.revision:
                 with translated(kind, ""):
@@ -350,8 +352,8 @@ class ApiServer:
             clock=self.clock,
             initial=initial,
             initial_revision=since,
-            send_initial_end=send_initial == "true",
-            bookmarks=query.get("allowWatchBookmarks") in ("true", "1"),
+            send_initial_end=bool(send_initial),
+            bookmarks=is_true(query.get("allowWatchBookmarks")),
             timeout_seconds=timeout,
         )
 
@@ -379,8 +381,11 @@ class ApiServer:
             try:
                 return await self._create_once(request, candidate)
             except errors.AlreadyExists:
-                if not generated or attempt == GENERATED_NAME_RETRIES_MAX - 1:
-                    raise
+                if generated and attempt < GENERATED_NAME_RETRIES_MAX - 1:
+                    continue
+                if candidate["metadata"].get("generateName"):
+                    raise errors.generated_name_exists(request.group, request.plural, name_of(candidate)) from None
+                raise
         raise AssertionError("unreachable")
 
     async def _create_once(self, request: ApiRequest, obj: Object) -> ObjectResult:
@@ -407,7 +412,7 @@ class ApiServer:
         kind.prepare_create(obj)
         causes = [*validate_object_meta(obj, kind), *kind.validate(obj)]
         if causes:
-            raise errors.invalid(request.group, kind.resource.kind, name_of(obj), causes)
+            raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(obj), causes)
         await self.admission.validate(attributes)
         undo = await self._run_write_hooks(request, obj, None)
         stored = await conversion.to_stored(kind, obj)
@@ -485,7 +490,7 @@ class ApiServer:
 
     async def _apply(self, request: ApiRequest) -> ObjectResult:
         applied = self.ownership.check_apply(request, request.body)
-        incoming.check_name(request, applied)
+        incoming.check_name(request, applied, is_apply=True)
         incoming.check_namespace(request, applied)
 
         async def apply(current: Object) -> Object:
@@ -602,11 +607,16 @@ class ApiServer:
             )
         uid = given.get("uid")
         if uid and uid != current["uid"]:
+            if request.verb == "patch" and not is_apply(request):
+                # Only an object that was sent whole makes its uid a precondition.
+                raise errors.invalid(request.group, kind.resource.kind, request.name, [immutable("metadata.uid", uid)])
             raise errors.conflict(
                 request.group,
                 request.plural,
                 request.name,
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {current['uid']}",
+                f"StorageError: invalid object, Code: 4, Key: {storage_path(kind, request.namespace, request.name)},"
+                " ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition:"
+                f" {uid}, UID in object meta: {current['uid']}",
             )
 
     async def _prepare_update(
@@ -626,6 +636,7 @@ class ApiServer:
         if not trusted:
             if request.subresource == "status":
                 new = self._keep_all_but_status(kind, new, old)
+                kind.default_status(new)
                 self.ownership.on_update(request, new, old)
             else:
                 if kind.has_status:
@@ -651,7 +662,7 @@ class ApiServer:
         elif not trusted:
             causes += kind.validate_update(new, old) if kind.validate_update else kind.validate(new)
         if causes:
-            raise errors.invalid(request.group, kind.resource.kind, name_of(new), causes)
+            raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(new), causes)
         await self.admission.validate(attributes)
         return new
 
@@ -845,9 +856,16 @@ def method_not_allowed() -> errors.MethodNotAllowed:
     return errors.MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
+def internal_group(kind: Kind) -> str:
+    """The group that refusals name: that of the type which is validated, for a converted kind the stored one's."""
+    stored = kind.conversion.stored_as if kind.conversion is not None else kind.resource
+    return stored.group
+
+
 def unusable_patch(request: ApiRequest, patched: Object, error: NotDecodable) -> errors.Invalid:
     """The 422 for a patch whose result is no object of the kind."""
-    shown, detail = orjson.dumps(patched).decode(), error.detail
+    shown = orjson.dumps(dict(sorted(patched.items()))).decode()  # as Go prints a map
+    detail = error.detail
     if request.content_type == STRATEGIC_MERGE_PATCH:
         shown = go_format(request.body)
         detail = conversion_problem(patched, incoming.schema_of(request.kind)) or detail

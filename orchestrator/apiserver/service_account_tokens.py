@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.apiserver.server import ApiServer
 
 ALGORITHM = "ES256"
+_API_VERSION = "authentication.k8s.io/v1"
 SECONDS_MIN, SECONDS_MAX, SECONDS_DEFAULT = 600, 1 << 32, 3600
 EXTENDED_SECONDS = 365 * 24 * 3600
 """A pod's own token (asked for with 3607 s) is really good for a year, as kube-apiserver extends it."""
@@ -53,7 +54,8 @@ class ServiceAccountTokens:
             raise errors.not_found("", "serviceaccounts", request.name)
         body: Object = request.body if isinstance(request.body, dict) else {}
         body = await server.admit_subresource(request, body)
-        spec: Object = dict(body.get("spec") or {})
+        given: Object = body.get("spec") or {}
+        spec: Object = dict(given)
         seconds = spec.get("expirationSeconds")
         seconds = SECONDS_DEFAULT if seconds is None else seconds
         if not isinstance(seconds, int) or not SECONDS_MIN <= seconds <= SECONDS_MAX:
@@ -99,14 +101,16 @@ class ServiceAccountTokens:
             "expirationSeconds": seconds,
             "boundObjectRef": spec.get("boundObjectRef"),
         }
+        sent = {"apiVersion": _API_VERSION, "spec": {**given, "expirationSeconds": seconds}}
         return ObjectResult(
             {
                 "kind": "TokenRequest",
-                "apiVersion": "authentication.k8s.io/v1",
+                "apiVersion": _API_VERSION,
                 "metadata": {
                     "name": request.name,
                     "namespace": request.namespace,
                     "creationTimestamp": format_time(now),
+                    "managedFields": server.ownership.entries_of_new(request, sent, "TokenRequest"),
                 },
                 "spec": spec,
                 "status": {"token": token, "expirationTimestamp": expiry},

@@ -19,6 +19,25 @@ from orchestrator.store import (
     StoreFailed,
 )
 
+_PREFIXES = {
+    "nodes": "minions",
+    "services": "services/specs",
+    "endpoints": "services/endpoints",
+    "ingresses.networking.k8s.io": "ingress",
+    "replicationcontrollers": "controllers",
+}
+"""Where kube-apiserver keeps kinds whose path is not simply their plural."""
+
+
+def storage_path(kind: Kind, namespace: str, name: str) -> str:
+    """The key that kube-apiserver has for an object in etcd: some messages show it."""
+    resource = kind.resource
+    prefix = _PREFIXES.get(resource.group_resource, resource.plural)
+    if kind.schema is not None or resource.group.startswith(("apiextensions.", "apiregistration.")):
+        prefix = f"{resource.group}/{resource.plural}"
+    return "/".join(part for part in ("/registry", prefix, namespace, name) if part)
+
+
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 

@@ -45,16 +45,24 @@ def table(
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": list_metadata,
         "columnDefinitions": column_definitions(kind) if with_columns else [],
-        "rows": [{"cells": list(row_of(obj, now)), **_row_object(obj, include, version)} for obj in objects],
+        "rows": [{"cells": list(row_of(obj, now)), **_row_object(kind, obj, include, version)} for obj in objects],
     }
 
 
-def partial_metadata(obj: Object, version: str = "v1") -> Object:
+def partial_metadata(kind: Kind, obj: Object, version: str = "v1") -> Object:
     """An object reduced to its metadata (`PartialObjectMetadata`)."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj["metadata"]}
+    metadata = obj["metadata"]
+    if kind.versioned_annotations and "annotations" in metadata:
+        annotations = {
+            name: value for name, value in metadata["annotations"].items() if name not in kind.versioned_annotations
+        }
+        metadata = {key: value for key, value in metadata.items() if key != "annotations"}
+        if annotations:
+            metadata["annotations"] = annotations
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": metadata}
 
 
-def _row_object(obj: Object, include: str, version: str) -> Object:
+def _row_object(kind: Kind, obj: Object, include: str, version: str) -> Object:
     if include == "None":
         return {"object": None}
-    return {"object": obj if include == "Object" else partial_metadata(obj, version)}
+    return {"object": obj if include == "Object" else partial_metadata(kind, obj, version)}

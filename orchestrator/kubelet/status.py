@@ -470,6 +470,7 @@ def _condition(
         "type": type_,
         "observedGeneration": generation,
         "status": text,
+        "lastProbeTime": None,
         "lastTransitionTime": format_time(now) if moved or known is None else known.get("lastTransitionTime"),
     }
     if reason:

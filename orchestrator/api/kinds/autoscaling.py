@@ -13,7 +13,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds import autoscaling_v1 as old
 from orchestrator.api.kinds.columns import AGE, NAME, UNKNOWN, UNSET, age, dig, ref
 from orchestrator.api.kinds.core.resource_names import parsed
-from orchestrator.api.kinds.defaulting import canonical_quantity, fill, fill_empty, items, struct
+from orchestrator.api.kinds.defaulting import canonical_quantity, condition_times, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Conversion, Kind
 from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1
@@ -404,6 +404,7 @@ HORIZONTAL_POD_AUTOSCALER = Kind(
     short_names=("hpa",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     default=default_autoscaler,
     prepare_create=prepare_create,
     validate=validate_autoscaler,

@@ -12,7 +12,7 @@ from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, human_duration, ref
 from orchestrator.api.kinds.core.configuration import decoded_bytes
-from orchestrator.api.kinds.defaulting import clear_status, spec_and_status
+from orchestrator.api.kinds.defaulting import clear_status, condition_times, spec_and_status
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import CERTIFICATE_SIGNING_REQUESTS
@@ -64,7 +64,7 @@ def _request_complaint(text: str) -> str:
         request = x509.load_pem_x509_csr(content)
         is_signed = request.is_signature_valid
     except ValueError as error:
-        return str(error)
+        return "asn1: syntax error: data truncated" if "ShortData" in str(error) else f"asn1: structure error: {error}"
     return "" if is_signed else "the signature of the request is not valid"
 
 
@@ -181,6 +181,7 @@ CERTIFICATE_SIGNING_REQUEST = Kind(
     "certificatesigningrequest",
     short_names=("csr",),
     has_status=True,
+    default_status=condition_times("lastUpdateTime", "lastTransitionTime"),
     subresources=(Subresource("approval", "CertificateSigningRequest", ("get", "patch", "update")),),
     default=spec_and_status,
     prepare_create=clear_status,

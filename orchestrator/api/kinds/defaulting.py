@@ -6,6 +6,7 @@ the types of Kubernetes does. Never looks at anything but the object at hand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.api.objects import Object
@@ -70,6 +71,20 @@ def spec_and_status(obj: Object) -> None:
     """`spec` and `status` are structs of most kinds."""
     struct(obj, "spec")
     struct(obj, "status")
+
+
+def condition_times(*times: str) -> Callable[[Object], None]:
+    """A rule for statuses: their conditions show these times, as null where they are unset.
+
+    They are structs in Kubernetes' types, which Go encodes even when they are empty.
+    """
+
+    def fill_in(obj: Object) -> None:
+        for condition in items(obj.get("status"), "conditions"):
+            for time in times:
+                condition.setdefault(time, None)
+
+    return fill_in
 
 
 def clear_status(obj: Object) -> None:

@@ -124,6 +124,8 @@ class Kind:
     """`metadata.generation` starts at 1 and counts changes outside metadata and status."""
     graceful_deletion: bool = False
     """Deletion waits for a grace period (pods): only the kubelet or grace 0 removes the object."""
+    versioned_annotations: tuple[str, ...] = ()
+    """Annotations that stand for fields of the internal type: metadata alone (tables) goes without them."""
     create_on_update: bool = False
     """PUT of a missing object creates it (leases, events, endpoints, ...)."""
     unconditional_update: bool = True
@@ -131,6 +133,8 @@ class Kind:
 
     default: Mutate = _nothing
     """Fills in what the user left out; runs on every object that comes in, before admission."""
+    default_status: Mutate = _nothing
+    """Fills in what a status that is written always shows: unset times as null, structs as empty objects."""
     prepare_create: Mutate = _nothing
     """Drops what a user may not set on create; beyond the generic clearing of status."""
     prepare_update: MutateUpdate = _nothing_to_update

@@ -16,7 +16,7 @@ from orchestrator.api.kinds.admissionregistration import (
     validate_webhook_service,
 )
 from orchestrator.api.kinds.columns import AGE, NAME, age, dig
-from orchestrator.api.kinds.defaulting import clear_status, spec_and_status
+from orchestrator.api.kinds.defaulting import clear_status, condition_times, spec_and_status
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.objects import Object, condition_of, name_of
 from orchestrator.api.resources import API_SERVICES
@@ -88,6 +88,7 @@ API_SERVICE = Kind(
     "apiservice",
     categories=("api-extensions",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     unconditional_update=False,
     default=_default_api_service,
     prepare_create=clear_status,

@@ -8,7 +8,15 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, condition_state, dig, ref
-from orchestrator.api.kinds.defaulting import clear_status, fill, fill_empty, items, spec_and_status, struct
+from orchestrator.api.kinds.defaulting import (
+    clear_status,
+    condition_times,
+    fill,
+    fill_empty,
+    items,
+    spec_and_status,
+    struct,
+)
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS
@@ -155,6 +163,7 @@ FLOW_SCHEMA = Kind(
     "io.k8s.api.flowcontrol.v1.FlowSchema",
     "flowschema",
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     has_generation=True,
     default=_default_schema,
     prepare_create=clear_status,
@@ -268,6 +277,7 @@ PRIORITY_LEVEL_CONFIGURATION = Kind(
     "io.k8s.api.flowcontrol.v1.PriorityLevelConfiguration",
     "prioritylevelconfiguration",
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     has_generation=True,
     default=_default_level,
     prepare_create=clear_status,

@@ -19,6 +19,8 @@ class Registry:
         self._by_kind: dict[tuple[str, str, str], Kind] = {}
         self.generation = 0
         """Counts changes, so that what is derived (discovery, OpenAPI) knows when it is stale."""
+        self._builtin_groups: set[str] = set()
+        self._builtin_generation = -1
         for kind in kinds:
             self.register(kind)
 
@@ -39,6 +41,17 @@ class Registry:
     def by_path(self, group: str, version: str, plural: str) -> Kind | None:
         """The kind behind `/apis/<group>/<version>/.../<plural>`."""
         return self._by_path.get((group, version, plural))
+
+    def is_builtin_group(self, group: str) -> bool:
+        """Whether a kind of this group is served without a CustomResourceDefinition."""
+        if self._builtin_generation != self.generation:
+            self._builtin_groups = {kind.resource.group for kind in self._by_path.values() if kind.schema is None}
+            self._builtin_generation = self.generation
+        return group in self._builtin_groups
+
+    def has_version(self, group: str, version: str) -> bool:
+        """Whether any kind is served in this group and version."""
+        return any(path[:2] == (group, version) for path in self._by_path)
 
     def by_kind(self, group: str, version: str, kind: str) -> Kind | None:
         """The kind that an object's apiVersion and kind name."""

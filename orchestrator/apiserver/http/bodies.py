@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 import orjson
@@ -30,11 +32,21 @@ class NotJson(errors.BadRequest):
         """The 400 where an object of this kind should have been."""
         return errors.BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind;"
-            f" json parse error: {self.problem} ({_summary(self.body)})"
+            f" json parse error: {self.problem} ({summary(self.body)})"
         )
 
 
-def _summary(body: bytes) -> str:
+class NotProtobuf(NotJson):
+    """A body that is no protobuf message, although it says so."""
+
+    def of_type(self, kind: str) -> errors.BadRequest:
+        """The 400 where an object of this kind should have been."""
+        return errors.BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): {self.problem} ({summary(self.body)})"
+        )
+
+
+def summary(body: bytes) -> str:
     """The beginning of a body, as kube-apiserver quotes it: readable when it looks like an object."""
     head = body[:SUMMARY_BYTES_MAX]
     text = head.decode(errors="replace") if body.startswith(b"{") else head.hex()
@@ -67,27 +79,63 @@ def decode_body(body: bytes, content_type: str) -> Any:
     if media_type == PROTOBUF:
         from orchestrator.api.protobuf import decode_protobuf
 
-        return decode_protobuf(body)
+        try:
+            return decode_protobuf(body)
+        except errors.BadRequest as error:
+            raise NotProtobuf(body, str(error)) from error
     raise errors.UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
     )
 
 
 def decode_json(body: bytes) -> Any:
-    """The value of a JSON text."""
+    """The value of a JSON text; 400 in the words of Go's decoder."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise NotJson(body, syntax_problem(body) or str(error)) from error
 
 
-def decode_yaml(body: bytes) -> Any:
-    """The value of the first YAML document, by YAML 1.1 rules and without any tags that make objects."""
+@cache
+def _yaml_loader() -> Any:
+    """YAML 1.1 without tags that make objects, and with Go's idea of plain scalars.
+
+    `y` and `n` are booleans; `22:22` is no sexagesimal number and a date no object, but texts.
+    """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """What one document is read with."""
+
+        bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
+
+    plain = {
+        initial: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":int", ":float"))]
+        for initial, resolvers in Loader.yaml_implicit_resolvers.items()
+    }
+    Loader.yaml_implicit_resolvers = plain
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]$"), list("yYnN"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:int",
+        re.compile(r"[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+        list("-+0123456789"),
+    )
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+0123456789."),
+    )
+    return Loader
+
+
+def decode_yaml(body: bytes) -> Any:
+    """The value of the first YAML document, as Go's YAML decoder reads it."""
+    import yaml
+
     try:
-        value = yaml.load(body, Loader=loader)
+        value = yaml.load(body, Loader=_yaml_loader())
     except yaml.YAMLError as error:
         raise errors.BadRequest(f"error converting YAML to JSON: {_one_line(error)}") from error
     except ValueError as error:

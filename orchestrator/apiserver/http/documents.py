@@ -68,7 +68,7 @@ class Documents:
         for path in ("/apis", "/apis/"):
             http.paths[path] = self.groups
         http.path_prefixes["/apis/"] = self.group
-        http.path_prefixes["/api/v1"] = self.group
+        http.path_prefixes["/api/"] = self.group
         for name in ("healthz", "livez", "readyz"):
             http.paths[f"/{name}"] = self.health
             http.path_prefixes[f"/{name}/"] = self.health
@@ -116,6 +116,8 @@ class Documents:
         else:
             group, version = parts[0], parts[1] if len(parts) > 1 else ""
         if version not in groups.get(group, ()):
+            if self._registry.is_builtin_group(group):
+                raise errors.NotFound("the server could not find the requested resource")
             return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
         return self._document(request, JSON, lambda: discovery.api_resource_list(self._registry, group, version))
 
@@ -172,7 +174,7 @@ class Documents:
         if rest and rest[0]:
             name = "/".join(rest)
             if name not in checks:
-                raise errors.NotFound("the server could not find the requested resource")
+                return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
             checks = {name: checks[name]}
         excluded = {value for name, value in request.query_pairs if name == "exclude"}
         lines, failed = [], []

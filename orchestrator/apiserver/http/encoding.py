@@ -49,7 +49,7 @@ def encode_object(result: ObjectResult, kind: Kind, negotiated: Negotiated, *, n
                 kind, [obj], now=now, list_metadata=metadata, include=include, version=negotiated.shape_version
             )
         else:
-            value = partial_metadata(obj, negotiated.shape_version)
+            value = partial_metadata(kind, obj, negotiated.shape_version)
         return encode_value(value, negotiated)
     if result.raw is not None and negotiated.media_type not in (YAML, PROTOBUF) and not negotiated.pretty:
         return result.raw + b"\n"
@@ -74,7 +74,7 @@ def encode_list(result: ListResult, negotiated: Negotiated, *, now: datetime, in
                 "kind": PARTIAL_LIST,
                 "apiVersion": f"meta.k8s.io/{version}",
                 "metadata": metadata,
-                "items": [partial_metadata(obj, version) for obj in objects],
+                "items": [partial_metadata(kind, obj, version) for obj in objects],
             }
         return encode_value(value, negotiated)
     resource = kind.resource
@@ -154,7 +154,7 @@ class WatchEncoder:
             if self._negotiated.shape == TABLE:
                 bookmark = self._table([bookmark], str(change.revision))
             elif self._negotiated.shape:
-                bookmark = partial_metadata(bookmark, self._negotiated.shape_version)
+                bookmark = partial_metadata(self._kind, bookmark, self._negotiated.shape_version)
             return self._frame(change.type, bookmark, None)
         record = change.record
         if self._negotiated.shape == TABLE:
@@ -162,7 +162,7 @@ class WatchEncoder:
             return self._frame(change.type, self._table([obj], obj["metadata"]["resourceVersion"]), None)
         if self._negotiated.shape:
             obj = self._watch.convert(record.obj)
-            return self._frame(change.type, partial_metadata(obj, self._negotiated.shape_version), None)
+            return self._frame(change.type, partial_metadata(self._kind, obj, self._negotiated.shape_version), None)
         if self._kind.conversion is None:
             return self._frame(change.type, record.obj, record.raw)
         return self._frame(change.type, self._watch.convert(record.obj), None)

@@ -18,9 +18,9 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.apiserver.http import port_forward, read_socket, remote_command
 from orchestrator.apiserver.http.remote_command import Wanted
-from orchestrator.apiserver.http.routing import Route, is_true
+from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
-from orchestrator.apiserver.request import ApiRequest
+from orchestrator.apiserver.request import ApiRequest, is_true
 from orchestrator.apiserver.server import method_not_allowed
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, PortStream, StreamSession
 
@@ -43,7 +43,7 @@ class PodStreams:
             raise method_not_allowed()
         pod = await self._pod(api_request)
         options = log_options(request.query, pod)
-        kubelet = self._kubelet_of(pod)
+        kubelet = await self._kubelet_of(pod)
         chunks = await kubelet.logs(route.namespace, route.name, options)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         async with aclosing(chunks) as stream:
@@ -68,8 +68,8 @@ class PodStreams:
             raise errors.BadRequest("you must specify at least 1 command for the container")
         pod = await self._pod(api_request)
         container = container_of(pod, request.query.get("container", ""))
+        kubelet = await self._kubelet_of(pod)
         wanted = Wanted.of(request)
-        kubelet = self._kubelet_of(pod)
 
         async def opener() -> StreamSession:
             return await kubelet.exec(
@@ -90,8 +90,8 @@ class PodStreams:
         self._check_connect(api_request)
         pod = await self._pod(api_request)
         container = container_of(pod, request.query.get("container", ""))
+        kubelet = await self._kubelet_of(pod)
         wanted = Wanted.of(request)
-        kubelet = self._kubelet_of(pod)
 
         async def opener() -> StreamSession:
             return await kubelet.attach(
@@ -110,7 +110,7 @@ class PodStreams:
         """Connect to ports of a pod."""
         self._check_connect(api_request)
         pod = await self._pod(api_request)
-        kubelet = self._kubelet_of(pod)
+        kubelet = await self._kubelet_of(pod)
 
         async def dial(port: int) -> PortStream:
             return await kubelet.port_forward(route.namespace, route.name, port)
@@ -131,12 +131,15 @@ class PodStreams:
             raise errors.not_found("", "pods", api_request.name)
         return pod
 
-    def _kubelet_of(self, pod: Object) -> KubeletApi:
+    async def _kubelet_of(self, pod: Object) -> KubeletApi:
         node = pod["spec"].get("nodeName")
         if not node:
             raise errors.BadRequest(f"pod {pod['metadata']['name']} does not have a host assigned")
         kubelet = self._kubelets.kubelet(node)
         if kubelet is None:
+            if await self._api.read("nodes", node) is None:
+                # The resource of the request and the name of the node: so says kube-apiserver.
+                raise errors.not_found("", "pods", node)
             raise errors.InternalError(f'no kubelet of node "{node}" is connected')
         return kubelet
 
@@ -194,11 +197,11 @@ def log_options(query: dict[str, str], pod: Object) -> PodLogOptions:
         raise errors.invalid("", "PodLogOptions", pod["metadata"]["name"], causes)
     return PodLogOptions(
         container=container_of(pod, query.get("container", "")),
-        follow=is_true(query.get("follow", "")),
-        previous=is_true(query.get("previous", "")),
+        follow=is_true(query.get("follow")),
+        previous=is_true(query.get("previous")),
         since_seconds=since_seconds,
         since_time=since_time,
-        timestamps=is_true(query.get("timestamps", "")),
+        timestamps=is_true(query.get("timestamps")),
         tail_lines=tail_lines,
         limit_bytes=limit_bytes,
         stream=stream,

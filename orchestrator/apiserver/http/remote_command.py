@@ -21,9 +21,9 @@ from aiohttp import WSMsgType, web
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.http.routing import is_true
 from orchestrator.apiserver.http.server import HttpRequest
 from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
+from orchestrator.apiserver.request import is_true
 from orchestrator.component.kubelet_api import StreamSession
 from orchestrator.httpkit.byte_connection import UpgradedConnection
 
@@ -62,11 +62,11 @@ class Wanted:
     def of(cls, request: HttpRequest) -> Wanted:
         """From the URL; a terminal has no stderr of its own. BadRequest when nothing is wanted."""
         query = request.query
-        tty = is_true(query.get("tty", ""))
+        tty = is_true(query.get("tty"))
         wanted = cls(
-            stdin=is_true(query.get("stdin", "")),
-            stdout=is_true(query.get("stdout", "")),
-            stderr=is_true(query.get("stderr", "")) and not tty,
+            stdin=is_true(query.get("stdin")),
+            stdout=is_true(query.get("stdout")),
+            stderr=is_true(query.get("stderr")) and not tty,
             tty=tty,
         )
         if not (wanted.stdin or wanted.stdout or wanted.stderr):

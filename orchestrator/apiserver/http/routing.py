@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from orchestrator.apiserver.request import is_true
+
 _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -60,14 +62,9 @@ def verb_of(method: str, route: Route, query: Mapping[str, str]) -> str:
     if method in ("GET", "HEAD"):
         if route.subresource:
             return "get"
-        if is_true(query.get("watch", "")) or route.is_watch:
+        if is_true(query.get("watch")) or route.is_watch:
             return "watch"
         return "get" if route.name else "list"
     if method == "DELETE" and not route.name:
         return "deletecollection"
     return _VERBS.get(method, "")
-
-
-def is_true(text: str) -> bool:
-    """A boolean query parameter, as Go's `strconv.ParseBool` reads it; anything else is false."""
-    return text in ("1", "t", "T", "true", "TRUE", "True")

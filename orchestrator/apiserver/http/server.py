@@ -19,6 +19,7 @@ from aiohttp import web
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
+from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
@@ -33,13 +34,14 @@ from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADER
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
-from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.server import ApiServer, method_not_allowed
 from orchestrator.apiserver.user import User
 from orchestrator.logs import get_logger
 
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
+_VERBS_OF_OBJECTS = frozenset(("get", "update", "patch", "delete"))
 _HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -243,27 +245,23 @@ class HttpServer:
             metric_verb(_METHOD_VERBS.get(request.method, "")), subresource=request.path
         )
         if request.method not in ("GET", "HEAD"):
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+            raise method_not_allowed()
         return await handler(request)
 
     async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
-        if request.path.startswith(("/apis/", "/api/")):
-            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
-        paths = sorted({*self.paths, *self.path_prefixes})
-        return web.Response(status=404, body=encode_value({"paths": paths}, Negotiated()), content_type=JSON)
+        return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
 
     async def _serve_resource(self, request: HttpRequest, route: Route) -> web.StreamResponse:
         kind = self.api.registry.by_path(route.group, route.version, route.plural)
         verb = verb_of(request.method, route, request.query)
         if kind is None:
             self._authorize_unknown(request, route, verb)
-            if not self._is_group_served(route):
+            if not self.api.registry.is_builtin_group(route.group):
                 return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
             raise errors.NotFound("the server could not find the requested resource")
-        if not verb:
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-        if verb in ("update", "patch") and not route.name and kind.schema is not None:
-            raise errors.BadRequest("name must be provided")
+        if (unserved := _unserved(kind, route, verb)) is not None:
+            self._authorize_unknown(request, route, verb)
+            raise unserved
         if kind.resource.namespaced != bool(route.namespace) and (
             not kind.resource.namespaced or route.name or verb == "create"
         ):
@@ -339,13 +337,6 @@ class HttpServer:
                 namespace=route.namespace,
                 name=route.name,
             ),
-        )
-
-    def _is_group_served(self, route: Route) -> bool:
-        # Groups of custom resources alone answer an unknown resource like an unknown path.
-        return any(
-            kind.resource.group == route.group and kind.resource.version == route.version and kind.schema is None
-            for kind in self.api.registry
         )
 
     async def _read_body(self, request: HttpRequest, api_request: ApiRequest) -> None:
@@ -446,6 +437,23 @@ class HttpServer:
 
     def _is_disconnected(self, raw: web.BaseRequest) -> bool:
         return raw.transport is None or raw.transport.is_closing()
+
+
+def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
+    """Why no handler is behind a URL and a method; None when one is.
+
+    Built-in kinds have one route for the collection and one for each object, with verbs of their own.
+    """
+    if not verb:
+        return method_not_allowed()
+    if verb in ("update", "patch") and not route.name:
+        return errors.BadRequest("name must be provided") if kind.schema is not None else method_not_allowed()
+    if kind.schema is None and route.name and not route.subresource:
+        if _VERBS_OF_OBJECTS.isdisjoint(kind.verbs):
+            return errors.NotFound("the server could not find the requested resource")
+        if verb == "create":
+            return method_not_allowed()
+    return None
 
 
 def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:

@@ -13,13 +13,17 @@ from orchestrator.api.kinds.descriptor import Kind, ScalePaths
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.patch.merge_patch import apply_merge_patch
+from orchestrator.api.resources import Resource
 from orchestrator.api.selectors import from_label_selector
 from orchestrator.apiserver.conversion import from_stored
 from orchestrator.apiserver.field_ownership import check_patch_options, is_apply
+from orchestrator.apiserver.incoming import not_an_object, unconvertible
 from orchestrator.apiserver.patching import JSON_PATCH
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.store_errors import MODIFIED
+
+SCALE = Resource("autoscaling", "v1", "scales", "Scale")
 
 
 def register(server: ApiServer) -> None:
@@ -33,15 +37,25 @@ async def get_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
     """The scale of an object."""
     record = await server.read_record(request.kind.resource.group_resource, request.name, request.namespace)
     if record is None:
-        raise errors.not_found(request.group, request.plural, request.name)
+        raise _no_scale(request)
     return ObjectResult(scale_of(request.kind, await from_stored(request.kind, record.obj)))
+
+
+def _no_scale(request: ApiRequest) -> errors.NotFound:
+    """404; the registries of some kinds name the subresource."""
+    if request.kind.schema is not None or request.plural == "statefulsets":
+        return errors.not_found(request.group, request.plural, request.name)
+    group = request.group or SCALE.group
+    return errors.not_found(group, f"{request.plural}/scale", request.name)
 
 
 async def update_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
     """Set the number of replicas."""
     body = request.body
-    if not isinstance(body, dict) or body.get("kind") not in (None, "Scale"):
-        raise errors.BadRequest("the body must be a Scale")
+    if not isinstance(body, dict):
+        raise errors.BadRequest(not_an_object("Scale", body))
+    if body.get("kind") not in (None, "Scale"):
+        raise unconvertible(SCALE, str(body.get("apiVersion") or "v1"), str(body["kind"]))
 
     def replace(scale: Object) -> Object:
         return body

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import CREATED_AT, NAME, name_and_created_at
-from orchestrator.api.kinds.defaulting import fill, struct
+from orchestrator.api.kinds.defaulting import condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, annotations_of, condition_of, name_of
 from orchestrator.api.resources import CUSTOM_RESOURCE_DEFINITIONS
@@ -471,6 +471,7 @@ CUSTOM_RESOURCE_DEFINITION = Kind(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     has_generation=True,
     unconditional_update=False,
     default=default_definition,

@@ -27,7 +27,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import NO_MATCH, validate_pod_template
-from orchestrator.api.kinds.defaulting import fill, fill_empty, struct
+from orchestrator.api.kinds.defaulting import condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import is_empty_selector, selects, validate_label_selector
 from orchestrator.api.objects import Object, name_of
@@ -40,6 +40,8 @@ _COUNTS = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberSchedul
 def default_daemon_set(obj: Object) -> None:
     """Rolled one node at a time, ten old revisions."""
     spec = struct(obj, "spec")
+    # The internal type has this as a field, which every conversion writes: whoever sends the object owns it.
+    struct(obj, "metadata", "annotations").setdefault(GENERATION_ANNOTATION, "0")
     fill(struct(obj, "status"), **dict.fromkeys(_COUNTS, 0))
     default_pod_template(struct(spec, "template"))
     strategy = struct(spec, "updateStrategy")
@@ -156,7 +158,9 @@ DAEMON_SET = Kind(
     short_names=("ds",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     has_generation=True,
+    versioned_annotations=(GENERATION_ANNOTATION,),
     default=default_daemon_set,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

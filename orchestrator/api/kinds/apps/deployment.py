@@ -27,7 +27,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
-from orchestrator.api.kinds.defaulting import clear_status, fill, fill_empty, struct
+from orchestrator.api.kinds.defaulting import clear_status, condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.kinds.go_values import go_struct
 from orchestrator.api.objects import Object, name_of
@@ -151,6 +151,7 @@ DEPLOYMENT = Kind(
     short_names=("deploy",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastUpdateTime", "lastTransitionTime"),
     # The Deployment controller writes the revision annotation together with the status.
     status_metadata=("annotations", "finalizers", "ownerReferences"),
     prepare_status_update=_keep_labels,

@@ -25,7 +25,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
-from orchestrator.api.kinds.defaulting import fill, struct
+from orchestrator.api.kinds.defaulting import condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import REPLICA_SETS, REPLICATION_CONTROLLERS
@@ -119,6 +119,7 @@ REPLICA_SET = Kind(
     short_names=("rs",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     scale=ScalePaths(),
     has_generation=True,
     default=default_replica_set,
@@ -186,6 +187,7 @@ REPLICATION_CONTROLLER = Kind(
     short_names=("rc",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     scale=ScalePaths(),
     has_generation=True,
     default=default_replication_controller,

@@ -29,7 +29,7 @@ from orchestrator.api.kinds.columns import (
 from orchestrator.api.kinds.core.persistent_volume_claim import default_claim
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
-from orchestrator.api.kinds.defaulting import fill, fill_empty, items, struct
+from orchestrator.api.kinds.defaulting import condition_times, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.kinds.go_values import go_struct
 from orchestrator.api.objects import Object, controller_of, name_of
@@ -176,6 +176,7 @@ STATEFUL_SET = Kind(
     short_names=("sts",),
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     scale=ScalePaths(),
     has_generation=True,
     default=default_stateful_set,

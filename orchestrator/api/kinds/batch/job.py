@@ -24,7 +24,7 @@ from orchestrator.api.kinds.columns import (
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import NO_MATCH, validate_pod_template
 from orchestrator.api.kinds.core.pod_validation import describe_changes
-from orchestrator.api.kinds.defaulting import clear_status, fill, items, struct
+from orchestrator.api.kinds.defaulting import clear_status, condition_times, fill, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import selects, validate_label_selector
 from orchestrator.api.objects import Object, condition_of, copy_object, name_of, uid_of
@@ -420,6 +420,7 @@ JOB = Kind(
     "job",
     categories=("all",),
     has_status=True,
+    default_status=condition_times("lastProbeTime", "lastTransitionTime"),
     has_generation=True,
     default=default_job,
     prepare_create=prepare_create,

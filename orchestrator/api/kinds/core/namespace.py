@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, dig
-from orchestrator.api.kinds.defaulting import struct
+from orchestrator.api.kinds.defaulting import condition_times, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, is_terminating, name_of
 from orchestrator.api.resources import NAMESPACES
@@ -77,6 +77,7 @@ NAMESPACE = Kind(
     short_names=("ns",),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     has_status=True,
+    default_status=condition_times("lastTransitionTime"),
     subresources=(Subresource("finalize", "Namespace", ("update",)),),
     default=default_namespace,
     prepare_create=prepare_create,

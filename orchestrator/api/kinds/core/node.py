@@ -10,7 +10,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, age, dig, ref
 from orchestrator.api.kinds.core.resource_names import validate_resource_amount
 from orchestrator.api.kinds.core.taints import validate_taints
-from orchestrator.api.kinds.defaulting import canonical_quantities, fill, struct
+from orchestrator.api.kinds.defaulting import canonical_quantities, condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.api.resources import NODES
@@ -23,6 +23,9 @@ _INFO = (
 )  # fmt: skip
 
 
+_condition_times = condition_times("lastHeartbeatTime", "lastTransitionTime")
+
+
 def default_node(obj: Object) -> None:
     """Capacity is allocatable unless said otherwise; node info always has all its fields."""
     spec, status = struct(obj, "spec"), struct(obj, "status")
@@ -30,6 +33,7 @@ def default_node(obj: Object) -> None:
         spec["podCIDRs"] = [spec["podCIDR"]]
     elif spec.get("podCIDRs") and not spec.get("podCIDR"):
         spec["podCIDR"] = spec["podCIDRs"][0]
+    _condition_times(obj)
     canonical_quantities(status.get("capacity"))
     canonical_quantities(status.get("allocatable"))
     if status.get("capacity"):
@@ -138,6 +142,7 @@ NODE = Kind(
     short_names=("no",),
     has_status=True,
     keeps_status=True,
+    default_status=_condition_times,
     subresources=(Subresource("proxy", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),),
     default=default_node,
     validate=validate_node,

@@ -13,7 +13,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
 from orchestrator.api.kinds.core.pod_validation import describe_changes
 from orchestrator.api.kinds.core.resource_names import parsed
-from orchestrator.api.kinds.defaulting import canonical_quantities, fill, fill_empty, struct
+from orchestrator.api.kinds.defaulting import canonical_quantities, condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import validate_label_selector
 from orchestrator.api.objects import Object, copy_object, name_of
@@ -191,6 +191,7 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     "persistentvolumeclaim",
     short_names=("pvc",),
     has_status=True,
+    default_status=condition_times("lastProbeTime", "lastTransitionTime"),
     default=default_claim,
     prepare_create=prepare_create,
     validate=validate_claim,

@@ -16,7 +16,7 @@ from orchestrator.api.kinds.core.pod_validation import (
     validate_pod_status_update,
     validate_pod_update,
 )
-from orchestrator.api.kinds.defaulting import items, struct
+from orchestrator.api.kinds.defaulting import condition_times, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, condition_of, labels_of, name_of
 from orchestrator.api.quantity import QuantityError, parse_quantity
@@ -125,6 +125,19 @@ def prepare_pod_update(new: Object, old: Object) -> None:
     status = struct(new, "status")
     if dig(old, "status", "qosClass"):
         status["qosClass"] = old["status"]["qosClass"]
+
+
+def default_pod_status(obj: Object) -> None:
+    """Times of conditions and states of containers are always there."""
+    _condition_times(obj)
+    status = struct(obj, "status")
+    for key in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for container in items(status, key):
+            struct(container, "state")
+            struct(container, "lastState")
+
+
+_condition_times = condition_times("lastProbeTime", "lastTransitionTime")
 
 
 def prepare_pod_status_update(new: Object, old: Object) -> None:
@@ -291,6 +304,7 @@ POD = Kind(
     short_names=("po",),
     categories=("all",),
     has_status=True,
+    default_status=default_pod_status,
     subresources=(
         Subresource("attach", "PodAttachOptions", ("create", "get")),
         Subresource("binding", "Binding", ("create",)),

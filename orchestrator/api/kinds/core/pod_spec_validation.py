@@ -43,9 +43,8 @@ def _label(value: str | None, path: str) -> list[Cause]:
 
 def validate_pod_spec(spec: dict[str, Any], path: str) -> list[Cause]:
     """Everything wrong with a pod's spec."""
-    volumes = {volume.get("name") or "": volume for volume in spec.get("volumes") or ()}
     claims = {claim.get("name") or "" for claim in spec.get("resourceClaims") or ()}
-    causes = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
+    causes, volumes = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
     causes += _validate_claims(spec, f"{path}.resourceClaims")
     causes += validate_containers(spec, path, volumes=volumes, claims=claims)
     causes += validate_init_containers(spec, path, volumes=volumes, claims=claims)

@@ -209,10 +209,18 @@ def validate_pod_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+_SYSTEM_CONDITIONS = frozenset(("PodScheduled", "Ready", "Initialized"))
+
+
 def validate_pod_status_update(new: Object, old: Object) -> list[Cause]:
     """Addresses are addresses; containers that ended for good stay ended."""
     causes: list[Cause] = []
     status, before = new.get("status") or {}, old.get("status") or {}
+    for position, condition in enumerate(status.get("conditions") or ()):
+        name = condition.get("type") or ""
+        if name not in _SYSTEM_CONDITIONS:
+            where = f"{fields.index('metadata.conditions', position)}.Type"  # so the path reads in kube-apiserver, too
+            causes += [fields.invalid(where, name, text) for text in names.is_qualified_name(name)]
     nominated = status.get("nominatedNodeName")
     if nominated:
         causes += [

@@ -307,10 +307,10 @@ def validate_volume_sources(
     return causes
 
 
-def validate_volumes(volumes: list[dict[str, Any]], path: str) -> list[Cause]:
-    """Names and sources of all volumes of a pod."""
+def validate_volumes(volumes: list[dict[str, Any]], path: str) -> tuple[list[Cause], dict[str, dict[str, Any]]]:
+    """(what is wrong with names and sources of a pod's volumes, the volumes that mounts can name)."""
     causes: list[Cause] = []
-    seen: set[str] = set()
+    seen: dict[str, dict[str, Any]] = {}
     for position, volume in enumerate(volumes):
         where = fields.index(path, position)
         name = volume.get("name") or ""
@@ -322,6 +322,6 @@ def validate_volumes(volumes: list[dict[str, Any]], path: str) -> list[Cause]:
         if name in seen:
             found.append(fields.duplicate(f"{where}.name", name))
         if not found:
-            seen.add(name)
+            seen[name] = volume
         causes += found
-    return causes
+    return causes, seen
