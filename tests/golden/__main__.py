@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fnmatch
-import os
 import sys
 from pathlib import Path
 
-from tests.golden.replay import load, replay_all
-
-
-def default_directory() -> Path:
-    """Where recordings lie: ORCHESTRATOR_GOLDEN_DIR, else beside the repository."""
-    configured = os.environ.get("ORCHESTRATOR_GOLDEN_DIR")
-    return Path(configured) if configured else Path(__file__).parents[2].parent / "shared" / "golden"
+from tests.golden.recordings import directory, load
+from tests.golden.replay import replay_all
 
 
 def main() -> int:
     """Exit code 1 when anything differs without a reason."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
     parser.add_argument("patterns", nargs="*", help="scenario ids or file names (without .json), * allowed")
-    parser.add_argument("--dir", type=Path, default=default_directory())
+    parser.add_argument("--dir", type=Path, default=directory())
     parser.add_argument("--verbose", action="store_true", help="also list expected differences")
     parser.add_argument("--summary", action="store_true", help="only the ids of what differs")
     arguments = parser.parse_args()

@@ -8,11 +8,14 @@ recorded server's version and ours is listed in `EXPECTED`, each with its reason
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 PLACEHOLDER = re.compile(r"<[A-Za-z][A-Za-z-]*(?:-\d+)?>")
+SameMessage = Callable[[str, str], bool]
+"""Whether ours says what was recorded: `(ours, recorded)`."""
+
 LOOSE = re.compile(r"<(?:list-rv|continue|rv|time|age|ptr|suffix)(?:-\d+)?>|<[a-zA-Z]+>")
 """Placeholders whose equality is not meaningful, or that stand for a part of a text."""
 
@@ -81,8 +84,14 @@ class Difference:
 MISSING = type("Missing", (), {"__repr__": lambda self: "(nothing)"})()
 
 
-def differences(recorded: Any, ours: Any, bindings: Bindings, path: str = "") -> Iterator[Difference]:
-    """Every difference between two JSON values."""
+def differences(
+    recorded: Any, ours: Any, bindings: Bindings, same_message: SameMessage = str.__eq__, path: str = ""
+) -> Iterator[Difference]:
+    """Every difference between two JSON values; `same_message` judges what is written for people."""
+    if path.endswith(".message") and isinstance(recorded, str) and isinstance(ours, str):
+        if not (bindings.matches(recorded, ours) or same_message(ours, str(bindings.fill(recorded)))):
+            yield Difference(path, recorded, ours)
+        return
     if isinstance(recorded, str) and "<" in recorded and PLACEHOLDER.search(recorded):
         if not bindings.matches(recorded, ours):
             yield Difference(path, recorded, ours)
@@ -90,7 +99,7 @@ def differences(recorded: Any, ours: Any, bindings: Bindings, path: str = "") ->
     if isinstance(recorded, dict) and isinstance(ours, dict):
         for key, value in recorded.items():
             if key in ours:
-                yield from differences(value, ours[key], bindings, f"{path}.{key}")
+                yield from differences(value, ours[key], bindings, same_message, f"{path}.{key}")
             else:
                 yield Difference(f"{path}.{key}", value, MISSING)
         for key in ours:
@@ -99,7 +108,7 @@ def differences(recorded: Any, ours: Any, bindings: Bindings, path: str = "") ->
         return
     if isinstance(recorded, list) and isinstance(ours, list):
         for index, (left, right) in enumerate(zip(recorded, ours, strict=False)):
-            yield from differences(left, right, bindings, f"{path}[{index}]")
+            yield from differences(left, right, bindings, same_message, f"{path}[{index}]")
         for index in range(len(ours), len(recorded)):
             yield Difference(f"{path}[{index}]", recorded[index], MISSING)
         for index in range(len(recorded), len(ours)):

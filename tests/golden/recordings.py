@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ABSENT = "no recordings: set ORCHESTRATOR_GOLDEN_DIR"
+AREAS = ("auth", "crd136", "defaults", "discovery", "lifecycle", "patches", "tables", "validation")
+"""The files of recordings."""
 
 
 def directory() -> Path:
