@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import orjson
+
 from orchestrator.api import errors, names
 from orchestrator.api.decode import FieldValidation, NotDecodable, decode, find_duplicate_fields
 from orchestrator.api.fields import invalid
