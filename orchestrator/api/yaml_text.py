@@ -6,7 +6,9 @@ import functools
 import re
 from typing import Any
 
-_LOOKS_LIKE_A_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?0[xob][0-9a-fA-F_]+")
+_LOOKS_LIKE_A_NUMBER = re.compile(
+    r"(?=\D*\d)[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?0[xob][0-9a-fA-F_]+"
+)
 _OTHER_LINE_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 

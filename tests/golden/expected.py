@@ -179,6 +179,7 @@ OTHERWISE = (
     Otherwise(
         "applying a status ignores the rest of the object, v1.22", r"PATCH .*/status", r"409 .*\.spec\.replicas", "200 "
     ),
+    Otherwise("scales have a table, v1.24", r"GET .*/scale", r"406 ", r"200 "),
     Otherwise("evictions are policy/v1, v1.22", r"POST .*/eviction", r'400 .*"policy/v1"', "201 "),
     Otherwise("deleted Services are answered with, v1.23", r"DELETE .*/services/", r"200 ", r"200 "),
     Otherwise("what is generated and taken is a conflict, v1.30", r"POST ", r"500 .*try again", r"409 .*unique name"),
