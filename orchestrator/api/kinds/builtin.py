@@ -43,6 +43,8 @@ from orchestrator.api.kinds.flowcontrol import FLOW_SCHEMA, PRIORITY_LEVEL_CONFI
 from orchestrator.api.kinds.networking import INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR
 from orchestrator.api.kinds.policy import POD_DISRUPTION_BUDGET
 from orchestrator.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from orchestrator.api.kinds.resource.claims import DEVICE_CLASS, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE
+from orchestrator.api.kinds.resource.slices import RESOURCE_SLICE
 from orchestrator.api.kinds.reviews import (
     LOCAL_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_ACCESS_REVIEW,
@@ -129,4 +131,8 @@ def builtin_kinds() -> list[Kind]:
         ENDPOINT_SLICE,
         FLOW_SCHEMA,
         PRIORITY_LEVEL_CONFIGURATION,
+        DEVICE_CLASS,
+        RESOURCE_CLAIM,
+        RESOURCE_CLAIM_TEMPLATE,
+        RESOURCE_SLICE,
     ]
