@@ -9,6 +9,7 @@ from orchestrator.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from orchestrator.apiserver.admission.limit_ranger import LimitRanger
+from orchestrator.apiserver.admission.mutating_policy import MutatingAdmissionPolicy
 from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from orchestrator.apiserver.admission.node_restriction import NodeRestriction
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin
@@ -53,6 +54,7 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         CertificateSigning(server.authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(server),
+        MutatingAdmissionPolicy(server.store, server, server.registry),
         MutatingAdmissionWebhook(server.store, server, webhooks),
         RbacEscalation(policy, server.authorizer),
         ValidatingAdmissionPolicy(server.store, server, server.registry),

@@ -165,7 +165,7 @@ class MutatingAdmissionWebhook(_Webhooks):
         if not attributes.is_reinvocation:
             attributes.seen_by_webhooks = seen
             # Plugins that ran before have not seen what webhooks made of the object.
-            attributes.reinvoke = attributes.obj != before and bool(seen)
+            attributes.reinvoke = attributes.reinvoke or (attributes.obj != before and bool(seen))
 
     async def _mutate(self, webhook: Mapping[str, Any], attributes: Attributes) -> None:
         verdict = await self._ask(webhook, attributes)

@@ -314,6 +314,8 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("isGlobalUnicast", ("IP", "bool"),
              lambda ip: not any(getattr(_address(ip), name) for name in
                                 ("is_unspecified", "is_loopback", "is_multicast", "is_link_local"))),
+    Function("jsonpatch.escapeKey", ("string", "string"),
+             lambda text: text.replace("~", "~0").replace("/", "~1"), member=False),
     Function("isCIDR", ("string", "bool"), lambda text: parse_cidr(text) is not None, member=False),
     Function("cidr", ("string", "CIDR"), _cidr, member=False),
     Function("containsIP", ("CIDR", "string|IP", "bool"), _contains_ip),
