@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.api.node_selection import matches_required_affinity
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value, milli_value
 from orchestrator.kubelet.pod import app_containers_of, init_containers_of, is_sidecar, requests_of, spec_of
@@ -76,6 +77,15 @@ def refuse_pod(
         if used.get(name, 0) + amount > capacity:
             return f"OutOf{name}", _message(name, amount, used.get(name, 0), capacity)
     return None
+
+
+def refuse_placement(pod: Object, node: Object) -> tuple[str, str] | None:
+    """(reason, message) when the pod's nodeSelector or required node affinity do not allow the node."""
+    metadata = node["metadata"]
+    if matches_required_affinity(spec_of(pod), metadata.get("labels") or {}, metadata["name"]):
+        return None
+    why = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    return "NodeAffinity", f"Pod was rejected: {why}"
 
 
 def refuse_system(pod: Object) -> tuple[str, str] | None:

@@ -18,13 +18,13 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of, uid_of
-from orchestrator.api.resources import PODS
+from orchestrator.api.resources import NODES, PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
-from orchestrator.kubelet.admission import pod_requests, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admission import pod_requests, refuse_placement, refuse_pod, refuse_sysctls, refuse_system
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.image_gc import ImageCollector
@@ -391,8 +391,9 @@ class Kubelet:
 
     async def _sync(self, record: PodRecord) -> SyncResult:
         if not record.admitted:
-            refusal = self._admit(record)
+            refusal = await self._misplaced(record) or self._admit(record)
             if refusal is not None:
+                record.admitted = True
                 await self._syncer.refuse(record, *refusal)
         self._allocate(record)
         if record.is_static and not record.removed:
@@ -405,6 +406,16 @@ class Kubelet:
                 result.retry = True
                 return result
         return await self._syncer.sync(record)
+
+    async def _misplaced(self, record: PodRecord) -> tuple[str, str] | None:
+        """Why a new pod does not belong on this node; a label that it misses may only not have been seen yet."""
+        pod = record.pod
+        if record.is_over or record.is_terminating or record.is_static or (pod.get("status") or {}).get("startTime"):
+            return None
+        known = self._node.node
+        if known is None or refuse_placement(pod, known) is None:
+            return None
+        return refuse_placement(pod, await self._client.get(NODES, self.options.name))
 
     def _admit(self, record: PodRecord) -> tuple[str, str] | None:
         """Count the pod's requests; refuse it if it was never started and does not fit."""

@@ -339,6 +339,16 @@ async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
     assert node.runtime.pods() == []
 
 
+async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> None:
+    await node.create("elsewhere", nodeSelector={"disk": "ssd"})
+    pod = await node.wait_phase("elsewhere", "Failed")
+    assert pod["status"]["reason"] == "NodeAffinity"
+    # A label counts from the moment it is there, whether the kubelet has seen it or not.
+    await node.client.patch(NODES, "node-1", {"metadata": {"labels": {"disk": "ssd"}}})
+    await node.create("here", nodeSelector={"disk": "ssd"})
+    await node.wait_phase("here", "Running")
+
+
 async def test_readiness_gate(node: Node) -> None:
     await node.create("web", readinessGates=[{"conditionType": "example.com/ok"}])
     pod = await node.wait_phase("web", "Running")
