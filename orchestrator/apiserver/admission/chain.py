@@ -39,7 +39,7 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
     return [
         NamespaceLifecycle(server),
         LimitRanger(server.store),
-        ServiceAccount(server),
+        ServiceAccount(server, server.store, server.clock),
         NodeRestriction(server),
         TaintNodesByCondition(),
         PodSecurity(server),

@@ -6,14 +6,22 @@ the ServiceAccount plugin of kube-apiserver with bound tokens (KEP-1205).
 
 from __future__ import annotations
 
+import asyncio
+
+from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors, names
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
+from orchestrator.store import Event, EventType, Store
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 TOKEN_SECONDS = 3607
 """An hour and seven seconds: the odd value tells the server that nobody chose it."""
+ACCOUNTS = "serviceaccounts"
+WAIT_SECONDS_MAX = 1.0
+"""Ten looks at intervals of 100 ms are what kube-apiserver takes; here the account itself ends the wait."""
+WAITERS_MAX = 64
 VOLUME_PREFIX = "kube-api-access-"
 
 
@@ -22,8 +30,13 @@ class ServiceAccount(AdmissionPlugin):
 
     name = "ServiceAccount"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, store: Store, clock: Clock) -> None:
         self._reader = reader
+        self._clock = clock
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        """namespace → pods that wait for its default account"""
+        self._arriving = 0
+        store.observe(ACCOUNTS, self._on_event)
 
     def handles(self, attributes: Attributes) -> bool:
         return attributes.group_resource == "pods" and not attributes.subresource and attributes.operation == "CREATE"
@@ -35,7 +48,7 @@ class ServiceAccount(AdmissionPlugin):
             self._check_mirror_pod(attributes, spec)
             return
         name = spec.get("serviceAccountName") or "default"
-        account = await self._reader.read("serviceaccounts", name, attributes.namespace)
+        account = await self._find(attributes.namespace, name)
         if account is None:
             raise errors.forbidden(
                 "",
@@ -48,6 +61,33 @@ class ServiceAccount(AdmissionPlugin):
             mount_token(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(reference) for reference in account["imagePullSecrets"]]
+
+    async def _find(self, namespace: str, name: str) -> Object | None:
+        """An account; `default` of a namespace that was only just made is waited for, as kube-apiserver does."""
+        account = await self._reader.read(ACCOUNTS, name, namespace)
+        if account is not None or name != "default" or self._arriving >= WAITERS_MAX:
+            return account
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(namespace, [])
+        waiting.append(arrived)
+        self._arriving += 1
+        timer = self._clock.call_later(WAIT_SECONDS_MAX, lambda: arrived.done() or arrived.set_result(None))
+        try:
+            await arrived
+        finally:
+            timer.cancel()
+            self._arriving -= 1
+            waiting.remove(arrived)
+            if not waiting:
+                self._waiting.pop(namespace, None)
+        return await self._reader.read(ACCOUNTS, name, namespace)
+
+    def _on_event(self, event: Event) -> None:
+        key = event.record.key
+        if key.name == "default" and event.type is EventType.ADDED:
+            for arrived in self._waiting.get(key.namespace, ()):
+                if not arrived.done():
+                    arrived.set_result(None)
 
     def _check_mirror_pod(self, attributes: Attributes, spec: Object) -> None:
         if spec.get("serviceAccountName"):
