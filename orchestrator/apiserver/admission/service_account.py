@@ -71,7 +71,7 @@ class ServiceAccount(AdmissionPlugin):
         waiting = self._waiting.setdefault(namespace, [])
         waiting.append(arrived)
         self._arriving += 1
-        timer = self._clock.call_later(WAIT_SECONDS_MAX, lambda: arrived.done() or arrived.set_result(None))
+        timer = self._clock.call_later(WAIT_SECONDS_MAX, lambda: _wake(arrived))
         try:
             await arrived
         finally:
@@ -86,14 +86,18 @@ class ServiceAccount(AdmissionPlugin):
         key = event.record.key
         if key.name == "default" and event.type is EventType.ADDED:
             for arrived in self._waiting.get(key.namespace, ()):
-                if not arrived.done():
-                    arrived.set_result(None)
+                _wake(arrived)
 
     def _check_mirror_pod(self, attributes: Attributes, spec: Object) -> None:
         if spec.get("serviceAccountName"):
             raise errors.forbidden("", "pods", attributes.name, "a mirror pod may not reference service accounts")
         if any("secret" in volume for volume in spec.get("volumes") or ()):
             raise errors.forbidden("", "pods", attributes.name, "a mirror pod may not reference secrets")
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _automounts(spec: Object, account: Object) -> bool:
