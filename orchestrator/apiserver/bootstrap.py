@@ -16,6 +16,7 @@ from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import (
+    CONFIG_MAPS,
     ENDPOINT_SLICES,
     ENDPOINTS,
     NAMESPACES,
@@ -132,6 +133,29 @@ async def publish_endpoints(client: Client, host: str, port: int) -> None:
             current = await client.get(resource, name_of(obj), namespace_of(obj))
             metadata = {**obj["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}
             await client.update(resource, {**obj, "metadata": metadata})
+
+
+async def publish_authentication(client: Client, *, client_ca: str, front_proxy_ca: str, front_proxy_user: str) -> None:
+    """Say how extension API servers know users: by a client certificate, or from the front proxy's headers.
+
+    Source: "Configure the Aggregation Layer" in the Kubernetes documentation.
+    """
+    data = {
+        "client-ca-file": client_ca,
+        "requestheader-allowed-names": f'["{front_proxy_user}"]',
+        "requestheader-client-ca-file": front_proxy_ca,
+        "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+        "requestheader-group-headers": '["X-Remote-Group"]',
+        "requestheader-username-headers": '["X-Remote-User"]',
+    }
+    metadata = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
+    obj: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    try:
+        await client.create(CONFIG_MAPS, obj)
+    except errors.AlreadyExists:
+        current = await client.get(CONFIG_MAPS, metadata["name"], metadata["namespace"])
+        if current.get("data") != data:
+            await client.update(CONFIG_MAPS, {**current, "data": data})
 
 
 def _kubernetes_service(service_ip: str) -> Object:

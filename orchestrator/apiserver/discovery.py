@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
@@ -62,10 +62,10 @@ def api_group(name: str, versions: list[str]) -> Object:
     return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
 
-def api_group_list(kinds: Iterable[Kind]) -> Object:
+def api_group_list(groups: Mapping[str, list[str]]) -> Object:
     """The document at `/apis`."""
-    groups = [api_group(name, versions) for name, versions in groups_of(kinds).items() if name]
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    listed = [api_group(name, versions) for name, versions in groups.items() if name]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
 
 
 def api_resource_list(kinds: Iterable[Kind], group: str, version: str) -> Object:
@@ -151,25 +151,81 @@ def _classic_resources(kind: Kind) -> list[Object]:
     return entries
 
 
-def aggregated(kinds: Iterable[Kind], *, is_core: bool, api_version: str) -> Object:
-    """`APIGroupDiscoveryList`: everything that `/api` (core) or `/apis` (the rest) leads to, in one document."""
+def aggregated(
+    kinds: Iterable[Kind],
+    *,
+    is_core: bool,
+    api_version: str,
+    groups: Mapping[str, list[str]] | None = None,
+    remote: Mapping[tuple[str, str], RemoteVersion] | None = None,
+) -> Object:
+    """`APIGroupDiscoveryList`: everything that `/api` (core) or `/apis` (the rest) leads to, in one document.
+
+    `groups` says in which order, if not in that of the kinds; `remote` has what other servers serve.
+    """
     kinds = list(kinds)
-    groups = []
-    for group, versions in groups_of(kinds).items():
+    remote = remote or {}
+    items = []
+    for group, versions in (groups_of(kinds) if groups is None else groups).items():
         if bool(group) == is_core:
             continue
         listed = []
         for version in versions:
+            elsewhere = remote.get((group, version))
+            if elsewhere is not None:
+                entries = _aggregated_remote(group, version, elsewhere.resources)
+                freshness = "Current" if elsewhere.is_available else "Stale"
+                listed.append({"version": version, "resources": entries, "freshness": freshness})
+                continue
             members = [k for k in kinds if (k.resource.group, k.resource.version) == (group, version)]
             resources = sorted((_aggregated_resource(kind) for kind in members), key=lambda r: str(r["resource"]))
             listed.append({"version": version, "resources": resources, "freshness": "Current"})
-        groups.append({"metadata": {"name": group, "creationTimestamp": None}, "versions": listed})
+        items.append({"metadata": {"name": group, "creationTimestamp": None}, "versions": listed})
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{api_version}",
         "metadata": {},
-        "items": groups,
+        "items": items,
     }
+
+
+class RemoteVersion(NamedTuple):
+    """What another server said it serves in one group version."""
+
+    resources: Sequence[Object]
+    """Entries of its APIResourceList."""
+    is_available: bool
+
+
+def _aggregated_remote(group: str, version: str, resources: Sequence[Object]) -> list[Object]:
+    """Entries of an APIResourceList in the aggregated form, subresources below their resources."""
+    entries: dict[str, Object] = {}
+    for resource in sorted(resources, key=lambda one: str(one.get("name"))):
+        name, _, subresource = str(resource.get("name") or "").partition("/")
+        response_kind = {
+            "group": resource.get("group") or group,
+            "version": resource.get("version") or version,
+            "kind": resource.get("kind") or "",
+        }
+        verbs = list(resource.get("verbs") or ())
+        if subresource:
+            parent = entries.setdefault(name, {"resource": name})
+            parent.setdefault("subresources", []).append(
+                {"subresource": subresource, "responseKind": response_kind, "verbs": verbs}
+            )
+            continue
+        entry: Object = {
+            "resource": name,
+            "responseKind": response_kind,
+            "scope": "Namespaced" if resource.get("namespaced") else "Cluster",
+            "singularResource": resource.get("singularName") or "",
+            "verbs": verbs,
+        }
+        for field in ("shortNames", "categories"):
+            if resource.get(field):
+                entry[field] = resource[field]
+        entries[name] = entry
+    return list(entries.values())
 
 
 def _aggregated_resource(kind: Kind) -> Object:

@@ -29,6 +29,7 @@ CA_DAYS = 3650
 LEAF_DAYS = 365
 RENEW_DAYS = 30
 """A leaf that ends sooner than this is made anew at start."""
+FRONT_PROXY_USER = "front-proxy-client"
 ADMIN_USER, ADMIN_GROUP = "kubernetes-admin", "system:masters"
 
 
@@ -47,6 +48,8 @@ class Pki:
     ca: KeyPair
     serving: KeyPair
     admin: KeyPair
+    front_proxy_ca: KeyPair
+    """Signs who may vouch for users towards extension API servers: this API server alone."""
 
 
 def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock) -> Pki:
@@ -68,7 +71,14 @@ def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock) -> Pki:
         admin = issue(ca, name=ADMIN_USER, groups=(ADMIN_GROUP,), now=now)
         _write_pair(directory, "admin", admin)
         _note(directory, facts, "admin", now, ())
-    return Pki(ca, serving, admin)
+    front_ca = _read_pair(directory, "front-proxy-ca")
+    if front_ca is None:
+        front_ca = _make_ca(now, "front-proxy-ca")
+        _write_pair(directory, "front-proxy-ca", front_ca)
+    if _usable(directory, FRONT_PROXY_USER, facts, now, ()) is None:
+        _write_pair(directory, FRONT_PROXY_USER, issue(front_ca, name=FRONT_PROXY_USER, now=now))
+        _note(directory, facts, FRONT_PROXY_USER, now, ())
+    return Pki(ca, serving, admin, front_ca)
 
 
 def service_account_key(directory: Path) -> bytes:
@@ -158,12 +168,12 @@ def write_kubeconfig(path: Path, *, server: str, ca: KeyPair, client: KeyPair, n
     _write(path, text.encode())
 
 
-def _make_ca(now: datetime) -> KeyPair:
+def _make_ca(now: datetime, name: str = "orchestrator-ca") -> KeyPair:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
 
     key = _new_key()
-    subject = _subject("orchestrator-ca", ())
+    subject = _subject(name, ())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)

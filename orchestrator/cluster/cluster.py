@@ -22,7 +22,7 @@ from orchestrator.api import errors
 from orchestrator.api.resources import COMPONENT_STATUSES, STORAGE_CLASSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
-from orchestrator.apiserver.bootstrap import bootstrap, publish_endpoints, system_objects
+from orchestrator.apiserver.bootstrap import bootstrap, publish_authentication, publish_endpoints, system_objects
 from orchestrator.apiserver.build import build_api_server
 from orchestrator.apiserver.component_statuses import ComponentStatuses
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
@@ -230,6 +230,8 @@ class Cluster:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
+        from orchestrator.apiserver.aggregation.api_services import ApiServices
+        from orchestrator.apiserver.http.aggregation import Aggregator
         from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
@@ -249,10 +251,22 @@ class Cluster:
         )
         http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
         documents = Documents(http, project_version=__version__)
+        services = ApiServices(self.api, directory)
+        services.follow()
+        await services.start()
+        documents.api_services = services
+        self._cleanup.append(Aggregator(http, services).close)
+        self.supervisor.add("apiserver/aggregation", services.run)
+        await publish_authentication(
+            self.client(APISERVER, (MASTERS_GROUP,)),
+            client_ca=certificates.ca.certificate.decode(),
+            front_proxy_ca=certificates.front_proxy_ca.certificate.decode(),
+            front_proxy_user=pki.FRONT_PROXY_USER,
+        )
         documents.checks["components"] = self._check_components
         documents.checks["store"] = documents.live_checks["store"] = self._check_store
         OpenIdDocuments(http, tokens)
-        OpenApiDocuments(http, product_version=KUBERNETES_VERSION)
+        OpenApiDocuments(http, product_version=KUBERNETES_VERSION).api_services = services
         PodStreams(http, self)
         self._cleanup.append(Proxies(http, self).close)
         self.port = await http.start(host, port, pki.server_context(certificates, directory))

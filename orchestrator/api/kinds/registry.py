@@ -6,7 +6,7 @@ time through the same two calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from orchestrator.api.kinds.descriptor import Kind
 
@@ -21,6 +21,8 @@ class Registry:
         """Counts changes, so that what is derived (discovery, OpenAPI) knows when it is stale."""
         self._builtin_groups: set[str] = set()
         self._builtin_generation = -1
+        self.listeners: list[Callable[[str, str], None]] = []
+        """Called with the group and version of every kind that came or went."""
         for kind in kinds:
             self.register(kind)
 
@@ -29,14 +31,19 @@ class Registry:
         resource = kind.resource
         self._by_path[resource.group, resource.version, resource.plural] = kind
         self._by_kind[resource.group, resource.version, resource.kind] = kind
-        self.generation += 1
+        self._changed(kind)
 
     def unregister(self, kind: Kind) -> None:
         """Stop to serve a kind; unknown ones are ignored."""
         resource = kind.resource
         self._by_path.pop((resource.group, resource.version, resource.plural), None)
         self._by_kind.pop((resource.group, resource.version, resource.kind), None)
+        self._changed(kind)
+
+    def _changed(self, kind: Kind) -> None:
         self.generation += 1
+        for listener in self.listeners:
+            listener(kind.resource.group, kind.resource.version)
 
     def by_path(self, group: str, version: str, plural: str) -> Kind | None:
         """The kind behind `/apis/<group>/<version>/.../<plural>`."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import discovery
+from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.negotiation import JSON, Negotiated, negotiate
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -56,7 +57,9 @@ class Documents:
         self._registry = http.api.registry
         self._version = encode_value(version_info(project_version), Negotiated(pretty=True))
         self._cache: dict[tuple[str, str], tuple[bytes, str]] = {}
-        self._generation = -1
+        self._generation = (-1, -1)
+        self.api_services: ApiServices | None = None
+        """Says in which order groups come, and what other servers serve."""
         self.checks: dict[str, HealthCheck] = {}
         """What `/readyz` asks; name → check."""
         self.live_checks: dict[str, HealthCheck] = {}
@@ -84,6 +87,32 @@ class Documents:
         """`/apis`, classic or aggregated."""
         return self._discovery(request, is_core=False)
 
+    def _groups(self) -> dict[str, list[str]]:
+        """Group → versions that are served here or elsewhere, in the order of their APIServices."""
+        served = discovery.groups_of(self._registry)
+        if self.api_services is None:
+            return served
+        groups: dict[str, list[str]] = {}
+        remote = self.api_services.remote
+        for group, versions in self.api_services.order().items():
+            shown = [v for v in versions if v in served.get(group, ()) or (group, v) in remote]
+            if shown:
+                groups[group] = shown
+        for group, versions in served.items():
+            # What is served and not registered yet: its APIService is on its way.
+            known = groups.setdefault(group, [])
+            known += [version for version in versions if version not in known]
+        return groups
+
+    def _remote(self) -> dict[tuple[str, str], discovery.RemoteVersion]:
+        services = self.api_services
+        if services is None:
+            return {}
+        return {
+            which: discovery.RemoteVersion(services.resources.get(which, ()), services.is_available(which))
+            for which in services.remote
+        }
+
     def _discovery(self, request: HttpRequest, *, is_core: bool) -> web.StreamResponse:
         for clause in request.header("Accept").split(","):
             media_type, *parameters = (part.strip() for part in clause.split(";"))
@@ -92,18 +121,25 @@ class Documents:
                 version = values.get("v", "v2")
                 if media_type == JSON and version in ("v2", "v2beta1"):
                     content_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-                    build = partial(discovery.aggregated, self._registry, is_core=is_core, api_version=version)
+                    build = partial(
+                        discovery.aggregated,
+                        self._registry,
+                        is_core=is_core,
+                        api_version=version,
+                        groups=self._groups(),
+                        remote=self._remote(),
+                    )
                     return self._document(request, content_type, build)
             elif media_type in (JSON, "*/*", "application/*"):
                 break
         if is_core:
             return self._document(request, JSON, lambda: discovery.api_versions(request.raw.host))
-        return self._document(request, JSON, lambda: discovery.api_group_list(self._registry))
+        return self._document(request, JSON, lambda: discovery.api_group_list(self._groups()))
 
     async def group(self, request: HttpRequest) -> web.StreamResponse:
         """`/api/v1`, `/apis/<group>` and `/apis/<group>/<version>`."""
         parts = [part for part in request.path.split("/") if part][1:]
-        groups = discovery.groups_of(self._registry)
+        groups = self._groups()
         if request.path.startswith("/api/"):
             group, version = "", parts[0]
         elif len(parts) == 1 and parts[0] in groups:
@@ -122,9 +158,10 @@ class Documents:
         return self._document(request, JSON, lambda: discovery.api_resource_list(self._registry, group, version))
 
     def _document(self, request: HttpRequest, content_type: str, build: Callable[[], Object]) -> web.StreamResponse:
-        if self._generation != self._registry.generation:
+        generation = (self._registry.generation, self.api_services.generation if self.api_services else 0)
+        if self._generation != generation:
             self._cache.clear()
-            self._generation = self._registry.generation
+            self._generation = generation
         negotiated = negotiate(request.header("Accept"), is_object=False) if content_type == JSON else Negotiated()
         if negotiated.media_type != JSON:
             body = encode_value(build(), negotiated)
@@ -145,7 +182,7 @@ class Documents:
     async def root(self, request: HttpRequest) -> web.StreamResponse:
         """All paths, as kube-apiserver lists them at `/`."""
         paths = {path for path in self._http.paths if path != "/"}
-        for group, versions in discovery.groups_of(self._registry).items():
+        for group, versions in self._groups().items():
             base = f"/apis/{group}" if group else "/api"
             paths |= {base, *(f"{base}/{version}" for version in versions)}
         return self._json(request, {"paths": sorted(paths)})

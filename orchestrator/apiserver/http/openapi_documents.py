@@ -18,8 +18,11 @@ from email.utils import format_datetime
 import orjson
 from aiohttp import web
 
+from orchestrator.api import errors
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.apiserver import openapi
+from orchestrator.apiserver.aggregation.api_services import ApiServices, Unreachable
+from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 
@@ -60,6 +63,8 @@ class OpenApiDocuments:
         self._index: _Document | None = None
         self._generation = -1
         self._lock = asyncio.Lock()
+        self.api_services: ApiServices | None = None
+        """Knows the documents of other servers."""
         for path in ("/openapi/v3", "/openapi/v3/"):
             http.paths[path] = self.index
         http.path_prefixes["/openapi/v3/"] = self.group_version
@@ -69,13 +74,36 @@ class OpenApiDocuments:
         """`/openapi/v3`: where each group version's document is, with its hash."""
         await self._update_v3()
         assert self._index is not None
-        return await self._answer(request, self._index)
+        services = self.api_services
+        if services is None or not services.openapi:
+            return await self._answer(request, self._index)
+        paths = orjson.loads(self._index.body)["paths"]
+        for (group, version), url in services.openapi.items():
+            paths[f"apis/{group}/{version}"] = {"serverRelativeURL": url}
+        return await self._answer(request, _Document(orjson.dumps({"paths": dict(sorted(paths.items()))}), JSON, ()))
+
+    def _remote(self, key: str) -> tuple[ApiServices, GroupVersion] | None:
+        prefix, _, rest = key.partition("/")
+        which = GroupVersion(*rest.split("/", 1)) if prefix == "apis" and rest.count("/") == 1 else None
+        services = self.api_services
+        return (services, which) if services is not None and which is not None and which in services.openapi else None
+
+    async def _fetch(self, services: ApiServices, which: GroupVersion) -> _Document:
+        """A document of another server, from where it is authentic."""
+        try:
+            value = await services.fetch(services.remote[which], services.openapi[which])
+        except Unreachable as error:
+            raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from error
+        return _Document(orjson.dumps(value), JSON, ())
 
     async def group_version(self, request: HttpRequest) -> web.StreamResponse:
         """`/openapi/v3/<key>`: one group version."""
         self._check_accept(request, (JSON,))
-        await self._update_v3()
         key = request.path.removeprefix("/openapi/v3/").rstrip("/")
+        remote = self._remote(key)
+        if remote is not None:
+            return await self._answer(request, await self._fetch(*remote))
+        await self._update_v3()
         document = self._v3.get(key)
         if document is None:
             return web.Response(status=404, text="404 page not found\n", content_type="text/plain")

@@ -52,18 +52,21 @@ class ReverseProxy:
         *,
         prefix: str,
         tls: ssl.SSLContext | bool = True,
+        server_name: str = "",
+        without: tuple[str, ...] = (),
         extra_headers: Iterable[tuple[str, str]] = (),
     ) -> web.StreamResponse:
         """Send the request to the URL `target` (still quoted); the backend's redirects come back below `prefix`.
 
-        ServiceUnavailable when the backend cannot be reached.
+        `server_name` is what the backend's certificate must be for, where that is not the URL's host; `without` are
+        beginnings of more headers that must not get there. ServiceUnavailable when the backend cannot be reached.
         """
         import aiohttp
         from yarl import URL
 
         raw = request.raw
         upgrade = request.header("Upgrade") if "upgrade" in request.header("Connection").lower() else ""
-        headers = [*forwarded_headers(raw, upgrade, without=CREDENTIALS), *extra_headers]
+        headers = [*forwarded_headers(raw, upgrade, without=(*CREDENTIALS, *without)), *extra_headers]
         if "X-Forwarded-Uri" not in raw.headers:
             headers.append(("X-Forwarded-Uri", raw.raw_path.partition("?")[0]))
         session = self._open_session()
@@ -75,6 +78,7 @@ class ReverseProxy:
                 data=None if upgrade or not raw.can_read_body else body_of(raw),
                 allow_redirects=False,
                 ssl=tls,
+                server_hostname=server_name or None,
                 read_until_eof=not upgrade,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )

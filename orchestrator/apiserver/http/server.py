@@ -12,7 +12,7 @@ import errno
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -37,6 +37,9 @@ from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, Requ
 from orchestrator.apiserver.server import ApiServer, method_not_allowed
 from orchestrator.apiserver.user import User
 from orchestrator.logs import get_logger
+
+if TYPE_CHECKING:
+    from orchestrator.apiserver.http.aggregation import Aggregator
 
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
@@ -111,6 +114,7 @@ class HttpServer:
         """`/openapi/v3/` → handler of everything below."""
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
+        self.aggregator: Aggregator | None = None
         self.fairness = Fairness(clock)
         self.request_metrics = RequestMetrics(self.fairness)
         self._watches: set[asyncio.Task[object]] = set()
@@ -205,11 +209,13 @@ class HttpServer:
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user, about)
+        if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
+            return await self.aggregator.serve(request, elsewhere)
         route = parse_path(request.path)
         if route is None:
             if request.path.startswith(_HEALTH_PATHS):
                 return await self._serve_path(request)  # how the server is, everybody may ask at any time
-            async with self._seat(request):
+            async with self.seat(request):
                 return await self._serve_path(request)
         level = self.fairness.level(user)
         if level.is_full_for(user.name):
@@ -218,7 +224,7 @@ class HttpServer:
         return await self._serve_resource(request, route)
 
     @asynccontextmanager
-    async def _seat(self, request: HttpRequest, verb: str = "get") -> AsyncIterator[None]:
+    async def seat(self, request: HttpRequest, verb: str = "get") -> AsyncIterator[None]:
         """Work on a request: when it is its turn, counted as in flight."""
         level, inflight = self.fairness.level(request.user), self.request_metrics.inflight
         await level.acquire(request.user.name)
@@ -231,8 +237,7 @@ class HttpServer:
             level.release()
 
     async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
-        verb = request.method.lower()
-        authorizer.check(self.api.authorizer, authorizer.Attributes(user=request.user, verb=verb, path=request.path))
+        self.authorize_path(request)
         handler = self.paths.get(request.path)
         if handler is None:
             for prefix, candidate in self.path_prefixes.items():
@@ -248,6 +253,11 @@ class HttpServer:
             raise method_not_allowed()
         return await handler(request)
 
+    def authorize_path(self, request: HttpRequest) -> None:
+        """Raise Forbidden unless the user may do this to a path that is no resource."""
+        verb = request.method.lower()
+        authorizer.check(self.api.authorizer, authorizer.Attributes(user=request.user, verb=verb, path=request.path))
+
     async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
         return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
 
@@ -255,12 +265,12 @@ class HttpServer:
         kind = self.api.registry.by_path(route.group, route.version, route.plural)
         verb = verb_of(request.method, route, request.query)
         if kind is None:
-            self._authorize_unknown(request, route, verb)
+            self.authorize_unknown(request, route, verb)
             if not self.api.registry.is_builtin_group(route.group):
                 return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
             raise errors.NotFound("the server could not find the requested resource")
         if (unserved := _unserved(kind, route, verb)) is not None:
-            self._authorize_unknown(request, route, verb)
+            self.authorize_unknown(request, route, verb)
             raise unserved
         if kind.resource.namespaced != bool(route.namespace) and (
             not kind.resource.namespaced or route.name or verb == "create"
@@ -288,7 +298,7 @@ class HttpServer:
         )
         request.about.labels = labels
         if stream is not None:
-            async with self._seat(request, verb):
+            async with self.seat(request, verb):
                 self.api.authorize(api_request)
             self.request_metrics.long_running(labels, 1)
             try:
@@ -312,7 +322,7 @@ class HttpServer:
             await self._read_body(request, api_request)
         if verb == "patch" and api_request.content_type.startswith(APPLY_PREFIX):
             request.about.labels = labels._replace(verb="APPLY")
-        async with self._seat(request, verb):
+        async with self.seat(request, verb):
             try:
                 result = await self.api.handle(api_request)
             except errors.ApiError as error:
@@ -323,7 +333,7 @@ class HttpServer:
                 return response
             return self._respond(request, api_request, result, negotiated)
 
-    def _authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
+    def authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
         """Who may not ask at all does not learn what exists."""
         authorizer.check(
             self.api.authorizer,
@@ -396,7 +406,7 @@ class HttpServer:
         response.headers["Cache-Control"] = "no-cache, private"
         add_warnings(response, api_request.warnings)
         try:
-            async with self._seat(request):
+            async with self.seat(request):
                 watch = await self.api.watch(api_request)
         except errors.Expired as expired:
             # A watch that cannot begin so far back begins, and ends with an error event.
