@@ -25,6 +25,7 @@ from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.fairness import TOO_MANY, Fairness, Rejected
 from orchestrator.apiserver.field_ownership import APPLY_PREFIX
+from orchestrator.apiserver.flow_schemas import Digest, Flow, FlowSchemas
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
@@ -55,10 +56,17 @@ StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.Strea
 class About:
     """What a request is about, as metrics will say: known little by little while it is served."""
 
-    __slots__ = ("labels",)
+    __slots__ = ("flow", "labels")
 
     def __init__(self) -> None:
         self.labels = RequestLabels()
+        self.flow: Flow | None = None
+
+    def add_flow_headers(self, response: web.StreamResponse) -> None:
+        """Say how the request was classified, as kube-apiserver does with every answer."""
+        if self.flow is not None and not response.prepared:
+            response.headers["X-Kubernetes-PF-FlowSchema-UID"] = self.flow.schema_uid
+            response.headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.flow.level_uid
 
 
 class HttpRequest:
@@ -115,6 +123,7 @@ class HttpServer:
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
         self.aggregator: Aggregator | None = None
+        self.flow_schemas = FlowSchemas(api.store)
         self.fairness = Fairness(clock)
         self.request_metrics = RequestMetrics(self.fairness)
         self._watches: set[asyncio.Task[object]] = set()
@@ -182,6 +191,7 @@ class HttpServer:
         started = self.clock.monotonic()
         about = About()
         response = await self._answer(raw, about)
+        about.add_flow_headers(response)
         self.request_metrics.finished(about.labels, response.status, self.clock.monotonic() - started)
         return response
 
@@ -209,6 +219,7 @@ class HttpServer:
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user, about)
+        about.flow = self.flow_schemas.classify(_digest(request))
         if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
             return await self.aggregator.serve(request, elsewhere)
         route = parse_path(request.path)
@@ -404,6 +415,7 @@ class HttpServer:
             content_type += ";stream=watch"
         response.headers["Content-Type"] = content_type
         response.headers["Cache-Control"] = "no-cache, private"
+        request.about.add_flow_headers(response)
         add_warnings(response, api_request.warnings)
         try:
             async with self.seat(request):
@@ -464,6 +476,15 @@ def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
         if verb == "create":
             return method_not_allowed()
     return None
+
+
+def _digest(request: HttpRequest) -> Digest:
+    route = parse_path(request.path)
+    if route is None:
+        return Digest(request.user, request.method.lower(), request.path)
+    resource = f"{route.plural}/{route.subresource}" if route.subresource else route.plural
+    verb = verb_of(request.method, route, request.query)
+    return Digest(request.user, verb, "", route.group, resource, route.namespace)
 
 
 def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:

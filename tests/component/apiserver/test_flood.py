@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from orchestrator.api.resources import CONFIG_MAPS
+from orchestrator.api.resources import CONFIG_MAPS, FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS
 from orchestrator.apiserver.fairness import Level, LevelLimits
 from orchestrator.apiserver.user import User
 from orchestrator.testing import running_cluster
@@ -51,6 +51,48 @@ async def test_a_flood_is_refused_and_others_are_served() -> None:
         'scope="namespace",subresource="",verb="LIST",version="v1"} 1.0'
     ) in text
     assert 'apiserver_current_inflight_requests{request_kind="readOnly"} 1.0' in text
+
+
+async def test_every_answer_says_how_the_request_was_classified() -> None:
+    async with (
+        running_cluster(nodes=0, https=True, controllers=(), scheduler=False, static_tokens=TOKENS) as cluster,
+        anonymous_session_of(cluster) as session,
+    ):
+        client = cluster.client()
+
+        async def uids(schema: str, level: str) -> tuple[str, str]:
+            schemas, levels = FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS
+            found = [await client.get(schemas, schema), await client.get(levels, level)]
+            return found[0]["metadata"]["uid"], found[1]["metadata"]["uid"]
+
+        async def asked(user: str, path: str) -> tuple[str | None, str | None]:
+            async with session.get(path, headers={"Authorization": f"Bearer {user}"}) as response:
+                names = ("X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID")
+                return response.headers.get(names[0]), response.headers.get(names[1])
+
+        maps = "/api/v1/namespaces/default/configmaps"
+        assert await asked("bob", maps) == await uids("exempt", "exempt")
+        assert await asked("bob", f"{maps}?watch=true&timeoutSeconds=1") == await uids("exempt", "exempt")
+        assert await asked("eve", maps) == await uids("global-default", "global-default")  # refused, and classified
+        assert await asked("eve", "/healthz") == await uids("probes", "exempt")
+        level = {
+            "metadata": {"name": "own"},
+            "spec": {
+                "type": "Limited",
+                "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}},
+            },
+        }
+        await client.create(PRIORITY_LEVEL_CONFIGURATIONS, level)
+        rule = {
+            "subjects": [{"kind": "User", "user": {"name": "eve"}}],
+            "resourceRules": [{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"], "namespaces": ["*"]}],
+        }
+        spec = {"matchingPrecedence": 900, "priorityLevelConfiguration": {"name": "own"}, "rules": [rule]}
+        await client.create(FLOW_SCHEMAS, {"metadata": {"name": "own"}, "spec": spec})
+        assert await asked("eve", maps) == await uids("own", "own")
+        assert await asked("eve", f"{maps}/one") == await uids("global-default", "global-default")
+        await client.delete(FLOW_SCHEMAS, "own")
+        assert await asked("eve", maps) == await uids("global-default", "global-default")
 
 
 async def metrics_of(session: aiohttp.ClientSession) -> str:
