@@ -9,12 +9,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.json_syntax import syntax_problem
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
 """As kube-apiserver's limit for one request."""
+BODY_SECONDS_MAX = 60.0
+"""As long as kube-apiserver lets a request take that is no watch and no stream (`--request-timeout`)."""
 
 
 SUMMARY_BYTES_MAX = 30
@@ -53,10 +56,21 @@ def summary(body: bytes) -> str:
     return f"{text} ..." if len(body) > SUMMARY_BYTES_MAX else text
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """The body; 413 when it is larger than the limit."""
+async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
+    """The body; 413 when it is larger than the limit, 504 when it takes longer to arrive than any request may."""
     if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
         raise _too_large()
+    if request.content.is_eof():
+        return await _read(request)
+    late = errors.Timeout("Timeout: request did not complete within the allotted timeout")
+    timer = clock.call_later(BODY_SECONDS_MAX, lambda: request.content.set_exception(late))
+    try:
+        return await _read(request)
+    finally:
+        timer.cancel()
+
+
+async def _read(request: web.BaseRequest) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -361,7 +361,7 @@ class HttpServer:
         )
 
     async def _read_body(self, request: HttpRequest, api_request: ApiRequest) -> None:
-        body = await read_body(request.raw)
+        body = await read_body(request.raw, self.clock)
         content_type = request.header("Content-Type")
         media_type = content_type.partition(";")[0].strip().lower()
         if api_request.verb == "patch":

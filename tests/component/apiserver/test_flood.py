@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import aiohttp
+import pytest
 
 from orchestrator.api.resources import CONFIG_MAPS, FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS
 from orchestrator.apiserver.fairness import Level, LevelLimits
+from orchestrator.apiserver.http import bodies
 from orchestrator.apiserver.user import User
 from orchestrator.testing import running_cluster
 from tests.golden.replay import anonymous_session_of, session_of
@@ -93,6 +96,26 @@ async def test_every_answer_says_how_the_request_was_classified() -> None:
         assert await asked("eve", f"{maps}/one") == await uids("global-default", "global-default")
         await client.delete(FLOW_SCHEMAS, "own")
         assert await asked("eve", maps) == await uids("global-default", "global-default")
+
+
+async def test_a_body_that_does_not_arrive_ends_its_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS_MAX", 0.1)
+    async with (
+        running_cluster(nodes=0, https=True, controllers=(), scheduler=False, static_tokens=TOKENS) as cluster,
+        session_of(cluster) as admin,
+    ):
+        context = ssl.create_default_context(cafile=str(cluster.config.data_dir / "pki" / "ca.crt"))
+        slow = []
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port, ssl=context)
+            head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer bob\r\n"
+            writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+            slow.append((reader, writer))
+        async with admin.get("/api/v1/namespaces/default/configmaps") as response:
+            assert response.status == 200, "others are served meanwhile"
+        for reader, writer in slow:
+            assert b" 504 " in await reader.readline()
+            writer.close()
 
 
 async def metrics_of(session: aiohttp.ClientSession) -> str:
