@@ -231,6 +231,7 @@ class Cluster:
 
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
         from orchestrator.apiserver.aggregation.api_services import ApiServices
+        from orchestrator.apiserver.flow_schemas import FlowSchemas
         from orchestrator.apiserver.http.aggregation import Aggregator
         from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
@@ -250,6 +251,7 @@ class Cluster:
             clock=self.clock,
         )
         http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
+        http.flow_schemas = FlowSchemas(self.api.store)
         documents = Documents(http, project_version=__version__)
         services = ApiServices(self.api, directory)
         services.follow()

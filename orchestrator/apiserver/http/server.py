@@ -123,7 +123,8 @@ class HttpServer:
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
         self.aggregator: Aggregator | None = None
-        self.flow_schemas = FlowSchemas(api.store)
+        self.flow_schemas: FlowSchemas | None = None
+        """Classifies requests; without it answers do not say where theirs belonged."""
         self.fairness = Fairness(clock)
         self.request_metrics = RequestMetrics(self.fairness)
         self._watches: set[asyncio.Task[object]] = set()
@@ -219,7 +220,8 @@ class HttpServer:
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user, about)
-        about.flow = self.flow_schemas.classify(_digest(request))
+        if self.flow_schemas is not None:
+            about.flow = self.flow_schemas.classify(_digest(request))
         if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
             return await self.aggregator.serve(request, elsewhere)
         route = parse_path(request.path)
