@@ -89,13 +89,13 @@ class Planner:
         best = placement.choose(taken)
         return Placed(*best) if best is not None else self._refuse_by_placement(pod, placement, taken)
 
-    def reserve(self, pod: PodInfo, node: NodeInfo) -> list[Reservation]:
-        """What plugins keep for a pod that goes to this node; usually nothing."""
-        found: list[Reservation] = []
+    def reserve(self, pod: PodInfo, node: NodeInfo) -> dict[str, Reservation]:
+        """What plugins, by name, keep for a pod that goes to this node; usually nothing."""
+        found: dict[str, Reservation] = {}
         for plugin in self._reserving:
             reservation = plugin.reserve(self.cycle(pod), node)
             if reservation is not None:
-                found.append(reservation)
+                found[plugin.name] = reservation
         return found
 
     def _taken(self, pod: PodInfo, placement: Placement) -> dict[str, Verdict]:

@@ -10,7 +10,7 @@ Starting again needs nothing but the informers: bound pods are placed, the other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -325,16 +325,18 @@ class Scheduler:
         return None
 
     async def _reserve_and_bind(
-        self, queued: QueuedPod, pod: PodInfo, node: str, reservations: Sequence[Reservation]
+        self, queued: QueuedPod, pod: PodInfo, node: str, reservations: Mapping[str, Reservation]
     ) -> None:
+        at_work = ""
         try:
-            for reservation in reservations:
+            for plugin, reservation in reservations.items():
+                at_work = plugin
                 await reservation.carry_out(self._client, self._clock)
         except (ReservationError, errors.ApiError, OSError) as error:
-            self._on_bind_failed(queued, pod, node, f'running PreBind plugin "VolumeBinding": {error}', error)
+            self._on_bind_failed(queued, pod, node, f'running PreBind plugin "{at_work}": {error}', error)
             return
         finally:
-            for reservation in reservations:
+            for reservation in reservations.values():
                 reservation.release()
         if self.queue.find(pod.uid) is queued:  # else it was deleted meanwhile
             await self._bind(queued, pod, node)

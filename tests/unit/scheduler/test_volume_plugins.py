@@ -236,7 +236,7 @@ def test_a_promised_volume_is_not_free_until_it_is_released() -> None:
     cache = two_nodes()
     objects = Objects(claims=[claim("c"), claim("d")], classes=[late()], volumes=[volume("v", nodes=["a"])])
     planner = Planner(PROFILE, cache, listers=objects)
-    (reservation,) = planner.reserve(PodInfo(using("c")), cache.nodes["a"])
+    (reservation,) = planner.reserve(PodInfo(using("c")), cache.nodes["a"]).values()
     assert refusals(objects, using("d"), cache) == dict.fromkeys("ab", NO_VOLUME)
     assert refusals(objects, using("c", name="same"), cache) == {"b": NO_VOLUME}
     reservation.release()
