@@ -236,8 +236,6 @@ class Cluster:
         from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
-        from orchestrator.apiserver.http.pod_streams import PodStreams
-        from orchestrator.apiserver.http.proxies import Proxies
         from orchestrator.apiserver.http.server import HttpServer
 
         config = self.config
@@ -269,12 +267,23 @@ class Cluster:
         documents.checks["store"] = documents.live_checks["store"] = self._check_store
         OpenIdDocuments(http, tokens)
         OpenApiDocuments(http, product_version=KUBERNETES_VERSION).api_services = services
-        PodStreams(http, self)
-        self._cleanup.append(Proxies(http, self).close)
+        http.load_streams_later("pods", ("log", "exec", "attach", "portforward"), partial(self._load_pod_streams, http))
+        for resource in ("pods", "services", "nodes"):
+            http.load_streams_later(resource, ("proxy",), partial(self._load_proxies, http))
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
         self.https = http
         pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
+
+    def _load_pod_streams(self, http: HttpServer) -> None:
+        from orchestrator.apiserver.http.pod_streams import PodStreams
+
+        PodStreams(http, self)
+
+    def _load_proxies(self, http: HttpServer) -> None:
+        from orchestrator.apiserver.http.proxies import Proxies
+
+        self._cleanup.append(Proxies(http, self).close)
 
     async def _publish_api(self) -> None:
         """Say where pods find the API, and listen there too when the main listener is not for them."""

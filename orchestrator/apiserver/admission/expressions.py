@@ -12,7 +12,6 @@ from typing import Any
 
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
-from orchestrator.api.structural.cel.environment import DoesNotCompile, EvaluationFailed, evaluate_untyped
 from orchestrator.apiserver.admission.plugin import Attributes
 
 
@@ -31,6 +30,9 @@ def variables_of(attributes: Attributes) -> dict[str, Any]:
 
 def evaluate(expression: str, variables: dict[str, Any]) -> Any:
     """The value of an expression; ExpressionError."""
+    # Imported with the first expression: a start without any need not pay for CEL.
+    from orchestrator.api.structural.cel.environment import DoesNotCompile, EvaluationFailed, evaluate_untyped
+
     try:
         return evaluate_untyped(expression, variables)
     except DoesNotCompile as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -122,6 +122,7 @@ class HttpServer:
         """`/openapi/v3/` → handler of everything below."""
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
+        self._stream_loaders: dict[tuple[str, str], Callable[[], None]] = {}
         self.aggregator: Aggregator | None = None
         self.flow_schemas: FlowSchemas | None = None
         """Classifies requests; without it answers do not say where theirs belonged."""
@@ -132,6 +133,17 @@ class HttpServer:
         self._runner: web.ServerRunner | None = None
         self._tls: ssl.SSLContext | None = None
         self._connections: _Connections | None = None
+
+    def load_streams_later(self, resource: str, subresources: Sequence[str], load: Callable[[], None]) -> None:
+        """Have `load` register the handlers of these subresources when the first of them is asked for."""
+        for subresource in subresources:
+            self._stream_loaders[resource, subresource] = load
+
+    def _stream(self, resource: str, subresource: str) -> StreamHandler | None:
+        key = (resource, subresource)
+        if key not in self.streams and (load := self._stream_loaders.get(key)) is not None:
+            load()
+        return self.streams.get(key)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
@@ -299,7 +311,7 @@ class HttpServer:
             query=request.query,
             user_agent=request.header("User-Agent"),
         )
-        stream = self.streams.get((kind.resource.group_resource, route.subresource)) if route.subresource else None
+        stream = self._stream(kind.resource.group_resource, route.subresource) if route.subresource else None
         labels = RequestLabels(
             metric_verb(verb, is_stream=stream is not None and route.subresource != "log"),
             "All" if api_request.dry_run else "",
