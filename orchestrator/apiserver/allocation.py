@@ -1,23 +1,25 @@
 """Cluster IPs and node ports of Services: unique, from the configured ranges, given back when gone.
 
 Mirrors the allocators of kube-apiserver's Service registry. What is taken is derived from the
-stored Services at start; between a Service's admission and its commit a reservation holds the
-address, and is undone when the write fails.
+stored Services; between a Service's admission and its commit a reservation holds what it needs, and
+is undone when the write fails.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, name_of, namespace_of
+from orchestrator.apiserver.reservation import Reservation
+from orchestrator.apiserver.service_addresses import ALREADY_ALLOCATED, ServiceAddresses, cluster_ips_of
+from orchestrator.store import Event, EventType
 
 if TYPE_CHECKING:
-    from orchestrator.apiserver.server import ApiServer, Undo
+    from orchestrator.apiserver.server import ApiServer
 
 NODE_PORT_MIN, NODE_PORT_MAX = 30_000, 32_767
 API_SERVICE_OFFSET = 1
@@ -68,47 +70,33 @@ class Pool(Generic[T]):
 class ServiceAllocator:
     """Fills in `spec.clusterIP(s)` and `ports[].nodePort`, as a write hook of services."""
 
-    def __init__(self, service_cidr: str, *, rng: random.Random | None = None) -> None:
-        self._network = ipaddress.ip_network(service_cidr)
-        # Network and broadcast address are never given out.
-        self._addresses: Pool[str] = Pool(
-            min(self._network.num_addresses - 1, 1 << 20), lambda offset: str(self._network[offset]), first=1, rng=rng
-        )
-        self._ports: Pool[int] = Pool(NODE_PORT_MAX - NODE_PORT_MIN + 1, lambda offset: NODE_PORT_MIN + offset, rng=rng)
-        self._addresses.take(str(self._network[API_SERVICE_OFFSET]))
-        self._addresses.take(str(self._network[DNS_SERVICE_OFFSET]))
-        self._reserved = {str(self._network[API_SERVICE_OFFSET]), str(self._network[DNS_SERVICE_OFFSET])}
-
-    @property
-    def api_service_ip(self) -> str:
+    def __init__(self, server: ApiServer, service_cidr: str, *, rng: random.Random | None = None) -> None:
+        network = ipaddress.ip_network(service_cidr)
+        self.api_service_ip = str(network[API_SERVICE_OFFSET])
         """The address of the Service `kubernetes`."""
-        return str(self._network[API_SERVICE_OFFSET])
-
-    @property
-    def dns_service_ip(self) -> str:
+        self.dns_service_ip = str(network[DNS_SERVICE_OFFSET])
         """The address of the Service `kube-dns`, by convention the tenth."""
-        return str(self._network[DNS_SERVICE_OFFSET])
+        fixed = frozenset((self.api_service_ip, self.dns_service_ip))
+        self.addresses = ServiceAddresses(server, fixed=fixed, rng=rng)
+        self._ports: Pool[int] = Pool(NODE_PORT_MAX - NODE_PORT_MIN + 1, lambda offset: NODE_PORT_MIN + offset, rng=rng)
+        self._server = server
 
-    def restore(self, services: Iterable[Object]) -> None:
-        """Take what stored Services hold; once, at start."""
-        for service in services:
-            for address in _addresses_of(service):
-                self._addresses.take(address)
-            for port in _node_ports_of(service):
-                self._ports.take(port)
+    async def follow(self) -> None:
+        """Take what stored Services hold, and stay current; once, before the first request."""
+        self._server.store.observe("services", self._on_service)
+        await self.addresses.follow()
 
-    async def on_write(self, server: ApiServer, new: Object, old: Object | None, dry_run: bool) -> Undo | None:
-        """Reserve what the new Service needs; what it no longer needs is freed once it is written."""
-        return self.reserve(new, old)
+    async def on_write(self, new: Object, old: Object | None) -> Reservation:
+        """Reserve what the new Service needs; what it no longer needs is freed once it is written.
 
-    def reserve(self, new: Object, old: Object | None) -> Undo:
-        """Fill in and reserve; returns how to undo it. Raises Invalid when a wish cannot be met."""
+        Raises Invalid when a wish cannot be met.
+        """
         taken_addresses: list[str] = []
         taken_ports: list[int] = []
 
         def undo() -> None:
             for address in taken_addresses:
-                self._addresses.give_back(address)
+                self.addresses.give_back(address)
             for port in taken_ports:
                 self._ports.give_back(port)
 
@@ -118,26 +106,22 @@ class ServiceAllocator:
         except BaseException:
             undo()
             raise
-        return undo
+        return Reservation(undo, [self.addresses.companion(address, new) for address in taken_addresses])
 
-    def on_event(self, new: Object | None, old: Object | None) -> None:
-        """A Service was committed in a new state: free what only the old state held."""
-        if old is None:
-            return
-        keep_addresses = set(_addresses_of(new)) if new else set()
-        keep_ports = set(_node_ports_of(new)) if new else set()
-        for address in _addresses_of(old):
-            if address not in keep_addresses and address not in self._reserved:
-                self._addresses.give_back(address)
-        for port in _node_ports_of(old):
-            if port not in keep_ports:
-                self._ports.give_back(port)
+    def _on_service(self, event: Event) -> None:
+        """A Service was committed in a new state: free the node ports that only the old state held."""
+        new = set() if event.type is EventType.DELETED else set(_node_ports_of(event.record.obj))
+        old = set(_node_ports_of(event.previous.obj)) if event.previous is not None else set()
+        for port in new - old:
+            self._ports.take(port)
+        for port in old - new:
+            self._ports.give_back(port)
 
     def _reserve_addresses(self, new: Object, old: Object | None, taken: list[str]) -> None:
         spec = new["spec"]
         if spec.get("type") == "ExternalName":
             return
-        held = set(_addresses_of(old)) if old else set()
+        held = cluster_ips_of(old) if old else []
         wanted = spec.get("clusterIP") or ""
         if wanted == "None":
             spec["clusterIPs"] = ["None"]
@@ -145,15 +129,15 @@ class ServiceAllocator:
             spec.setdefault("ipFamilyPolicy", "SingleStack")
             return
         if not wanted and held:
-            wanted = next(iter(_addresses_of(old or {})))
+            wanted = held[0]
         if not wanted:
-            address = self._addresses.take_any()
+            address = self.addresses.take_any()
             if address is None:
                 raise errors.InternalError("failed to allocate a serviceIP: range is full")
             taken.append(address)
         else:
             address = wanted
-            if address not in held:
+            if address not in held and not self._is_own(new, address):
                 self._take_address(new, address)
                 taken.append(address)
         spec["clusterIP"] = address
@@ -161,31 +145,17 @@ class ServiceAllocator:
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
 
+    def _is_own(self, service: Object, address: str) -> bool:
+        """Whether a component asks at a restart for the Service that it has: the store will say that it exists."""
+        is_fixed = address in (self.api_service_ip, self.dns_service_ip)
+        return is_fixed and self.addresses.is_held_by(address, (namespace_of(service), name_of(service)))
+
     def _take_address(self, service: Object, address: str) -> None:
-        try:
-            inside = ipaddress.ip_address(address) in self._network
-        except ValueError:
-            inside = False
-        if not inside:
-            raise _invalid(
-                service,
-                "spec.clusterIPs",
-                [address],
-                "failed to allocate IP "
-                f"{address}: the provided IP ({address}) is not in the valid range."
-                f" The range of valid IPs is {self._network}",
-            )
-        is_own = address == self.api_service_ip and name_of(service) == "kubernetes"
-        is_own = is_own or (address == self.dns_service_ip and service["metadata"].get("namespace") == "kube-system")
-        if is_own and address in self._reserved:
-            return
-        if not self._addresses.take(address):
-            raise _invalid(
-                service,
-                "spec.clusterIPs",
-                [address],
-                f"failed to allocate IP {address}: provided IP is already allocated",
-            )
+        is_others = address == self.api_service_ip and name_of(service) != "kubernetes"
+        is_others = is_others or (address == self.dns_service_ip and namespace_of(service) != "kube-system")
+        problem = ALREADY_ALLOCATED if is_others else self.addresses.take(address)
+        if problem:
+            raise _invalid(service, "spec.clusterIPs", [address], f"failed to allocate IP {address}: {problem}")
 
     def _reserve_ports(self, new: Object, old: Object | None, taken: list[int]) -> None:
         spec = new["spec"]
@@ -252,12 +222,6 @@ class ServiceAllocator:
         if not self._ports.take(port):
             raise _invalid(service, field, port, "provided port is already allocated")
         taken.append(port)
-
-
-def _addresses_of(service: Object) -> list[str]:
-    spec = service.get("spec") or {}
-    addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
-    return [address for address in addresses if address and address != "None"]
 
 
 def _node_ports_of(service: Object) -> list[int]:

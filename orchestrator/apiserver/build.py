@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.registry import Registry
+from orchestrator.api.resources import IP_ADDRESSES
 from orchestrator.apiserver import subresources
 from orchestrator.apiserver.admission.chain import default_plugins
 from orchestrator.apiserver.admission.plugin import AdmissionChain
@@ -51,12 +52,12 @@ async def build_api_server(
         ),
         indexed_fields=INDEXED_FIELDS,
     )
-    allocator = ServiceAllocator(service_cidr)
-    allocator.restore(await server.read_all("services"))
-    server.service_allocator = allocator
-    server.write_hooks["services"] = [allocator.on_write]
-    server.commit_hooks["services"] = [allocator.on_event]
     server.admission = AdmissionChain(default_plugins(server, policy))
+    allocator = server.service_allocator = ServiceAllocator(server, service_cidr)
+    server.write_hooks["services"] = [allocator.on_write]
+    server.write_hooks[IP_ADDRESSES.group_resource] = [allocator.addresses.on_write]
+    server.commit_hooks["services"] = [allocator.addresses.release]
+    await allocator.follow()
     subresources.register(server)
     server.reviews = Reviews(policy)
     server.reviews.register(server)

@@ -8,6 +8,7 @@ kube-apiserver's generic registry and its endpoint handlers.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,12 @@ from orchestrator.api.patch.strategic import go_format
 from orchestrator.api.patch.typed import conversion_problem
 from orchestrator.apiserver import conversion, deletion, incoming, listing
 from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
-from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
 from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_options, is_apply
 from orchestrator.apiserver.patching import STRATEGIC_MERGE_PATCH, apply_patch
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options, is_true
+from orchestrator.apiserver.reservation import Reservation
 from orchestrator.apiserver.store_errors import MODIFIED, storage_path, translated
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
@@ -40,6 +41,7 @@ from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
 
 if TYPE_CHECKING:
+    from orchestrator.apiserver.allocation import ServiceAllocator
     from orchestrator.apiserver.customresources import CustomResources
     from orchestrator.apiserver.reviews import Reviews
 
@@ -48,11 +50,10 @@ SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]
 """Serves one verb of one subresource."""
 ObjectReader = Callable[[ApiRequest], Awaitable[list[Object]]]
 """All objects that a get or list may be about: of its name (NotFound when there is none) or its namespace."""
-WriteHook = Callable[["ApiServer", Object, Object | None, bool], Awaitable["Undo | None"]]
-"""(server, new, old, dry_run): reserves what an object needs (an IP, a port) and may fill it in."""
-Undo = Callable[[], None]
-CommitHook = Callable[[Object | None, Object | None], None]
-"""(new, old): called after a write was committed; new is None when the object is gone."""
+WriteHook = Callable[[Object, Object | None], Awaitable[Reservation | None]]
+"""(new, old): reserves what an object needs (an IP, a port) and may fill it in."""
+CommitHook = Callable[[Object | None, Object | None], Awaitable[None]]
+"""(new, old): called after an update or deletion was committed; new is None when the object is gone."""
 
 SPEC_SUBRESOURCES = frozenset(("ephemeralcontainers", "resize"))
 """They change what the pod should be, so its generation counts them."""
@@ -95,7 +96,7 @@ class ApiServer:
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self.custom_resources: CustomResources | None = None
         self._indexed_fields = indexed_fields
-        self._uids = UidSource()
+        self.uids = UidSource()
         self._log = get_logger("apiserver")
 
     # Reading, for admission plugins and subresources: no authorization, no copies.
@@ -395,7 +396,7 @@ class ApiServer:
             raise errors.BadRequest("resourceVersion should not be set on objects to be created")
         for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"):
             metadata.pop(field, None)
-        metadata["uid"] = self._uids.next()
+        metadata["uid"] = self.uids.next()
         metadata["creationTimestamp"] = format_time(self.clock.now())
         if kind.has_generation:
             metadata["generation"] = 1
@@ -414,19 +415,13 @@ class ApiServer:
         if causes:
             raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(obj), causes)
         await self.admission.validate(attributes)
-        undo = await self._run_write_hooks(request, obj, None)
+        reservations = await self._run_write_hooks(request, obj, None)
         stored = await conversion.to_stored(kind, obj)
-        try:
-            if request.dry_run:
-                return await self._dry_run_create(request, stored)
-            key = Key(listing.stored_resource(kind), request.namespace, name_of(obj))
-            with translated(kind, name_of(obj)):
-                record = await self.store.create(key, stored)
-        except Exception:
-            # Not on cancellation: the commit goes on, and what it holds must stay reserved.
-            for revert in undo:
-                revert()
-            raise
+        if request.dry_run:
+            return await self._dry_run_create(request, stored)
+        key = Key(listing.stored_resource(kind), request.namespace, name_of(obj))
+        with translated(kind, name_of(obj)):
+            record = await self._commit(reservations, self.store.create(key, stored))
         self._tell("created", request, record)
         return await self._result(kind, record, code=201)
 
@@ -546,24 +541,18 @@ class ApiServer:
                 return ObjectResult(prepared)
             if stored == record.obj:
                 return await self._result(kind, record)
-            undo = await self._run_write_hooks(request, stored, record.obj)
+            reservations = await self._run_write_hooks(request, stored, record.obj)
+            if request.dry_run:
+                return ObjectResult(prepared)
             try:
-                if request.dry_run:
-                    return ObjectResult(prepared)
                 with translated(kind, request.name):
-                    written = await self.store.update(record.key, stored, expected_revision=record.revision)
+                    update = self.store.update(record.key, stored, expected_revision=record.revision)
+                    written = await self._commit(reservations, update)
             except errors.Conflict:
-                for revert in undo:
-                    revert()
                 if conditional:
                     raise
                 continue
-            except Exception:
-                # Not on cancellation: the commit goes on, and what it holds must stay reserved.
-                for revert in undo:
-                    revert()
-                raise
-            self._committed(record.key.resource, written.obj, record.obj)
+            await self._committed(record.key.resource, written.obj, record.obj)
             self._tell("updated", request, written)
             return await self._result(kind, written)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
@@ -726,12 +715,12 @@ class ApiServer:
 
     async def _remove(self, kind: Kind, record: Record) -> Record:
         gone = await self.store.delete(record.key, expected_revision=record.revision)
-        self._committed(record.key.resource, None, gone.obj)
+        await self._committed(record.key.resource, None, gone.obj)
         return gone
 
-    def _committed(self, resource: str, new: Object | None, old: Object | None) -> None:
+    async def _committed(self, resource: str, new: Object | None, old: Object | None) -> None:
         for hook in self.commit_hooks.get(resource, ()):
-            hook(new, old)
+            await hook(new, old)
 
     async def _deleted(self, kind: Kind, obj: Object, *, removed: bool) -> ObjectResult:
         """A DELETE answers with the object while it lives on (and always for pods and namespaces), else a Status."""
@@ -833,22 +822,51 @@ class ApiServer:
             warnings=request.warnings,
         )
 
-    async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Undo]:
-        undo: list[Undo] = []
+    async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Reservation]:
+        """What the hooks reserve; a dry run gives it back at once."""
+        reservations: list[Reservation] = []
         for hook in self.write_hooks.get(listing.stored_resource(request.kind), ()):
             try:
-                revert = await hook(self, new, old, request.dry_run)
+                reservation = await hook(new, old)
             except BaseException:
-                for earlier in undo:
-                    earlier()
+                _give_back(reservations)
                 raise
-            if revert is not None:
-                undo.append(revert)
+            if reservation is not None:
+                reservations.append(reservation)
         if request.dry_run:
-            for revert in undo:
-                revert()
+            _give_back(reservations)
             return ()
-        return undo
+        return reservations
+
+    async def _commit(self, reservations: Sequence[Reservation], write: Awaitable[Record]) -> Record:
+        """Write an object and what was reserved with it; raises the store's error after giving everything back.
+
+        All are submitted together, so that they share one commit; companions of a write that fails go again.
+        """
+        companions = [self.store.create(*companion) for one in reservations for companion in one.companions]
+        try:
+            if not companions:
+                return await write
+            *created, written = await asyncio.gather(*companions, write, return_exceptions=True)
+            if isinstance(written, Record):
+                for failure in created:
+                    if not isinstance(failure, Record):
+                        # Who made the reservation sees the object without its companion, and repairs that.
+                        self._log.warning("companion.missing", of=written.key, error=str(failure))
+                return written
+            for companion in created:
+                if isinstance(companion, Record):
+                    await self.store.delete(companion.key)
+            raise written
+        except Exception:
+            # Not on cancellation: the commit goes on, and what it holds must stay reserved.
+            _give_back(reservations)
+            raise
+
+
+def _give_back(reservations: Sequence[Reservation]) -> None:
+    for reservation in reservations:
+        reservation.undo()
 
 
 def method_not_allowed() -> errors.MethodNotAllowed:

@@ -220,6 +220,7 @@ class Cluster:
             await self._build_provisioner()
         if self.parts.scheduler:
             self._build_scheduler()
+        self.supervisor.add("apiserver/serviceaddresses", self._api.service_allocator.addresses.run)
         assert self._api.custom_resources is not None
         self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
         self._run("supervisor", self.supervisor.run())

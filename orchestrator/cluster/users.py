@@ -36,6 +36,7 @@ _CONTROLLER_ACCOUNTS = {
     "podgc": "pod-garbage-collector",
     "replicationcontroller": "replication-controller",
     "root-ca-cert-publisher": "root-ca-cert-publisher",
+    "service-cidr": "service-cidrs-controller",
     "serviceaccount": "service-account-controller",
     "taint-eviction": "node-controller",
     "tokencleaner": "token-cleaner",

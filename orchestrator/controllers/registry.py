@@ -149,6 +149,12 @@ CONTROLLERS: dict[str, Entry] = {
         needs=("load_balancer_addresses",),
         requires=("services",),
     ),
+    "service-cidr": _entry(
+        "service-cidr-controller",
+        "servicecidr",
+        "ServiceCIDRController",
+        requires=("servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io"),
+    ),
     "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),

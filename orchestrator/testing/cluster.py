@@ -28,6 +28,7 @@ async def running_cluster(
     detect_mutations: bool = True,
     static_tokens: Mapping[str, User] | None = None,
     load_balancer_addresses: Sequence[str] = (),
+    service_cidr: str = "10.96.0.0/16",
 ) -> AsyncIterator[Cluster]:
     """A cluster with hollow nodes in this process, gone at the end of the block.
 
@@ -49,6 +50,7 @@ async def running_cluster(
             ephemeral=data_dir is None,
             controllers=tuple(controllers),
             load_balancer_addresses=tuple(load_balancer_addresses),
+            service_cidr=service_cidr,
             scheduler=dict(scheduler_config or {}),
         )
         cluster = Cluster(

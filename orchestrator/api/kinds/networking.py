@@ -415,6 +415,11 @@ NETWORK_POLICY = Kind(
 
 # --- IPAddress and ServiceCIDR ----------------------------------------------------------------
 
+IP_FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
+MANAGED_BY_LABEL = "ipaddress.kubernetes.io/managed-by"
+SERVICE_IP_ALLOCATOR = "ipallocator.k8s.io"
+"""Who manages the addresses of Services."""
+
 
 def is_canonical_ip(value: str) -> list[str]:
     """The name of an IPAddress: an IP in the one form that stands for it."""

@@ -31,6 +31,7 @@ from orchestrator.api.resources import (
     REPLICATION_CONTROLLERS,
     RESOURCE_QUOTAS,
     SECRETS,
+    SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
     Resource,
@@ -102,6 +103,8 @@ async def add_services(stage: TimedStage) -> None:
     subset = {"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}
     await stage.client.create(ENDPOINTS, named("Endpoints", "other", subsets=[subset]))
     await stage.client.create(NAMESPACES, named("Namespace", "team", ""))
+    cidr = named("ServiceCIDR", "more", "", "networking.k8s.io/v1", spec={"cidrs": ["10.97.0.0/24"]})
+    await stage.client.create(SERVICE_CIDRS, cidr)
 
 
 async def add_cluster_parts(stage: TimedStage) -> None:
@@ -111,6 +114,10 @@ async def add_cluster_parts(stage: TimedStage) -> None:
     await stage.client.create(NODES, named("Node", "bad", "", spec=tainted))
     for name, node in (("on-bad", "bad"), ("on-none", "gone")):
         await stage.client.create(PODS, named("Pod", name, spec={**template()["spec"], "nodeName": node}))
+    claim_spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    volume_source = {"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec}}}
+    with_volume = {**template()["spec"], "nodeName": "good", "volumes": [volume_source]}
+    await stage.client.create(PODS, named("Pod", "with-volume", spec=with_volume))
     role = named("ClusterRole", "sum", "", "rbac.authorization.k8s.io/v1", rules=[])
     role["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {"part": "yes"}}]}
     await stage.client.create(CLUSTER_ROLES, role)
@@ -159,7 +166,7 @@ async def test_the_whole_set_works_under_its_own_identities(everything: TimedSta
         )
         assert [bool(one["endpoints"]) for one in slices["items"]] == [True], name
     claims = (await stage.client.list(PERSISTENT_VOLUME_CLAIMS, "default"))["items"]
-    assert [one["status"]["phase"] for one in claims] == ["Bound", "Bound"]
+    assert [one["status"]["phase"] for one in claims] == ["Bound", "Bound", "Pending"]  # the last: no volume for it
 
     await stage.client.delete(DEPLOYMENTS, "web", "default", propagation_policy="Foreground")
     await stage.client.delete(STATEFUL_SETS, "db", "default")
