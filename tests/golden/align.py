@@ -197,7 +197,11 @@ REWORDED: tuple[tuple[str, str, str], ...] = (
     (r"can not be less than previous value", "can not be less than status.capacity", "v1.34"),
     (r": End of range", ": end of range", "v1.21"),
     (r"failed to allocated ip:(\S+) with error:", r"failed to allocate IP \1: ", "v1.23"),
-    (r"(IP (\S+): )provided IP is not in", r"\1the provided IP (\2) is not in", "v1.28"),
+    (
+        r"(IP \S+: )provided IP is not in the valid range\. The range of valid IPs is \S+",
+        r"\1the provided network does not match the current range",
+        "v1.33, where there may be several ranges",
+    ),
     (r": not a valid CIDR", ": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)", "v1.33"),
     (
         r"a lowercase RFC 1123 label must consist of .*-z0-9\]\)\?'\)",
