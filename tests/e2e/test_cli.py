@@ -165,7 +165,9 @@ def test_a_rollout_is_watched_undone_paused_and_restarted(verbs: Verbs) -> None:
     verbs("rollout", "status", "deployment/web", "--timeout", "30s")
     image = "jsonpath={.items[*].spec.containers[0].image}"
     assert set(verbs("get", "pods", "-l", "app=web", "-o", image).split()) == {"example.com/web:1"}
-    assert "no revision 9" in verbs.error("rollout", "history", "deployment/web", "--revision", "9")
+    assert "unable to find the specified revision" in verbs.error(
+        "rollout", "history", "deployment/web", "--revision", "9"
+    )
     assert "unable to find specified revision 9" in verbs.error("rollout", "undo", "deploy/web", "--to-revision", "9")
     assert verbs("rollout", "pause", "deployment/web") == "deployment.apps/web paused\n"
     assert verbs.error("rollout", "pause", "deployment/web") == 'error: deployments.apps "web" is already paused'
