@@ -1,14 +1,16 @@
-"""A stream that is only read, over a WebSocket: logs for clients that cannot stream an HTTP answer.
+"""A stream that is only read, over a WebSocket: logs and watches for clients that cannot stream an HTTP answer.
 
-Owns the framing: whatever is sent is a message, whole or in base64; what the client says is ignored.
-Mirrors k8s.io/apimachinery/pkg/util/httpstream/wsstream (`Reader`).
+Owns the framing: what is sent of a log is a message, whole or in base64, and so is each event of a watch; what the
+client says is ignored. Mirrors k8s.io/apimachinery/pkg/util/httpstream/wsstream (`Reader`) and the WebSocket half of
+the watch handler.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Coroutine, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -30,8 +32,29 @@ async def serve(request: HttpRequest, first: bytes | None, chunks: AsyncIterable
     if negotiate_protocol(offered, PROTOCOLS) is None:
         return no_common_protocol(offered, PROTOCOLS)
     socket = await upgrade_to_websocket(request, PROTOCOLS)
-    sending = asyncio.create_task(_send_all(socket, first, chunks), name="stream/log")
-    listening = asyncio.create_task(_until_closed(socket), name="stream/log-client")
+    await send_until_closed(socket, _send_all(socket, first, chunks))
+    return socket
+
+
+async def serve_watch(
+    request: HttpRequest, frames: AsyncIterable[Sequence[bytes]], *, is_text: bool
+) -> web.StreamResponse:
+    """Send each event of a watch as one message, until the watch ends or the client is gone."""
+    socket = await upgrade_to_websocket(request, ())
+
+    async def send() -> None:
+        async for several in frames:
+            for frame in several:
+                await (socket.send_str(frame.decode()) if is_text else socket.send_bytes(frame))
+
+    await send_until_closed(socket, send())
+    return socket
+
+
+async def send_until_closed(socket: web.WebSocketResponse, send: Coroutine[Any, Any, None]) -> None:
+    """Run the sender to its end and close, but stop as soon as the client does."""
+    sending = asyncio.create_task(send, name="stream/send")
+    listening = asyncio.create_task(_until_closed(socket), name="stream/client")
     try:
         await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
@@ -43,7 +66,6 @@ async def serve(request: HttpRequest, first: bytes | None, chunks: AsyncIterable
         for task in (sending, listening):
             task.cancel()
         await asyncio.gather(sending, listening, return_exceptions=True)
-    return socket
 
 
 async def _send_all(socket: web.WebSocketResponse, first: bytes | None, chunks: AsyncIterable[bytes]) -> None:

@@ -37,6 +37,7 @@ from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer, method_not_allowed
 from orchestrator.apiserver.user import User
+from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
@@ -450,17 +451,15 @@ class HttpServer:
                 now=self.clock.now,
                 include=request.query.get("includeObject") or "Metadata",
             )
+            frames = _watch_frames(watch, encoder)
+            if request.header("Upgrade").strip().lower() == "websocket":
+                from orchestrator.apiserver.http import read_socket
+
+                return await read_socket.serve_watch(request, frames, is_text=negotiated.media_type != PROTOBUF)
             response.enable_chunked_encoding()
             await response.prepare(request.raw)
-            while True:
-                try:
-                    changes = await watch.next_changes()
-                except errors.ApiError as error:
-                    await response.write(encoder.error(error.to_status()))
-                    break
-                if not changes:
-                    break
-                await response.write(b"".join([encoder.encode(change) for change in changes]))
+            async for several in frames:
+                await response.write(b"".join(several))
         except (ConnectionError, asyncio.CancelledError):
             # The client went away, or the server is closing: either ends the watch, quietly.
             if not self._is_disconnected(request.raw):
@@ -473,6 +472,19 @@ class HttpServer:
 
     def _is_disconnected(self, raw: web.BaseRequest) -> bool:
         return raw.transport is None or raw.transport.is_closing()
+
+
+async def _watch_frames(watch: ObjectWatch, encoder: WatchEncoder) -> AsyncIterator[list[bytes]]:
+    """What a watch sends, as much at a time as there is."""
+    while True:
+        try:
+            changes = await watch.next_changes()
+        except errors.ApiError as error:
+            yield [encoder.error(error.to_status())]
+            return
+        if not changes:
+            return
+        yield [encoder.encode(change) for change in changes]
 
 
 def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
