@@ -7,6 +7,7 @@ that went in; an image whose label fits is left alone.
     orchestrator.test/busybox:1   a static busybox with all applets, files and users as one expects them
     orchestrator.test/libc:1      the same plus a real libc with bash, dash, getent: name resolution as in most images
     orchestrator.test/users:1     busybox with a user in further groups, and some files: for groups and image volumes
+    orchestrator.test/shop:1, :2  every part of the example in config/examples/shop: the scripts in tests/setup/shop
     orchestrator.test/web:1, :2   a small web application on port 8080 that tells its version and host name
 
 Where the machine has no static busybox or no glibc (macOS, Alpine), the file is taken from the public
@@ -36,6 +37,7 @@ from tests.setup.engine import Engine, EngineError, find
 PREFIX = "orchestrator.test"
 DIGEST_LABEL = "orchestrator.test/recipe"
 FALLBACKS = {"busybox": ("busybox", "1.36-musl"), "libc": ("debian", "12-slim")}
+SHOP = Path(__file__).with_name("shop")
 UNPACKED_BUSYBOX = Path("build/setup/busybox-static/bin/busybox")
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -183,6 +185,24 @@ def plan_web_layer() -> Layer:
     )
 
 
+def plan_shop_layer() -> Layer:
+    """The scripts of the shop: its programs, what they source, and a folder of pages and CGI scripts for each part."""
+    layer = Layer(folders={"data": 0o777, "cache": 0o777})
+    for path in sorted(SHOP.rglob("*")):
+        if path.is_dir():
+            continue
+        part = path.relative_to(SHOP)
+        content = path.read_bytes()
+        is_program = content.startswith(b"#!")
+        if part.parts[0] == "srv":
+            target = part.as_posix()
+        else:
+            target = f"usr/bin/{part}" if is_program else f"usr/lib/shop/{part}"
+        layer.files[target] = (content, 0o755 if is_program else 0o644)
+        layer.folders |= {folder.as_posix(): 0o755 for folder in Path(target).parents if folder != Path()}
+    return layer
+
+
 def plan_users_layer() -> Layer:
     """A user in more than one group, and files to be seen through an image volume."""
     return Layer(
@@ -260,6 +280,13 @@ def plan_images(busybox: bytes, applets: Iterable[str], libc: Layer | None) -> l
     for version in ("1", "2"):
         settings = {"Cmd": ["web"], "Env": [path, f"VERSION={version}"], "ExposedPorts": {"8080/tcp": {}}}
         images.append(Image(f"{PREFIX}/web:{version}", (base, web), settings))
+    shop = plan_shop_layer().tar()
+    for version in ("1", "2"):
+        settings = {
+            "Entrypoint": ["shop"], "User": "1000:1000", "Env": [path, f"VERSION={version}"],
+            "ExposedPorts": {"8080/tcp": {}},
+        }  # fmt: skip
+        images.append(Image(f"{PREFIX}/shop:{version}", (base, shop), settings))
     if libc is not None:
         images.append(Image(f"{PREFIX}/libc:1", (base, libc.tar()), {"Cmd": ["bash"], "Env": [path]}))
     return images

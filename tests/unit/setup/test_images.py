@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from tests.setup.images import Image, is_static, plan_busybox_layer, plan_images, plan_libc_layer
+from tests.setup.images import Image, is_static, plan_busybox_layer, plan_images, plan_libc_layer, plan_shop_layer
 
 
 def members(archive: bytes) -> dict[str, tarfile.TarInfo]:
@@ -44,6 +44,14 @@ def test_both_versions_of_the_web_application_share_their_layers() -> None:
     images = {image.name.rpartition("/")[2]: image for image in plan_images(b"program", ["sh"], None)}
     assert images["web:1"].layers == images["web:2"].layers
     assert images["web:1"].digest != images["web:2"].digest
+
+
+def test_programs_of_the_shop_are_found_and_run() -> None:
+    found = members(plan_shop_layer().tar())
+    modes = {name: member.mode for name, member in found.items() if member.isreg()}
+    programs = ("usr/bin/shop", "usr/bin/ask", "srv/frontend/cgi-bin/index.cgi", "srv/database/cgi-bin/take")
+    assert {modes[name] for name in programs} == {0o755}
+    assert {modes[name] for name in ("usr/lib/shop/answer", "srv/api/healthz")} == {0o644}
 
 
 def test_archive_is_what_docker_load_reads() -> None:
