@@ -18,6 +18,9 @@ from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, Frontend, ServiceRules
 
 NODE_PORTS = "_node_ports"
 """Ends the names of maps whose keys have no address."""
+STANDING_PICKS = 16
+"""Up to so many endpoints the chain that picks one is there from the start. nft 1.0 cannot add such a rule later: it
+reads the type of the map back from the kernel, finds `conflicting protocols`, and the whole table is written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +161,13 @@ class Ruleset:
                 changes.stale.append(StaleFlow(frontend, None))
 
     def _use_picks(self, name: str, changes: Changes) -> None:
-        if name:
+        if name and name not in _STANDING_CHAINS:
             self._picks[name] += 1
             if self._picks[name] == 1:
                 changes.set_chain(name, (_pick_rule(name),), is_new=True)
 
     def _unuse_picks(self, name: str, changes: Changes) -> None:
-        if name:
+        if name and name not in _STANDING_CHAINS:
             self._picks[name] -= 1
             if not self._picks[name]:
                 del self._picks[name]
@@ -230,7 +233,16 @@ def _picks(frontend: Frontend, way: Way | None) -> str:
         return ""
     if way.targets == ((frontend.address, frontend.port),):
         return ""  # it listens on its Service's own address: nothing to translate
-    return f"pick{'' if frontend.address else NODE_PORTS}_{len(way.targets)}"
+    return _pick_chain("" if frontend.address else NODE_PORTS, len(way.targets))
+
+
+def _pick_chain(suffix: str, count: int) -> str:
+    return f"pick{suffix}_{count}"
+
+
+_STANDING_CHAINS = dict.fromkeys(
+    _pick_chain(suffix, count) for suffix in ("", NODE_PORTS) for count in range(1, STANDING_PICKS + 1)
+)
 
 
 def _pick_rule(name: str) -> str:
@@ -258,6 +270,7 @@ def skeleton(layout: Layout) -> str:
         return f"\n    ip daddr {layout.nodes} {action}" if layout.nodes else ""
 
     guarded = ", ".join(_key(frontend) for frontend in layout.guarded)
+    picks = "\n".join(f"  chain {name} {{ {_pick_rule(name)}; }}" for name in _STANDING_CHAINS)
     guard_elements = f" elements = {{ {guarded} }}" if guarded else ""
     return f"""\
 table ip {table} {{}}
@@ -273,6 +286,7 @@ table ip {table} {{
   set cluster_ips {{ type ipv4_addr; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; }}
   set guarded {{ type ipv4_addr . inet_proto . inet_service;{guard_elements} }}
+{picks}
   chain refuse {{
     meta l4proto tcp reject with tcp reset
     reject with icmp port-unreachable

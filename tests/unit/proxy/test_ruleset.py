@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.proxy.plan import plan_service
-from orchestrator.proxy.ruleset import Changes, Ruleset, StaleFlow, skeleton
+from orchestrator.proxy.ruleset import STANDING_PICKS, Changes, Ruleset, StaleFlow, skeleton
 
 from .kernel import Kernel
 from .services import LAYOUT, NODES, service, slices
@@ -38,6 +38,18 @@ def test_elements_come_and_go_with_the_service() -> None:
     assert kernel.elements["targets", "10.96.0.1 . tcp . 80 . 0"] == f"{POD_1} . 8080"
     apply(ruleset, kernel, ("default/web", None, []))
     assert kernel.state() == Kernel().state()
+
+
+def test_more_and_fewer_endpoints_change_elements_only() -> None:
+    """nft 1.0 refuses a rule that looks up a map which the kernel already has."""
+    ruleset, kernel = Ruleset(LAYOUT), Kernel()
+    for count in (0, 1, 2, STANDING_PICKS, 3, 0):
+        pods = [f"10.244.0.{number}" for number in range(2, 2 + count)]
+        changes = apply(ruleset, kernel, ("default/web", service(), slices(*pods)))
+        assert not changes.chains
+        for name, value in kernel.elements.items():
+            if name[0] == "ways":
+                assert f"  chain {value.removeprefix('goto ')} {{ " in skeleton(LAYOUT)
 
 
 def test_nothing_is_written_when_nothing_changed() -> None:
