@@ -46,6 +46,7 @@ class EngineProxy:
     def close(self) -> None:
         """Cut everything and end the thread."""
         self.cut()
+        self._run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -72,6 +73,12 @@ class EngineProxy:
         self.path.unlink(missing_ok=True)
         for writer in self._writers:
             writer.transport.abort()
+
+    async def _finish(self) -> None:
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE_SOCKET)
