@@ -317,7 +317,12 @@ class WebSocketClient:
             await self._send_message(channel, data[start : start + OUTPUT_CHUNK])
 
     async def greet(self) -> None:
-        """An empty message on the first channel that is written to: the connection stands."""
+        """An empty message on the first channel that is written to: the connection stands.
+
+        Not from v5 on: client-go, which alone speaks it, may read before it knows its channels, and then complains.
+        """
+        if self._protocol.startswith("v5."):
+            return
         await self._send_message(STDOUT if self._wanted.stdout else STDERR if self._wanted.stderr else ERROR, b"")
 
     async def _send_message(self, channel: int, data: bytes) -> None:
