@@ -516,14 +516,16 @@ def decode(
     *,
     field_validation: FieldValidation = "Warn",
     duplicates: Sequence[str] = (),
+    problems: Sequence[str] = (),
     kind: str = "",
 ) -> tuple[Object, list[str]]:
     """The object as the API keeps it, and the warnings to send back.
 
     Never changes `obj`; returns it itself when nothing has to change. `duplicates` are the paths that
-    `find_duplicate_fields` found in the body. With `Strict`, unknown and duplicate fields refuse the
-    request; with `Warn` they become warnings (`unknown field "spec.foo"`). `kind` is the kind that was
-    expected, when it may differ from the object's own. NotDecodable (a BadRequest) for a value of a wrong type.
+    `find_duplicate_fields` found in the body, `problems` what else is wrong with its text. With `Strict`, all that
+    and unknown fields refuse the request; with `Warn` they become warnings (`unknown field "spec.foo"`). `kind` is
+    the kind that was expected, when it may differ from the object's own. NotDecodable (a BadRequest) for a value of
+    a wrong type.
     """
     walk = _Walk()
     if schema.structural:
@@ -531,8 +533,8 @@ def decode(
             decoded = _decode_custom_resource(obj, schema, walk)
         except _Refused as refused:
             raise _cannot_be_handled(obj, kind, str(refused)) from None
-        problems = [f"duplicate field {quote(path)}" for path in duplicates]
-        problems += [f"unknown field {quote(path)}" for path in sorted(walk.unknown)]
+        found = [f"duplicate field {quote(path)}" for path in duplicates]
+        found += [f"unknown field {quote(path)}" for path in sorted(walk.unknown)]
     else:
         check = _check_of(schema)
         if _run(check, obj):
@@ -542,13 +544,14 @@ def decode(
                 decoded = walk.decode(obj, schema, "", "", schema.struct_name)
             except _Refused as refused:
                 raise _cannot_be_handled(obj, kind, str(refused)) from None
-        problems = [f"unknown field {quote(path)}" for path in walk.unknown]
-        problems += [f"duplicate field {quote(path)}" for path in duplicates]
-    if not problems or field_validation == "Ignore":
+        found = [f"unknown field {quote(path)}" for path in walk.unknown]
+        found += [f"duplicate field {quote(path)}" for path in duplicates]
+    found = [*problems, *found]
+    if not found or field_validation == "Ignore":
         return decoded, []
     if field_validation == "Strict":
-        raise _cannot_be_handled(obj, kind, f"strict decoding error: {', '.join(problems)}")
-    return decoded, problems
+        raise _cannot_be_handled(obj, kind, f"strict decoding error: {', '.join(found)}")
+    return decoded, found
 
 
 def _decode_custom_resource(obj: Object, schema: Schema, walk: _Walk) -> Object:

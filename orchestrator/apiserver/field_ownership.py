@@ -188,6 +188,13 @@ class FieldOwnership:
         """The configuration that a request applies, with its type checked; it is not decoded: nulls count."""
         kind = request.kind
         resource = kind.resource
+        for problem in request.yaml_problems:
+            why = f"error converting YAML to JSON: {problem}"
+            validation = request.query.get("fieldValidation") or "Warn"
+            if validation == "Strict":
+                raise errors.BadRequest(f"error strict decoding YAML: {why}")
+            if validation == "Warn":
+                request.warnings.append(why)
         if isinstance(body, dict) and body.get("apiVersion") == resource.api_version:
             kind_name = body.get("kind") or ""
             if kind_name != resource.kind:

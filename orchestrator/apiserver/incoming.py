@@ -148,7 +148,12 @@ def decode_object(request: ApiRequest, kind: Kind, body: Any) -> Object:
     if validation != "Ignore" and request.raw_body is not None:
         duplicates = find_duplicate_fields(request.raw_body, obj)
     decoded, warnings = decode(
-        obj, schema_of(kind), field_validation=validation, duplicates=duplicates, kind=kind.resource.kind
+        obj,
+        schema_of(kind),
+        field_validation=validation,
+        duplicates=duplicates,
+        problems=request.yaml_problems,
+        kind=kind.resource.kind,
     )
     request.warnings.extend(warning for warning in warnings if warning not in request.warnings)
     return normalized(decoded, kind)

@@ -36,6 +36,8 @@ class ApiRequest:
     """The decoded body: an object, DeleteOptions, or a patch."""
     raw_body: bytes | None = None
     """The bytes it was decoded from, when they were JSON; to find duplicate fields."""
+    yaml_problems: list[str] = field(default_factory=list)
+    """What a strict decoder would have refused, when the body was YAML: keys that are given twice."""
     content_type: str = "application/json"
     user_agent: str = ""
     owned_through: str = ""

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
+from orchestrator.api.fields import quote
 from orchestrator.api.json_syntax import syntax_problem
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
 
@@ -83,13 +84,16 @@ async def _read(request: web.BaseRequest) -> bytes:
         chunks.append(chunk)
 
 
-def decode_body(body: bytes, content_type: str) -> Any:
-    """The value of a JSON or YAML body; 400 when it does not parse, 415 for another media type."""
+def decode_body(body: bytes, content_type: str, yaml_problems: list[str] | None = None) -> Any:
+    """The value of a JSON or YAML body; 400 when it does not parse, 415 for another media type.
+
+    `yaml_problems` gets what a strict decoder of YAML refuses (see `decode_yaml`).
+    """
     media_type = content_type.partition(";")[0].strip().lower() or JSON
     if media_type == JSON or media_type.endswith("+json"):
         return decode_json(body)
     if media_type in (YAML, "text/yaml", "application/x-yaml") or media_type.endswith("+yaml"):
-        return decode_yaml(body)
+        return decode_yaml(body, yaml_problems)
     if media_type == PROTOBUF:
         from orchestrator.api.protobuf import decode_protobuf
 
@@ -123,6 +127,19 @@ def _yaml_loader() -> Any:
 
         bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
 
+        def __init__(self, stream: Any) -> None:
+            super().__init__(stream)
+            self.repeated: list[tuple[int, str]] = []
+            """(line of the value, key) of each key that its mapping has already"""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen = set()
+            for key, value in node.value:  # what `<<` merges may be overridden: it is not here yet
+                if key.value in seen and isinstance(key, yaml.ScalarNode):
+                    self.repeated.append((value.start_mark.line + 1, key.value))
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            return super().construct_mapping(node, deep=deep)
+
     plain = {
         initial: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":int", ":float"))]
         for initial, resolvers in Loader.yaml_implicit_resolvers.items()
@@ -144,16 +161,26 @@ def _yaml_loader() -> Any:
     return Loader
 
 
-def decode_yaml(body: bytes) -> Any:
-    """The value of the first YAML document, as Go's YAML decoder reads it."""
+def decode_yaml(body: bytes, problems: list[str] | None = None) -> Any:
+    """The value of the first YAML document, as Go's YAML decoder reads it.
+
+    Of a key that is given twice the last value counts; `problems` gets what a strict decoder says about it.
+    """
     import yaml
 
     try:
-        value = yaml.load(body, Loader=_yaml_loader())
+        loader = _yaml_loader()(body)
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise errors.BadRequest(f"error converting YAML to JSON: {_one_line(error)}") from error
     except ValueError as error:
         raise errors.BadRequest(f"error converting YAML to JSON: {error}") from error
+    if loader.repeated and problems is not None:
+        lines = [f"  line {line}: key {quote(key)} already set in map" for line, key in sorted(loader.repeated)]
+        problems.append("\n".join(("yaml: unmarshal errors:", *lines)))
     try:
         # Through JSON, so that dates become texts and keys strings, as Go's YAML-to-JSON step makes them.
         return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z))

@@ -336,7 +336,8 @@ class HttpServer:
         negotiated = negotiate(
             request.header("Accept"),
             has_protobuf=kind.schema is None,
-            is_object=route.subresource in ("", "status", "scale"),
+            # What is only asked and never stored (reviews, bindings) has no columns.
+            is_object=route.subresource in ("", "status", "scale") and kind.verbs != ("create",),
         )
         if is_for_people(request.query, api_request.user_agent):
             negotiated = negotiated.indented()
@@ -390,7 +391,7 @@ class HttpServer:
                 f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
             )
         try:
-            api_request.body = decode_body(body, content_type or JSON)
+            api_request.body = decode_body(body, content_type or JSON, api_request.yaml_problems)
         except NotJson as error:
             if api_request.verb == "patch":
                 raise

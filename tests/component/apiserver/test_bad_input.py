@@ -151,3 +151,45 @@ async def test_strangers_are_turned_away(cluster: Cluster) -> None:
             assert (await response.json())["reason"] == "Unauthorized"
         async with anonymous.get("/readyz") as response:
             assert (response.status, await response.text()) == (200, "ok")
+
+
+TWICE = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  x: one\n  x: two\n  w: z\n"
+REPEATED = 'yaml: unmarshal errors:\n  line 7: key "x" already set in map'
+
+
+async def test_a_key_that_yaml_has_twice_is_refused_warned_of_or_ignored(session: aiohttp.ClientSession) -> None:
+    async def send(validation: str) -> tuple[int, dict[str, Any], list[str]]:
+        headers = {"Content-Type": "application/yaml"}
+        query = {"fieldValidation": validation, "dryRun": "All"}
+        async with session.post(CONFIG_MAPS, data=TWICE, params=query, headers=headers) as response:
+            return response.status, await response.json(), response.headers.getall("Warning", [])
+
+    status, answer, _ = await send("Strict")
+    assert (status, answer["reason"]) == (400, "BadRequest")
+    assert f"strict decoding error: {REPEATED}" in answer["message"]
+    status, answer, warnings = await send("Warn")
+    assert (status, answer["data"]) == (201, {"x": "two", "w": "z"})
+    assert ["already set in map" in text for text in warnings] == [True]
+    status, answer, warnings = await send("Ignore")
+    assert (status, answer["data"], warnings) == (201, {"x": "two", "w": "z"}, [])
+
+
+async def test_a_key_that_an_applied_configuration_has_twice_is_refused(session: aiohttp.ClientSession) -> None:
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    query = {"fieldManager": "m", "fieldValidation": "Strict"}
+    async with session.patch(f"{CONFIG_MAPS}/a", data=TWICE, params=query, headers=headers) as response:
+        answer = await response.json()
+    assert (answer["code"], answer["reason"]) == (400, "BadRequest")
+    assert answer["message"] == f"error strict decoding YAML: error converting YAML to JSON: {REPEATED}"
+    await assert_nothing_is_stored(session)
+
+
+async def test_what_is_only_asked_has_no_table(session: aiohttp.ClientSession) -> None:
+    review = {"spec": {"resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}}
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    async with session.post(path, json=review, headers={"Accept": table}) as response:
+        answer = await response.json()
+    assert (answer["code"], answer["reason"]) == (406, "NotAcceptable")
+    async with session.post(path, json=review, headers={"Accept": f"{table},application/json"}) as response:
+        assert (await response.json())["status"]["allowed"] is True
