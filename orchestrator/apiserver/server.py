@@ -794,6 +794,12 @@ class ApiServer:
         await self.admission.validate(attributes)
         return attributes.obj
 
+    async def admit_connect(self, request: ApiRequest, options: Object) -> None:
+        """Admission for a connection to what an object stands for: exec, attach, port-forward, proxies."""
+        attributes = self._attributes(request, "CONNECT", options, None)
+        await self.admission.admit(attributes)
+        await self.admission.validate(attributes)
+
     # Small things.
 
     def _key(self, request: ApiRequest) -> Key:

@@ -1,6 +1,7 @@
 """Webhook configurations and admission policies. Mirrors pkg/apis/admissionregistration and its printers.
 
-That CEL expressions compile is checked where CEL is evaluated.
+# Simplified: whether expressions compile is not checked here for audit annotations and for mutations and the
+# variables of their policies, which may contain typed literals.
 """
 
 from __future__ import annotations
@@ -208,7 +209,27 @@ def _validate_webhook(webhook: dict[str, Any], path: str, *, mutating: bool) -> 
     return causes
 
 
-def _validate_match_conditions(conditions: Any, path: str) -> list[Cause]:
+_REQUEST = ("object", "oldObject", "request")
+"""What each expression of admission sees."""
+
+
+def _policy_names(spec: dict[str, Any]) -> tuple[str, ...]:
+    """What the match conditions of a policy see; all its other expressions see `variables` as well."""
+    return (*_REQUEST, "namespaceObject", *(("params",) if spec.get("paramKind") else ()))
+
+
+def _validate_compiles(expression: str, path: str, variables: tuple[str, ...]) -> list[Cause]:
+    """That an expression is CEL, and about these variables only; what their types are is not known here."""
+    from orchestrator.api.structural.cel.environment import DoesNotCompile, compile_untyped
+
+    try:
+        compile_untyped(expression, tuple(sorted(variables)))
+    except DoesNotCompile as error:
+        return [fields.invalid(path, expression, f"compilation failed: {error}")]
+    return []
+
+
+def _validate_match_conditions(conditions: Any, path: str, variables: tuple[str, ...] = _REQUEST) -> list[Cause]:
     causes: list[Cause] = []
     if len(conditions) > _MATCH_CONDITIONS_MAX:
         causes.append(fields.too_many(path, len(conditions), _MATCH_CONDITIONS_MAX))
@@ -218,6 +239,8 @@ def _validate_match_conditions(conditions: Any, path: str) -> list[Cause]:
         name = condition.get("name") or ""
         if not (condition.get("expression") or "").strip():
             causes.append(fields.required(f"{where}.expression"))
+        else:
+            causes += _validate_compiles(condition["expression"], f"{where}.expression", variables)
         if not name:
             causes.append(fields.required(f"{where}.name"))
         elif name in seen:
@@ -336,7 +359,8 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
         causes += _validate_match_resources(constraints, "spec.matchConstraints")
         if not constraints.get("resourceRules"):
             causes.append(fields.required("spec.matchConstraints.resourceRules"))
-    causes += _validate_match_conditions(spec.get("matchConditions") or (), "spec.matchConditions")
+    visible = _policy_names(spec)
+    causes += _validate_match_conditions(spec.get("matchConditions") or (), "spec.matchConditions", visible)
     seen: set[str] = set()
     for position, variable in enumerate(spec.get("variables") or ()):
         path = fields.index("spec.variables", position)
@@ -347,6 +371,8 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
             causes += [fields.invalid(f"{path}.name", name, text) for text in names.is_c_identifier(name)]
         if not (variable.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
+        elif not mutating:
+            causes += _validate_compiles(variable["expression"], f"{path}.expression", (*visible, "variables"))
         if name in seen:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
@@ -369,6 +395,9 @@ def _validate_validations(spec: dict[str, Any]) -> list[Cause]:
         path = fields.index("spec.validations", position)
         if not (validation.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
+        for key in ("expression", "messageExpression"):
+            if (validation.get(key) or "").strip():
+                causes += _validate_compiles(validation[key], f"{path}.{key}", (*_policy_names(spec), "variables"))
         reason = validation.get("reason")
         if reason is not None and reason not in reasons:
             causes.append(fields.not_supported(f"{path}.reason", reason, reasons))

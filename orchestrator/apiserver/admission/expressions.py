@@ -75,7 +75,7 @@ def request_of(attributes: Attributes, uid: str) -> Object:
         "operation": attributes.operation,
         "userInfo": attributes.user.to_json(),
         "dryRun": attributes.dry_run,
-        "options": _options(attributes),
+        "options": None if attributes.operation == "CONNECT" else _options(attributes),
     }
     return request
 

@@ -51,7 +51,11 @@ class NodeRestriction(AdmissionPlugin):
         self._reader = reader
 
     def handles(self, attributes: Attributes) -> bool:
-        return attributes.group_resource in _RESOURCES and node_name_of(attributes.user) is not None
+        return (
+            attributes.operation != "CONNECT"
+            and attributes.group_resource in _RESOURCES
+            and node_name_of(attributes.user) is not None
+        )
 
     async def admit(self, attributes: Attributes) -> None:
         if attributes.operation != "DELETE":

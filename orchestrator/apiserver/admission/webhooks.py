@@ -3,7 +3,7 @@
 Source: "Dynamic Admission Control", kubernetes.io (`admission.k8s.io/v1` AdmissionReview). Mutating webhooks are
 called one after the other, by configuration name, and once more when a later one changed what they saw and they
 ask for it; validating ones all at once.
-# Simplified: CONNECT (exec, attach, proxies), bindings and `scale` as an object of its own are not sent.
+# Simplified: bindings and `scale` as an object of its own are not sent; the options of a CONNECT cannot be changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType, Record, Store
 
 API_VERSION = "admission.k8s.io/v1"
-OPERATIONS = ("CREATE", "UPDATE", "DELETE")
+OPERATIONS = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 
 
 class WebhookDenied(errors.ApiError):
@@ -172,7 +172,7 @@ class MutatingAdmissionWebhook(_Webhooks):
         if verdict is None:
             return
         attributes.warnings.extend(verdict.warnings)
-        if verdict.patch:
+        if verdict.patch and attributes.operation != "CONNECT":
             attributes.obj = patched(attributes, verdict.patch, webhook.get("name") or "")
 
     async def validate(self, attributes: Attributes) -> None:

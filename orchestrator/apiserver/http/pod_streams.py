@@ -17,6 +17,7 @@ from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.apiserver.http import port_forward, read_socket, remote_command
+from orchestrator.apiserver.http.connecting import admit_connect
 from orchestrator.apiserver.http.remote_command import Wanted
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -62,7 +63,7 @@ class PodStreams:
 
     async def exec(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """Run a command in a container."""
-        self._check_connect(api_request)
+        await self._check_connect(request, api_request, route)
         command = [value for name, value in request.query_pairs if name == "command"]
         if not command:
             raise errors.BadRequest("you must specify at least 1 command for the container")
@@ -87,7 +88,7 @@ class PodStreams:
 
     async def attach(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """Connect to the main process of a container."""
-        self._check_connect(api_request)
+        await self._check_connect(request, api_request, route)
         pod = await self._pod(api_request)
         container = container_of(pod, request.query.get("container", ""))
         kubelet = await self._kubelet_of(pod)
@@ -108,7 +109,7 @@ class PodStreams:
 
     async def port_forward(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """Connect to ports of a pod."""
-        self._check_connect(api_request)
+        await self._check_connect(request, api_request, route)
         pod = await self._pod(api_request)
         kubelet = await self._kubelet_of(pod)
 
@@ -118,12 +119,16 @@ class PodStreams:
         target = f"{route.name}_{route.namespace}, uid {uid_of(pod)}"
         return await port_forward.serve(request, dial, target=target, clock=self._http.clock)
 
-    def _check_connect(self, api_request: ApiRequest) -> None:
-        """GET and POST connect; GET, which a WebSocket needs, takes the right to `create` as well (KEP-4006)."""
+    async def _check_connect(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> None:
+        """GET and POST connect; GET, which a WebSocket needs, takes the right to `create` as well (KEP-4006).
+
+        Admission comes after authorization and before the pod is looked for.
+        """
         if api_request.verb not in ("get", "create"):
             raise method_not_allowed()
         if api_request.verb == "get":
             self._api.authorize(replace(api_request, verb="create"))
+        await admit_connect(self._api, request, api_request, route)
 
     async def _pod(self, api_request: ApiRequest) -> Object:
         pod = await self._api.read("pods", api_request.name, api_request.namespace)

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, labels_of
+from orchestrator.apiserver.http.connecting import admit_connect
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -51,6 +52,7 @@ class Proxies:
 
     async def pod(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """To a port of a pod: the one that is named, else the first that its containers declare."""
+        await admit_connect(self._api, request, api_request, route)
         target = parse_target(api_request.name, "pod")
         pod = await self._api.read("pods", target.name, api_request.namespace)
         if pod is None:
@@ -60,6 +62,7 @@ class Proxies:
 
     async def service(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """To a ready endpoint behind a port of a Service, named by its name or number."""
+        await admit_connect(self._api, request, api_request, route)
         target = parse_target(api_request.name, "service")
         service = await self._api.read("services", target.name, api_request.namespace)
         if service is None:
@@ -75,6 +78,7 @@ class Proxies:
 
     async def node(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """To a node's kubelet, or to another port of the node."""
+        await admit_connect(self._api, request, api_request, route)
         target = parse_target(api_request.name, "node")
         node = await self._api.read("nodes", target.name)
         if node is None:

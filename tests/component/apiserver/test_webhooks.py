@@ -29,10 +29,12 @@ from orchestrator.api.resources import (
     VALIDATING_ADMISSION_POLICIES,
     VALIDATING_ADMISSION_POLICY_BINDINGS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
+    Resource,
 )
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.store import Key
 from orchestrator.testing import running_cluster
+from tests.golden.replay import session_of
 
 API = "admissionregistration.k8s.io/v1"
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -297,3 +299,67 @@ async def test_a_policy_judges_where_it_is_bound(cluster: Cluster) -> None:
         " request: at most 1 keys"
     )
     await admin.create(CONFIG_MAPS, config_map("one"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("ValidatingWebhookConfiguration", VALIDATING_WEBHOOK_CONFIGURATIONS),
+        ("MutatingWebhookConfiguration", MUTATING_WEBHOOK_CONFIGURATIONS),
+    ],
+)
+async def test_a_condition_that_does_not_compile_is_refused(
+    cluster: Cluster, hook: Hook, kind: str, resource: Resource
+) -> None:
+    condition = {"name": "bad", "expression": "... [] bad expression"}
+    wrong = configuration(kind, {"clientConfig": hook.config(), "matchConditions": [condition]})
+    with pytest.raises(errors.Invalid, match=r"webhooks\[0\]\.matchConditions\[0\]\.expression.*compilation failed"):
+        await cluster.client().create(resource, wrong)
+
+
+async def test_a_policy_whose_expressions_do_not_compile_is_refused(cluster: Cluster) -> None:
+    rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "variables": [{"name": "v", "expression": "object."}],
+        "validations": [{"expression": "nobody == 1", "messageExpression": "'a' +"}],
+    }
+    policy = {"apiVersion": API, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}
+    with pytest.raises(errors.Invalid) as refused:
+        await cluster.client().create(VALIDATING_ADMISSION_POLICIES, policy)
+    fields = [cause.field for cause in refused.value.causes if "compilation failed" in cause.message]
+    assert fields == [
+        "spec.variables[0].expression",
+        "spec.validations[0].expression",
+        "spec.validations[0].messageExpression",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "resource", "kind", "options"),
+    [
+        ("pods/p/attach?container=c&stdin=true", "pods/attach", "PodAttachOptions", {"container": "c", "stdin": True}),
+        ("pods/p/exec?command=a&command=b", "pods/exec", "PodExecOptions", {"command": ["a", "b"]}),
+        ("pods/p/portforward?ports=80,81", "pods/portforward", "PodPortForwardOptions", {"ports": [80, 81]}),
+        ("pods/p/proxy/x/y", "pods/proxy", "PodProxyOptions", {"path": "/x/y"}),
+        ("services/p/proxy/", "services/proxy", "ServiceProxyOptions", {"path": "/"}),
+    ],
+)
+async def test_connections_are_refused_before_anything_is_looked_for(
+    hook: Hook, path: str, resource: str, kind: str, options: dict[str, Any]
+) -> None:
+    hook.answer = lambda request: {"allowed": False, "status": {"message": "no connection"}}
+    rule = {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [resource]}
+    async with (
+        running_cluster(nodes=0, controllers=(), scheduler=False, https=True) as cluster,
+        session_of(cluster) as session,
+    ):
+        refusing = configuration("ValidatingWebhookConfiguration", {"clientConfig": hook.config(), "rules": [rule]})
+        await cluster.client().create(VALIDATING_WEBHOOK_CONFIGURATIONS, refusing)
+        async with session.post(f"/api/v1/namespaces/default/{path}") as response:
+            answer = await response.json()
+    assert answer["message"].endswith("denied the request: no connection")
+    asked = hook.requests[0]
+    assert (asked["operation"], asked["name"], asked["kind"]["kind"]) == ("CONNECT", "p", kind)
+    assert asked["object"] == {"kind": kind, "apiVersion": "v1", **options}
+    assert (asked["oldObject"], asked["options"]) == (None, None)
