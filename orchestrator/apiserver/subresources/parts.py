@@ -180,10 +180,15 @@ def _validate_resized(new: Object, old: Object, path: str) -> list[Cause]:
 RESIZE = Part(_take_resources, validate_resize)
 
 
-# Approval of certificate signing requests: conditions, and only by decision.
+# Approval of certificate signing requests: conditions, and only by decision. Labels and annotations go along.
 
 
 def _take_conditions(new: Object, sent: Object, now: str) -> None:
+    for key in ("labels", "annotations", "ownerReferences", "finalizers"):
+        if sent["metadata"].get(key):
+            new["metadata"][key] = sent["metadata"][key]
+        else:
+            new["metadata"].pop(key, None)
     conditions = (sent.get("status") or {}).get("conditions")
     status = new.setdefault("status", {})
     if conditions:

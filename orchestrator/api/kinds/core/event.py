@@ -212,8 +212,10 @@ _REFERENCE_FIELDS = ("kind", "namespace", "name", "uid", "apiVersion", "resource
 
 
 def _reference_fields(key: str) -> dict[str, Callable[[Object], str]]:
+    """The selectable parts of `involvedObject`, under the name that an API version gives it."""
+
     def reader(part: str) -> Callable[[Object], str]:
-        return lambda obj: dig(obj, key, part) or ""
+        return lambda obj: dig(obj, "involvedObject", part) or ""
 
     return {f"{key}.{part}": reader(part) for part in _REFERENCE_FIELDS}
 
@@ -248,10 +250,10 @@ EVENT = Kind(
     validate_update=validate_event_update,
     columns=COLUMNS,
     row=lambda obj, now: core_row(to_core(obj), now),
-    selectable_fields={
+    selectable_fields={  # read from the stored form, which is core/v1
         **_reference_fields("regarding"),
         "reason": lambda obj: obj.get("reason") or "",
-        "reportingController": lambda obj: obj.get("reportingController") or "",
+        "reportingController": lambda obj: obj.get("reportingComponent") or "",
         "type": lambda obj: obj.get("type") or "",
     },
     conversion=Conversion(EVENTS, to_core, from_core),
