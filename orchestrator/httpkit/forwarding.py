@@ -35,11 +35,17 @@ HOP_BY_HOP = frozenset(
 
 
 def open_session(*, connect_seconds: float) -> aiohttp.ClientSession:
-    """A client that passes on what it gets: no decoding, no cookies, a connection for each request."""
+    """A client that passes on what it gets: no decoding, no cookies, a connection for each request.
+
+    It takes the answer to a HEAD for one with a body, which nobody may read: there is none, or one that a server sent
+    by mistake and that ends with its connection.
+    """
     import aiohttp
 
+    from orchestrator.httpkit.lenient_client import LenientConnector
+
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False),
+        connector=LenientConnector(limit=0, force_close=True, use_dns_cache=False),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -494,7 +494,9 @@ def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
     Built-in kinds have one route for the collection and one for each object, with verbs of their own.
     """
     if not verb:
-        return method_not_allowed()
+        # What a client asks of a backend by OPTIONS is not ours to refuse; only proxies have that method.
+        is_proxy = route.subresource == "proxy" and any(one.name == "proxy" for one in kind.subresources)
+        return None if is_proxy else method_not_allowed()
     if verb in ("update", "patch") and not route.name:
         return errors.BadRequest("name must be provided") if kind.schema is not None else method_not_allowed()
     if kind.schema is None and route.name and not route.subresource:
