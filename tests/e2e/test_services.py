@@ -132,6 +132,27 @@ def test_a_cluster_ip_spreads_connections_over_all_pods_and_keeps_the_clients_ad
         assert client.tcp(address, 80).client == client.address
 
 
+def test_a_service_in_a_further_range_is_reached_from_everywhere(network: Network) -> None:
+    k = network.k
+    apply(
+        k,
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": "further"},
+            "spec": {"cidrs": ["198.51.100.0/28"]},
+        },
+    )
+    k("wait", "servicecidr/further", "--for=condition=Ready", "--timeout=30s")
+    service = network.service(clusterIP="198.51.100.5")
+    address = service["spec"]["clusterIP"]
+    assert k.json("get", "ipaddress", address)["spec"]["parentRef"]["name"] == service["metadata"]["name"]
+    for place in network.everyone:
+        wait_programmed(place, address, 80)
+    k("delete", "service", service["metadata"]["name"])
+    k("delete", "servicecidr", "further", "--timeout=30s")
+
+
 def test_one_port_number_serves_tcp_and_udp(network: Network) -> None:
     """Conformance: "should serve endpoints on same port and different protocols"."""
     both = [
