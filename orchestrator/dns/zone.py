@@ -103,7 +103,8 @@ class Zone:
         """Whether this zone, and nobody else, knows about a name."""
         if name.endswith(self._suffix) or name == self.domain:
             return True
-        return name.endswith(_REVERSE) and self._reverse_network(name) is not None
+        # A Service may have its address from a further range, an endpoint may be anywhere: what is known is answered.
+        return name.endswith(_REVERSE) and (name in self._names or self._reverse_network(name) is not None)
 
     def answer(self, name: str, qtype: int) -> Answer:
         """Answer a question about a name of ours, following aliases within the zone."""

@@ -173,6 +173,15 @@ def test_a_service_that_goes_takes_its_names_with_it(zone: Zone) -> None:
     assert zone.answer("_tcp.web.prod.svc.cluster.local", Type.A).rcode == Rcode.NXDOMAIN
 
 
+def test_reverse_names_outside_of_the_ranges_are_ours_while_a_service_has_the_address() -> None:
+    zone = zone_with((service("far", clusterIP="198.51.100.5"), []))
+    name, next_name = "5.100.51.198.in-addr.arpa", "6.100.51.198.in-addr.arpa"
+    assert text(zone.answer(name, Type.PTR)) == {"far.prod.svc.cluster.local"}
+    assert (zone.is_ours(name), zone.is_ours(next_name)) == (True, False)
+    zone.update("far", {})
+    assert not zone.is_ours(name)
+
+
 def test_two_headless_services_share_the_reverse_name_of_a_pod() -> None:
     other = service("other", clusterIP="None")
     zone = zone_with((DB, DB_ENDPOINTS), (other, DB_ENDPOINTS))
