@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -21,6 +22,19 @@ from orchestrator.api.selectors import FieldSelector, LabelSelector, parse_field
 from orchestrator.apiserver.request import ApiRequest
 
 CONTINUE_VERSION = "meta.k8s.io/v1"
+CONTINUE_SECONDS_MAX = 300
+"""How old the moment may be that pages are read at. kube-apiserver has etcd forget it after 5 to 10 minutes."""
+
+
+class Position(NamedTuple):
+    """Where a list begins to read."""
+
+    revision: int | None
+    """None: the current one; -1, only in tokens: the current one, which is not that of the pages before."""
+    after: tuple[str, str] | None
+    """(namespace, name) of the last object of the page before."""
+    since: int
+    """When the first page was read, in seconds since 1970; 0: not known, for a token that somebody else made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +126,15 @@ def parse_resource_version(text: str, *, parameter: str = "resourceVersion") -> 
     return int(text)
 
 
-def encode_continue(revision: int, namespace: str, name: str, *, namespaced_list: bool) -> str:
-    """A token for the page after (namespace, name) at this revision."""
+def encode_continue(revision: int, namespace: str, name: str, *, namespaced_list: bool, since: int) -> str:
+    """A token for the page after (namespace, name) at this revision, whose first page was read at `since`."""
     start = name if namespaced_list or not namespace else f"{namespace}/{name}"
-    token = orjson.dumps({"v": CONTINUE_VERSION, "rv": revision, "start": start + "\0"})
+    token = orjson.dumps({"v": CONTINUE_VERSION, "rv": revision, "start": start + "\0", "since": since})
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
-def decode_continue(token: str, namespace: str) -> tuple[int, tuple[str, str]]:
-    """The inverse: (revision, (namespace, name) after which to go on); 400 when it is not one of ours.
+def decode_continue(token: str, namespace: str) -> tuple[int, tuple[str, str], int]:
+    """The inverse: (revision, (namespace, name) after which to go on, since when); 400 when it is not one of ours.
 
     A revision of -1 means: at the current one (the inconsistent continuation after `Expired`).
     """
@@ -134,6 +148,7 @@ def decode_continue(token: str, namespace: str) -> tuple[int, tuple[str, str]]:
     try:
         content = orjson.loads(raw)
         version, revision, start = content.get("v", ""), content.get("rv", 0), content.get("start", "")
+        since = content.get("since", 0)
     except (orjson.JSONDecodeError, AttributeError):
         raise errors.BadRequest(f"invalid continue token: {prefix}invalid character") from None
     if version != CONTINUE_VERSION:
@@ -144,15 +159,17 @@ def decode_continue(token: str, namespace: str) -> tuple[int, tuple[str, str]]:
         raise errors.BadRequest(f"invalid continue token: {prefix}incorrect encoded start resourceVersion")
     if not isinstance(start, str) or not start:
         raise errors.BadRequest(f"invalid continue token: {prefix}encoded start key empty")
+    if not isinstance(since, int):
+        since = 0
     start = start.removesuffix("\0")
     if namespace:
-        return revision, (namespace, start.rpartition("/")[2])
+        return revision, (namespace, start.rpartition("/")[2]), since
     first, _, rest = start.partition("/")
-    return revision, (first, rest) if rest else ("", first)
+    return revision, (first, rest) if rest else ("", first), since
 
 
-def expired_continue(revision: int, fresh_token: str) -> errors.Expired:
-    """The 410 for a token whose revision is compacted; it carries a token that goes on at the current one."""
+def expired_continue(fresh_token: str) -> errors.Expired:
+    """The 410 for a token whose revision is compacted or too old, with a token that goes on at the current one."""
     error = errors.Expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new"
         " list without the continue parameter, or use the continue token in this response to retrieve the"

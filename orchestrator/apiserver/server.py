@@ -215,7 +215,8 @@ class ApiServer:
         if reader is not None:
             return self._computed(kind, [obj for obj in await reader(request) if selection.matches(obj)])
         token = request.query.get("continue", "")
-        revision, after = await self._list_position(request, match, token)
+        position = await self._list_position(request, match, token)
+        revision, after, since = position
         resource = listing.stored_resource(kind)
         namespace = request.namespace or None
         convert = conversion.at_encoding(kind)
@@ -230,7 +231,7 @@ class ApiServer:
             continue_token = ""
             if page.continue_name is not None:
                 continue_token = listing.encode_continue(
-                    page.revision, *page.continue_name, namespaced_list=bool(namespace)
+                    page.revision, *page.continue_name, namespaced_list=bool(namespace), since=since
                 )
             return ListResult(
                 kind,
@@ -240,7 +241,7 @@ class ApiServer:
                 page.remaining if continue_token else None,
                 convert,
             )
-        return await self._list_selected(request, selection, resource, namespace, revision, limit, after)
+        return await self._list_selected(request, selection, resource, namespace, limit, position)
 
     @staticmethod
     def _computed(kind: Kind, objects: list[Object]) -> ListResult:
@@ -257,25 +258,25 @@ class ApiServer:
         selection: listing.Selection,
         resource: str,
         namespace: str | None,
-        revision: int | None,
         limit: int,
-        after: tuple[str, str] | None,
+        position: listing.Position,
     ) -> ListResult:
         """With selectors a page is filled from as many chunks of the store as it takes."""
         kind = request.kind
+        revision, after, since = position
         convert = conversion.at_encoding(kind)
         records: list[Record] = []
         while True:
             chunk = max(limit * 2, 500) if limit else 0
             page = await self._page(request, resource, namespace, revision, chunk, after)
-            for position, record in enumerate(page.records):
+            for index, record in enumerate(page.records):
                 if not selection.matches(record.obj):
                     continue
                 if limit and len(records) == limit:
-                    previous = page.records[position - 1].key if position else None
+                    previous = page.records[index - 1].key if index else None
                     last = (previous.namespace, previous.name) if previous else after
                     assert last is not None
-                    token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace))
+                    token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace), since=since)
                     records = await conversion.served_records(kind, records)
                     return ListResult(kind, records, page.revision, token, None, convert)
                 records.append(record)
@@ -296,28 +297,29 @@ class ApiServer:
         with translated(request.kind, ""):
             return await self.store.list(resource, namespace, revision=revision, limit=limit, after=after)
 
-    async def _list_position(
-        self, request: ApiRequest, match: str, token: str
-    ) -> tuple[int | None, tuple[str, str] | None]:
-        """Which revision a list reads (None: the current one) and after which key."""
+    async def _list_position(self, request: ApiRequest, match: str, token: str) -> listing.Position:
+        """Which revision a list reads and after which key; Expired when that is too long ago."""
+        now = int(self.clock.now().timestamp())
         version = request.query.get("resourceVersion", "")
         if token:
             if version not in ("", "0"):
                 raise errors.BadRequest("specifying resource version is not allowed when using continue")
-            revision, after = listing.decode_continue(token, request.namespace)
+            revision, after, since = listing.decode_continue(token, request.namespace)
             if revision == -1:
-                return None, after
-            if revision < self.store.compacted_revision:
-                fresh = listing.encode_continue(-1, *after, namespaced_list=bool(request.namespace))
-                raise listing.expired_continue(revision, fresh)
-            return revision, after
+                return listing.Position(None, after, now)
+            # Not only what the store has forgotten: clients may count on a token that has become old being refused.
+            is_old = bool(since) and now - since > listing.CONTINUE_SECONDS_MAX
+            if is_old or revision < self.store.compacted_revision:
+                fresh = listing.encode_continue(-1, *after, namespaced_list=bool(request.namespace), since=now)
+                raise listing.expired_continue(fresh)
+            return listing.Position(revision, after, since)
         wanted = listing.parse_resource_version(version)
         if match == "Exact":
-            return wanted, None
+            return listing.Position(wanted, None, now)
         if wanted is not None and wanted > self.store.revision:
             with translated(request.kind, ""):
                 await self.store.get(Key("", "", ""), revision=wanted)
-        return None, None
+        return listing.Position(None, None, now)
 
     async def _watch(self, request: ApiRequest) -> ObjectWatch:
         self._check_served(request, "watch")
