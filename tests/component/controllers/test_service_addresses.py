@@ -176,6 +176,30 @@ async def test_a_range_inside_another_may_go(stage: Stage) -> None:
     assert await create(stage, "next", clusterIP="10.98.0.4") == "10.98.0.4"
 
 
+async def test_a_service_and_its_address_are_one_commit(tmp_path: Path) -> None:
+    async with running_cluster(controllers=(), scheduler=False, nodes=0, data_dir=tmp_path) as cluster:
+        before = cluster.api.store.stats()
+        await cluster.client().create(SERVICES, service("web"))
+        after = cluster.api.store.stats()
+    assert (after.writes - before.writes, after.groups - before.groups) == (2, 1)
+
+
+async def test_a_client_that_goes_away_leaves_no_address_behind(tmp_path: Path) -> None:
+    async with running_cluster(controllers=(), scheduler=False, nodes=0, data_dir=tmp_path) as cluster:
+        client = cluster.client()
+        for turns in range(6):
+            name = f"web-{turns}"
+            creation = asyncio.create_task(client.create(SERVICES, service(name)), name="test/create")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            creation.cancel()
+            await asyncio.gather(creation, return_exceptions=True)
+        await client.create(SERVICES, service("last"))  # commits are in order: all others are done
+        services = (await client.list(SERVICES, "default"))["items"]
+        objects = (await client.list(IP_ADDRESSES))["items"]
+        assert {name_of(one) for one in objects} == {one["spec"]["clusterIP"] for one in services}
+
+
 async def test_objects_are_repaired_at_start(tmp_path: Path) -> None:
     options: dict[str, Any] = {"controllers": (), "scheduler": False, "nodes": 0, "data_dir": tmp_path}
     async with running_cluster(**options) as cluster:
