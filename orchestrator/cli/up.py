@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.aiokit import memory
 from orchestrator.cli.flags import EXIT_ERROR, EXIT_USAGE, Parser
 from orchestrator.cli.options import configuration
 from orchestrator.config import Config, ConfigError
@@ -25,6 +26,8 @@ from orchestrator.config.options import default_data_dir
 
 COLLECTOR_THRESHOLDS = (100_000, 20, 50)
 """Objects of the API are trees without cycles, so that the cycle collector mostly looks in vain: a fifth of the CPU."""
+SETTLE_SECONDS = 5.0
+"""When the first work of all components is done: what it needed for a moment is given back to the system then."""
 STOP_SECONDS = 4.5
 """A stop on a signal ends within this time: the contract says 5 s, exit included."""
 STOP_SECONDS_EPHEMERAL = 60.0
@@ -64,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     from orchestrator.store import StoreError
     from orchestrator.store.log import hold_lock
 
+    memory.use_one_arena()
     logs.configure(level=config.log_level, format=config.log_format)  # type: ignore[arg-type]
     import_aiohttp()
     try:
@@ -130,6 +134,8 @@ async def _serve(config: Config) -> int:
             await cluster.wait_ready()
             gc.enable()
             gc.set_threshold(*COLLECTOR_THRESHOLDS)
+            # What only the start needed is most of what is free now.
+            loop.call_later(SETTLE_SECONDS, memory.give_back)
             print(f"ready {cluster.url} kubeconfig={config.kubeconfig_path}", flush=True)
             await loop.create_future()
     except asyncio.CancelledError:
