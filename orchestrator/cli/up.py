@@ -132,6 +132,8 @@ async def _serve(config: Config) -> int:
     try:
         async with Cluster(config, parts=parts) as cluster:
             await cluster.wait_ready()
+            # What a start leaves behind lives as long as the process: the collector need not look at it again.
+            gc.freeze()
             gc.enable()
             gc.set_threshold(*COLLECTOR_THRESHOLDS)
             # What only the start needed is most of what is free now.

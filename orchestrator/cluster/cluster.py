@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -224,8 +223,6 @@ class Cluster:
         assert self._api.custom_resources is not None
         self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
         self._run("supervisor", self.supervisor.run())
-        # What a start leaves behind lives as long as the cluster: the collector need not look at it again.
-        gc.freeze()
 
     def _run(self, name: str, coroutine: Any) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
