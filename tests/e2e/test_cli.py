@@ -60,10 +60,11 @@ class Verbs:
         return json.loads(self(*arguments, "-o", "json"))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run in the background."""
+        """Run in the background, but with SIGINT as in the foreground: a shell has its background jobs ignore it."""
         return subprocess.Popen(
             [*COMMAND, arguments[0], "-n", self.namespace, *arguments[1:]],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 
