@@ -53,13 +53,14 @@ class CronJobController(Controller):
         if not self._expectations.is_fulfilled(key):
             return RECHECK_SECONDS
         jobs = {uid_of(job): job for job in self._jobs.by_index(CONTROLLER_INDEX, uid_of(one))}
-        for job in plan_history(one, [*jobs.values()]):
-            await self._delete(one, job)
         review = plan_review(one, jobs, await self._gone(one, jobs))
         for event in review.events:
             self.recorder.event(one, *event)
         if review.status != (one.get("status") or {}):
             one = await self._write_status(one, review.status)
+        # Only after the status tells of them: a run that nothing tells of any more would be started again.
+        for job in plan_history(one, [*jobs.values()]):
+            await self._delete(one, job)
         start = plan_start(one, self.clock.now())
         for event in start.events:
             self.recorder.event(one, *event)

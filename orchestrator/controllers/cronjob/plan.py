@@ -12,6 +12,7 @@ from orchestrator.aiokit.clock import format_time
 from orchestrator.api.kinds.batch.cron_schedule import ScheduleError, parse_schedule
 from orchestrator.api.objects import (
     Object,
+    annotations_of,
     copy_object,
     is_terminating,
     name_of,
@@ -113,6 +114,18 @@ def new_job(cron_job: Object, at: datetime) -> Object:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": template.get("spec") or {}}
 
 
+def scheduled_at(cron_job: Object, job: Object) -> datetime | None:
+    """The time that a Job stands for; None unless it has the name that this controller gives the Job of that time.
+
+    `kubectl create job --from=cronjob/...` makes Jobs that the CronJob owns too, and that are none of its runs.
+    """
+    try:
+        at = time_of(annotations_of(job).get(SCHEDULED_ANNOTATION))
+    except ValueError:
+        return None
+    return at if at is not None and name_of(job) == job_name(cron_job, at) else None
+
+
 def reference_to(job: Object) -> dict[str, str]:
     """How `status.active` names a Job."""
     return {
@@ -142,7 +155,11 @@ class Review:
 
 
 def plan_review(cron_job: Object, jobs: Mapping[str, Object], gone: Sequence[str] = ()) -> Review:
-    """The status that follows from the Jobs (by uid); `gone`: uids of active ones that exist no more."""
+    """The status that follows from the Jobs (by uid); `gone`: uids of active ones that exist no more.
+
+    A Job of the schedule that the status does not name was created just before a crash, or before the write of the
+    status failed. It is taken up: the concurrency policy counts it, and its time is not started again.
+    """
     status = copy_object(cron_job.get("status") or {})
     review = Review(status)
     active: list[dict[str, Any]] = []
@@ -163,6 +180,12 @@ def plan_review(cron_job: Object, jobs: Mapping[str, Object], gone: Sequence[str
         if uid not in known and not outcome_of(job):
             message = f"Saw a job that the controller did not create or forgot: {name_of(job)}"
             review.events.append(("Warning", "UnexpectedJob", message))
+            if scheduled_at(cron_job, job) is not None and not is_terminating(job):
+                active.append(reference_to(job))
+    last = time_of(status.get("lastScheduleTime"))
+    latest_run = max((at for job in jobs.values() if (at := scheduled_at(cron_job, job)) is not None), default=None)
+    if latest_run is not None and (last is None or latest_run > last):
+        status["lastScheduleTime"] = format_time(latest_run)
     ends = [(job.get("status") or {}).get("completionTime") for job in jobs.values() if outcome_of(job) == "Complete"]
     latest = max((end for end in (*ends, status.get("lastSuccessfulTime")) if end), default=None)
     if latest:

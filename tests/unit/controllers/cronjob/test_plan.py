@@ -85,6 +85,42 @@ def test_review() -> None:
     ]
 
 
+def run_of(at: datetime, *conditions: str) -> dict[str, Any]:
+    """The Job that the controller itself makes for a time."""
+    made, seen = new_job(cron_job(), at), job("run", *conditions)
+    return {**made, "metadata": {**made["metadata"], "uid": "run"}, "status": seen["status"]}
+
+
+def test_a_run_that_the_status_does_not_name_is_taken_up() -> None:
+    run = run_of(NOON)
+    review = plan_review(cron_job(), {"run": run})
+    assert [one["uid"] for one in review.status["active"]] == ["run"]
+    assert review.status["lastScheduleTime"] == "2026-01-01T12:00:00Z"
+    assert plan_start(cron_job(review.status), NOON).at is None
+    assert [reason for _, reason, _ in review.events] == ["UnexpectedJob"]
+    assert plan_review(cron_job(review.status), {"run": run}).status == review.status
+
+
+def test_a_run_that_ended_unseen_is_not_started_again() -> None:
+    review = plan_review(cron_job(), {"run": run_of(NOON, "Failed")})
+    assert review.status == {"lastScheduleTime": "2026-01-01T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"name": "by-hand"},
+        {"annotations": {"cronjob.kubernetes.io/instantiate": "manual"}},
+        {"annotations": {"batch.kubernetes.io/cronjob-scheduled-timestamp": "no time"}},
+        {"deletionTimestamp": "2026-01-01T12:00:10Z"},
+    ],
+)
+def test_what_is_no_run_of_the_schedule_or_is_going_is_not_taken_up(metadata: dict[str, Any]) -> None:
+    run = run_of(NOON)
+    status = plan_review(cron_job(), {"run": {**run, "metadata": {**run["metadata"], **metadata}}}).status
+    assert "active" not in status
+
+
 @pytest.mark.parametrize(
     ("successful", "failed", "expected"),
     [(3, 1, []), (1, 1, ["a", "b"]), (0, 0, ["a", "b", "c", "f"]), (None, None, []), (2, 0, ["a", "f"])],
