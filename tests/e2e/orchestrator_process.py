@@ -170,7 +170,14 @@ class Kubectl:
 
     def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60.0, **environment: str) -> str:
         """Run to the end; the output, or AssertionError with everything that helps."""
-        done = self.run(*arguments, stdin=stdin, timeout=timeout, **environment)
+        try:
+            done = self.run(*arguments, stdin=stdin, timeout=timeout, **environment)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(
+                f"kubectl {' '.join(arguments)} did not end in {timeout} s"
+                f"\n--- what there is\n{self.run('get', 'nodes,namespaces,jobs,pods', '-o', 'yaml').stdout}"
+                f"\n--- log of the orchestrator\n{self.process.tail()}"
+            ) from late
         assert done.returncode == 0, (
             f"kubectl {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}{done.stderr}"
             f"\n--- log of the orchestrator\n{self.process.tail()}"

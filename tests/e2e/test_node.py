@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.manifests import apply, container, is_running, pod, status_of, wait_for_event, wait_for_pod
-from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker
+from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker, is_ready
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,16 @@ def write(folder: Path, manifest: dict[str, Any]) -> Path:
 
 
 def test_a_static_pod(k: Kubectl, node: OrchestratorProcess, folder: Path) -> None:
-    path = write(folder, pod("static", container("echo hello; sleep 1000 & wait $!")))
-    mirror = wait_for_pod(k, "static-node-1", is_running)
+    # What runs may not have come to its output yet: it is ready when it has.
+    has_said = {"exec": {"command": ["test", "-e", "/tmp/said"]}, "periodSeconds": 1}
+    says = container("echo hello; touch /tmp/said; sleep 1000 & wait $!", readinessProbe=has_said)
+    path = write(folder, pod("static", says))
+    mirror = wait_for_pod(k, "static-node-1", is_ready)
     assert k("logs", "static-node-1").strip() == "hello"
     assert "static-node-1" in k("describe", "pod", "static-node-1")
-    k("delete", "pod", "static-node-1")
+    # The node replaces a deleted mirror at once: a kubectl that waits may first look when the new one is there, and
+    # then waits for the end of that.
+    k("delete", "pod", "static-node-1", "--wait=false")
     again = wait_for_pod(
         k, "static-node-1", lambda p: is_running(p) and p["metadata"]["uid"] != mirror["metadata"]["uid"]
     )
