@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.util
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -55,6 +56,8 @@ class Netlink:
         skip_package_imports()
         from pyroute2.iproute.linux import AsyncIPRoute  # type: ignore[import-untyped]
 
+        # It tells every message at debug level, which here is about the cluster.
+        logging.getLogger("pyroute2").setLevel(logging.INFO)
         self._ipr = await AsyncIPRoute().__aenter__()
 
     async def link(self, verb: str, **parameters: Any) -> Any:
