@@ -88,6 +88,7 @@ EVENTS_PENDING_MAX = 10_000
 INSPECTIONS_AT_ONCE_MAX = 16
 NAMESPACE_SECONDS_MAX = 5.0
 KILL_SECONDS_MAX = 30.0
+REMOVAL_SECONDS_MAX = 10.0
 NAME_SECONDS_MAX = 20.0
 EXEC_OUTPUT_BYTES_MAX = 16 * 1024
 PULL_LINE_BYTES_MAX = 1024 * 1024
@@ -589,8 +590,17 @@ class DockerRuntime:
             self._forget(container_id)
 
     async def _wait_removed(self, container_id: str) -> None:
+        """Wait for a removal that is under way; one that has failed never ends this, so the caller tries again."""
         try:
-            await self._engine.call("POST", f"containers/{container_id}/wait", params={"condition": "removed"})
+            with self._limit(REMOVAL_SECONDS_MAX) as scope:
+                async with scope:
+                    await self._engine.call(
+                        "POST", f"containers/{container_id}/wait", params={"condition": "removed"}, seconds_max=None
+                    )
+        except TimeoutError:
+            raise RuntimeFailure(
+                f"container {container_id} is not removed after {REMOVAL_SECONDS_MAX:g} s"
+            ) from None  # fmt: skip
         except EngineError as error:
             if error.status != 404:
                 raise RuntimeFailure(f"removing container {container_id}: {error}") from error

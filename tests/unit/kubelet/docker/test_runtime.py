@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, cast
 
-from orchestrator.kubelet.docker.runtime import EVENTS_PENDING_MAX, DockerRuntime, EventQueue
-from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeEvent
+import pytest
+
+from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
+from orchestrator.kubelet.docker.runtime import EVENTS_PENDING_MAX, REMOVAL_SECONDS_MAX, DockerRuntime, EventQueue
+from orchestrator.kubelet.network.pod_network import PodNetwork
+from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeEvent, RuntimeFailure
+from orchestrator.testing import ManualClock
 
 
 def as_protocol(runtime: DockerRuntime) -> ContainerRuntime:
@@ -45,3 +52,27 @@ async def test_a_waiting_reader_is_woken() -> None:
     await asyncio.sleep(0)
     queue.put(RuntimeEvent("u", "c", "started"))
     assert (await asyncio.wait_for(reader, 5)).pod_uid == "u"
+
+
+class RemovingEngine:
+    """Says that each container is being removed already, and never that it is gone."""
+
+    def changes(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def call(self, method: str, path: str, **options: Any) -> Any:
+        if method == "DELETE":
+            raise EngineError(409, f"removal of container {path} is already in progress")
+        await asyncio.Event().wait()
+
+
+async def test_a_removal_that_does_not_end_is_tried_again_soon() -> None:
+    clock = ManualClock()
+    engine, network = cast(DockerEngine, RemovingEngine()), cast(PodNetwork, None)
+    runtime = DockerRuntime(engine=engine, network=network, cluster_id="c", node_name="node-1", clock=clock)
+    removal = asyncio.ensure_future(runtime.remove_container("c1"))
+    await clock.run(REMOVAL_SECONDS_MAX - 1)
+    assert not removal.done()
+    await clock.run(1)
+    with pytest.raises(RuntimeFailure, match="c1 is not removed after 10 s"):
+        await asyncio.wait_for(removal, 5)
