@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Processes that run tests at the same time; tests that need the Docker Engine share one of them.
+# Processes that run tests at the same time; those that need the Docker Engine come after them, one by one.
 JOBS ?= 2
 # More arguments for pytest, for instance: make unit ARGS='-k scheduler -x'
 ARGS ?=
@@ -21,7 +21,8 @@ demo: setup ## set everything up, start a cluster, submit config/demo, show it s
 	@$(WITH_ENGINE) config/demo/run.sh
 
 test: setup ## set everything up and run every test, real containers included
-	@$(WITH_ENGINE) $(PYTEST) -n $(JOBS) --dist loadgroup tests
+	@$(WITH_ENGINE) failed=0; $(PYTEST) -n $(JOBS) --ignore=tests/e2e tests || failed=1; \
+		$(PYTEST) tests/e2e || failed=1; exit $$failed
 
 unit: python ## tests of pure code, no Engine needed
 	@$(PYTEST) -n $(JOBS) tests/unit

@@ -23,15 +23,12 @@ hypothesis.settings.register_profile("machine-independent", deadline=None)
 hypothesis.settings.load_profile("machine-independent")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/e2e, keep it in one process, and skip it where it cannot run."""
+    """Mark what lies in tests/e2e, and skip it where it cannot run."""
     e2e = [item for item in items if item.path.is_relative_to(E2E)]
     reason = _reason_to_skip_e2e() if e2e else ""
     for item in e2e:
         item.add_marker(pytest.mark.e2e)
-        # One Engine and one network serve them all; side by side they would measure each other.
-        item.add_marker(pytest.mark.xdist_group("e2e"))
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
 
