@@ -24,12 +24,12 @@ handles `Conflict` in the same way whether the API is in process or remote.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+
+class Cause(Struct, frozen=True):
     """One entry of `Status.details.causes`: which field is wrong, and why."""
 
     reason: str

@@ -8,8 +8,9 @@ words of k8s.io/pod-security-admission, because clients show them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of
 
@@ -35,8 +36,7 @@ _APPARMOR_PREFIX = "container.apparmor.security.beta.kubernetes.io/"
 Spec = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True):
     """What is forbidden, and the detail that follows it in parentheses."""
 
     reason: str

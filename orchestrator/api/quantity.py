@@ -8,9 +8,10 @@ k8s.io/apimachinery/pkg/api/resource. A quantity is held as a whole number of na
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache, total_ordering
+from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 DECIMAL_SI: Final = "DecimalSI"
 BINARY_SI: Final = "BinarySI"
@@ -37,9 +38,7 @@ class QuantityError(ValueError):
     """The text is not a quantity; the message is the API server's."""
 
 
-@total_ordering
-@dataclass(frozen=True, slots=True, eq=False)
-class Quantity:
+class Quantity(Struct, frozen=True, eq=False):
     """An exact amount and the notation it was written in; equal when the amounts are equal."""
 
     nanos: int
@@ -78,6 +77,15 @@ class Quantity:
 
     def __lt__(self, other: Quantity) -> bool:
         return self.nanos < other.nanos
+
+    def __le__(self, other: Quantity) -> bool:
+        return self.nanos <= other.nanos
+
+    def __gt__(self, other: Quantity) -> bool:
+        return self.nanos > other.nanos
+
+    def __ge__(self, other: Quantity) -> bool:
+        return self.nanos >= other.nanos
 
     def __hash__(self) -> int:
         return hash(self.nanos)

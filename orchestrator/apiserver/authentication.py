@@ -7,8 +7,9 @@ request without any credentials is anonymous; one with wrong credentials is refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from orchestrator.api import errors
 from orchestrator.apiserver.user import ANONYMOUS, AUTHENTICATED_GROUP, User

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.apiserver.user import MASTERS_GROUP, User
@@ -21,8 +22,7 @@ class Decision(enum.Enum):
     NO_OPINION = "no opinion"
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """What is asked: a verb on a resource, or on a path that is none (`/healthz`)."""
 
     user: User

@@ -6,9 +6,10 @@ finalizers that `DeleteOptions.propagationPolicy` asks for).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import format_time, parse_time
 from orchestrator.api import errors, fields
@@ -21,8 +22,7 @@ ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(Struct, frozen=True):
     """`metav1.DeleteOptions`, validated."""
 
     grace_period_seconds: int | None = None
@@ -33,8 +33,7 @@ class DeleteOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionPlan:
+class DeletionPlan(Struct, frozen=True):
     """Either the object goes now, or it stays in the changed form `marked`."""
 
     remove: bool

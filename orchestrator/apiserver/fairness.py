@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -35,8 +36,7 @@ class Rejected(errors.TooManyRequests):
         """`queue-full` or `time-out`, as metrics name it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LevelLimits:
+class LevelLimits(Struct, frozen=True):
     """What a priority level may hold."""
 
     name: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
@@ -37,8 +37,7 @@ class Position(NamedTuple):
     """When the first page was read, in seconds since 1970; 0: not known, for a token that somebody else made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What a list or watch is about, beyond resource and namespace."""
 
     labels: LabelSelector

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
 import orjson
+from msgspec import Struct
 
 from orchestrator.api import schema
 from orchestrator.api.kinds.descriptor import Kind
@@ -116,8 +116,7 @@ def references_in(node: Any) -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """A type in published form."""
 
     value: Object
@@ -224,8 +223,7 @@ def _custom_node(node: Mapping[str, Any], version: Version) -> Object:
 # Operations.
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A query or path parameter."""
 
     name: str
@@ -318,8 +316,7 @@ _NAMESPACE = Parameter("namespace", "string", "The namespace: object name and au
 _PATH = Parameter("path", "string", "The path that is asked for.", "path")
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One method of one path."""
 
     method: str
@@ -373,8 +370,7 @@ class Operation:
         return {"description": description, "content": {kind: {"schema": value} for kind in self.produces}}
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """One path with the parameters that all its operations share."""
 
     path: str

@@ -12,12 +12,12 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 
@@ -33,16 +33,14 @@ FRONT_PROXY_USER = "front-proxy-client"
 ADMIN_USER, ADMIN_GROUP = "kubernetes-admin", "system:masters"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
+class KeyPair(Struct, frozen=True):
     """A certificate and its key, as PEM."""
 
     certificate: bytes
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pki:
+class Pki(Struct, frozen=True):
     """Everything that a start needs."""
 
     ca: KeyPair

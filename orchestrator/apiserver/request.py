@@ -7,8 +7,9 @@ common (authorization, decoding, defaulting, admission, validation, storage) lie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
@@ -20,8 +21,7 @@ from orchestrator.store import Record
 Render = Callable[[Record], Object]
 
 
-@dataclass(slots=True)
-class ApiRequest:
+class ApiRequest(Struct):
     """One request for a resource, as routing understood it."""
 
     verb: str
@@ -64,8 +64,7 @@ class ApiRequest:
         return self.query.get("fieldManager") or self.user_agent.split("/", 1)[0] or "unknown"
 
 
-@dataclass(slots=True)
-class ObjectResult:
+class ObjectResult(Struct):
     """The answer to everything that returns one object."""
 
     obj: Object
@@ -74,8 +73,7 @@ class ObjectResult:
     code: int = 200
 
 
-@dataclass(slots=True)
-class ListResult:
+class ListResult(Struct):
     """The answer to a list: records of one revision."""
 
     kind: Kind

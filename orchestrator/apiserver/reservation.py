@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.store import Key
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """Made by a write hook; it ends when the object is committed or when it is undone."""
 
     undo: Callable[[], None]

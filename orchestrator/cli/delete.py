@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.cli.apply import DRY_RUN_SUFFIX
 from orchestrator.cli.connection import (
@@ -104,8 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     return run_client(_main, parsed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Doomed:
+class _Doomed(Struct, frozen=True):
     resource: ApiResource
     namespace: str
     name: str

@@ -7,7 +7,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.cli.connection import (
     JSON,
@@ -131,8 +132,7 @@ def _prefix_of(discovery: Discovery, obj: Object) -> str:
     return discovery.of_object(obj, "the server").prefix
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(Struct, frozen=True):
     """Objects of one resource in one namespace (empty: all, or none); no names means all of them."""
 
     resource: ApiResource

@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.cli.connection import (
     CliError,
@@ -78,8 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     return run_client(_main, parsed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Struct, frozen=True):
     pod: str
     container: str
 

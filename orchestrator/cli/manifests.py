@@ -11,9 +11,10 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from orchestrator.cli.connection import CliError, Object
 from orchestrator.cli.flags import Parser
@@ -22,8 +23,7 @@ SUFFIXES: Final = (".json", ".yaml", ".yml")
 MANIFEST_BYTES_MAX: Final = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """One object of a manifest and where it was written."""
 
     object: Object

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TextIO
+
+from msgspec import Struct
 
 from orchestrator.api.yaml_text import to_yaml
 from orchestrator.cli.connection import CliError, Object
@@ -82,8 +83,7 @@ def _painted_cell(cell: str, *, colors: bool) -> str:
     return painted(cell, code, colors=True) if colors and (code := _color_of(cell)) else cell
 
 
-@dataclass(frozen=True, slots=True)
-class TableOptions:
+class TableOptions(Struct, frozen=True):
     """How tables are printed."""
 
     wide: bool = False

@@ -15,8 +15,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from orchestrator.aiokit import memory
 from orchestrator.cli.flags import EXIT_ERROR, EXIT_USAGE, Parser

@@ -8,8 +8,9 @@ API. A component cannot tell which one it got, so it runs against either.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
@@ -22,8 +23,7 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request to the API, before it is made a URL and bytes."""
 
     verb: Verb

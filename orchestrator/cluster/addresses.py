@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network
+
+from msgspec import Struct
 
 NODE_PREFIX = 24
 """A node's pods share a /24, as kube-controller-manager's `--node-cidr-mask-size` has it by default."""
@@ -13,8 +14,7 @@ WIDE_NODES = IPv4Network("100.64.0.0/10")
 """For large hollow clusters, whose addresses exist nowhere but in the API."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeAddresses:
+class NodeAddresses(Struct, frozen=True):
     """What one node is given."""
 
     name: str

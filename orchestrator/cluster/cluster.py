@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec import Struct
+
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api import errors
@@ -58,8 +60,7 @@ if TYPE_CHECKING:
     from orchestrator.kubelet.nodes import Kubelets
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """Which parts of a cluster run; a test leaves out what it does not need."""
 
     https: bool = True

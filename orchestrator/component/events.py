@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
@@ -24,8 +25,7 @@ REMEMBERED_MAX = 4_096
 MESSAGE_BYTES_MAX = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class _Occurrence:
+class _Occurrence(Struct, frozen=True):
     reference: dict[str, str]
     type: str
     reason: str
@@ -33,8 +33,7 @@ class _Occurrence:
     time: str
 
 
-@dataclass(slots=True)
-class _Posted:
+class _Posted(Struct):
     name: str
     namespace: str
     first: str

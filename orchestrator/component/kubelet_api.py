@@ -7,14 +7,14 @@ API server gets a `KubeletConnector` from the composition root and never imports
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from orchestrator.component.usage import NodeUsage
 
 
-@dataclass(frozen=True, slots=True)
-class PodLogOptions:
+class PodLogOptions(Struct, frozen=True):
     """`PodLogOptions` of the API, parsed and validated."""
 
     container: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock, format_micro_time
 from orchestrator.api import errors
@@ -22,8 +23,7 @@ from orchestrator.component.events import EventRecorder
 from orchestrator.logs import get_logger
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """Seconds, with the defaults of Kubernetes' components."""
 
     lease: float = 15.0

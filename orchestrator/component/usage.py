@@ -5,12 +5,12 @@ Mirrors the kubelet's `Summary` (k8s.io/kubelet/pkg/apis/stats/v1alpha1), reduce
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+
+class Usage(Struct, frozen=True):
     """CPU and memory of a container, a pod or a node."""
 
     at: datetime
@@ -26,8 +26,7 @@ class Usage:
     major_page_faults: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
+class DiskUsage(Struct, frozen=True):
     """Bytes and inodes that something has on a disk, or that a file system has."""
 
     used_bytes: int
@@ -38,8 +37,7 @@ class DiskUsage:
     inodes_free: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceUsage:
+class InterfaceUsage(Struct, frozen=True):
     """Traffic of one network interface since it was made."""
 
     name: str
@@ -53,8 +51,7 @@ class InterfaceUsage:
     tx_dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerUsage:
+class ContainerUsage(Struct, frozen=True):
     """One running container."""
 
     name: str
@@ -67,8 +64,7 @@ class ContainerUsage:
     logs: DiskUsage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PodUsage:
+class PodUsage(Struct, frozen=True):
     """A pod with running containers."""
 
     namespace: str
@@ -86,8 +82,7 @@ class PodUsage:
         return sum(container.processes for container in self.containers)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeUsage:
+class NodeUsage(Struct, frozen=True):
     """A node with all its pods."""
 
     name: str
@@ -100,7 +95,7 @@ class NodeUsage:
     file_system: DiskUsage | None = None
     processes_max: int = 0
     processes: int = 0
-    interfaces: tuple[InterfaceUsage, ...] = field(default=())
+    interfaces: tuple[InterfaceUsage, ...] = ()
 
 
 def total(usages: list[Usage], *, at: datetime) -> Usage:

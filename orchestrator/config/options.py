@@ -6,13 +6,14 @@ is wrong stops the start with one line that names the option and where it came f
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from orchestrator.config.addresses import parse_pool
 
@@ -31,11 +32,10 @@ def default_data_dir() -> Path:
     return Path(base) / "orchestrator"
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Struct, frozen=True):
     """Every option of a cluster; field names in the file are the camelCase keys in `KEYS`."""
 
-    data_dir: Path = dataclasses.field(default_factory=default_data_dir)
+    data_dir: Path = msgspec.field(default_factory=default_data_dir)
     listen: str = "127.0.0.1:6443"
     """HOST:PORT of the API server; port 0 picks a free one."""
     kubeconfig: str = ""
@@ -71,7 +71,7 @@ class Config:
     static_pod_path: str = ""
     """Folder with a subfolder of manifests for each node; empty: no static pods."""
     controllers: tuple[str, ...] = ("*",)
-    scheduler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scheduler: dict[str, Any] = msgspec.field(default_factory=dict)
     """A KubeSchedulerConfiguration; the scheduler checks what is in it."""
     log_level: str = "info"
     log_format: str = "auto"
@@ -228,8 +228,7 @@ def _parsed(field: str, text: str, name: str) -> Any:
 def _type_of(field: str) -> type:
     if field in _TYPES:
         return _TYPES[field]
-    default = Config.__dataclass_fields__[field].default
-    return type(default)
+    return type(getattr(Config(), field))
 
 
 def _checked(field: str, value: Any, source: str, *, key: str = "") -> Any:

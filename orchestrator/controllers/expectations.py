@@ -9,7 +9,7 @@ reaches with expectations (ControllerExpectations) and staleness mitigation (KEP
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object, is_terminating, key_of, resource_version_of, uid_of
 from orchestrator.client.informer import Informer
@@ -26,8 +26,7 @@ def is_at_least(resource_version: str, wanted: str) -> bool:
         return True
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Struct):
     written: dict[Informer, str] = field(default_factory=dict)
     deleted: dict[tuple[Informer, str], str] = field(default_factory=dict)
 

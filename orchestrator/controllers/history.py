@@ -7,8 +7,9 @@ revision. Mirrors pkg/controller/history.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import (
     Object,
@@ -83,8 +84,7 @@ def new_revision(owner: Object, number: int, collision_count: int | None, hash_l
     }
 
 
-@dataclass(frozen=True, slots=True)
-class RevisionPlan:
+class RevisionPlan(Struct, frozen=True):
     """Which revision the present template is: `keep` it, give it a later `number`, or `create` one."""
 
     keep: Object | None = None

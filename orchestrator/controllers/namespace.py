@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
@@ -29,8 +30,7 @@ RECHECK_SECONDS = 15.0
 """For content of resources whose informers lag or fail; otherwise each deletion leads back here."""
 
 
-@dataclass(slots=True)
-class Content:
+class Content(Struct):
     """What one pass over a namespace found."""
 
     remaining: dict[Resource, int] = field(default_factory=dict)

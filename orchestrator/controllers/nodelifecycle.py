@@ -8,9 +8,10 @@ node is looked at because time passed for another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
@@ -153,8 +154,7 @@ def eviction_rate(state: ZoneState, nodes: int, *, all_disrupted: bool) -> float
     return EVICTIONS_PER_SECOND
 
 
-@dataclass(slots=True)
-class Zone:
+class Zone(Struct):
     """The nodes of a zone and when the next of them may be tainted."""
 
     nodes: dict[str, bool] = field(default_factory=dict)

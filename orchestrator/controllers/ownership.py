@@ -8,7 +8,8 @@ of kube-controller-manager.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from orchestrator.api import errors
 from orchestrator.api.objects import (
@@ -58,8 +59,7 @@ def owner_in_cache(obj: Object | None, owners: Informer) -> Object | None:
     return owner if owner is not None and uid_of(owner) == reference["uid"] else None
 
 
-@dataclass(slots=True)
-class Claims:
+class Claims(Struct):
     """The outcome of `plan_claims`."""
 
     owned: list[Object] = field(default_factory=list)

@@ -6,9 +6,10 @@ Controllers are imported only when they are built, so that a cluster without the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.resources import Resource
@@ -18,8 +19,7 @@ from orchestrator.component.controller import Controller
 from orchestrator.component.events import EventRecorder
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One controller: its names, where its class is, and what it needs beyond the usual."""
 
     canonical: str

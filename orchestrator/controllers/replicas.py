@@ -11,9 +11,10 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
@@ -64,8 +65,7 @@ T = TypeVar("T")
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """What to do about the number of pods."""
 
     create: int = 0

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object
 
@@ -23,8 +24,7 @@ SERVERS_MAX = 3
 Server = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarding:
+class Forwarding(Struct, frozen=True):
     """Servers by domain, and those for everything else (empty: the machine's)."""
 
     stubs: Mapping[str, tuple[Server, ...]] = field(default_factory=dict)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
+
+from msgspec import Struct
 
 QUERY_BYTES_MAX = 4096
 UDP_BYTES_DEFAULT = 512
@@ -68,8 +69,7 @@ class MalformedMessage(Exception):
         self.rcode = rcode
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """One question that somebody asked."""
 
     identifier: int
@@ -84,8 +84,7 @@ class Query:
     edns_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A resource record of class IN."""
 
     name: str
@@ -241,8 +240,7 @@ def build_query(identifier: int, name: str, qtype: int) -> bytes:
     return _header.pack(identifier, FLAG_RECURSION_DESIRED, 1, 0, 0, 1) + question + edns
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """What another server answered."""
 
     identifier: int

@@ -10,8 +10,9 @@ import asyncio
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from orchestrator.dns.message import (
     CLASS_IN,
@@ -37,8 +38,7 @@ FORWARDED_MAX = 1024
 UDP_BUFFER_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """Where the server listens."""
 
     udp: int

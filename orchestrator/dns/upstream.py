@@ -11,9 +11,10 @@ import secrets
 import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.dns.forwarding import PORT, SERVERS_MAX, Forwarding, Server
@@ -45,8 +46,7 @@ class UpstreamUnavailable(Exception):
     """Nobody answered, or too many questions are on their way."""
 
 
-@dataclass(slots=True)
-class _Remembered:
+class _Remembered(Struct):
     data: bytes
     response: Response
     since: float

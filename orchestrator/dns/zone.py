@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
+
+from msgspec import Struct
 
 from orchestrator.dns.message import (
     Rcode,
@@ -30,8 +31,7 @@ ADDITIONAL_RECORDS_MAX = 32
 _REVERSE = ".in-addr.arpa"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the zone knows about a question."""
 
     rcode: int

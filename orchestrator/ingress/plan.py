@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object, annotations_of, key_of, namespace_of
 
@@ -17,8 +18,7 @@ CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 EXACT = "Exact"
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """A port of a Service."""
 
     service: str
@@ -26,8 +26,7 @@ class Backend:
     port: str | int
 
 
-@dataclass(frozen=True, slots=True)
-class PathRule:
+class PathRule(Struct, frozen=True):
     """One path of a host."""
 
     path: str
@@ -42,8 +41,7 @@ class PathRule:
         return path == prefix or path.startswith(f"{prefix}/")
 
 
-@dataclass(slots=True)
-class Routes:
+class Routes(Struct):
     """All rules, by host; `*.example.com` stands under `example.com` in `wildcards`."""
 
     hosts: dict[str, list[PathRule]] = field(default_factory=dict)

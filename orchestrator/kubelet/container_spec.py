@@ -8,8 +8,9 @@ runtime is asked. Mirrors kuberuntime's `generatePodSandboxConfig`, `generateCon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value, milli_value
@@ -286,8 +287,7 @@ def sandbox_spec(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerInputs:
+class ContainerInputs(Struct, frozen=True):
     """What a container is made of beside its pod."""
 
     image: Image

@@ -10,7 +10,8 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.quantity import parse_quantity
@@ -25,8 +26,7 @@ class ConfigurationError(Exception):
     """The container cannot be configured (`CreateContainerConfigError`); the message is what users see."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentSources:
+class EnvironmentSources(Struct, frozen=True):
     """What the environment is made from, beside the pod itself."""
 
     config_maps: Mapping[str, Object | None] = field(default_factory=dict)

@@ -6,8 +6,9 @@ Mirrors pkg/kubelet/eviction (docs, "Node-pressure Eviction"). Measuring and kil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, int_value, parse_quantity
@@ -38,8 +39,7 @@ CONDITION_OF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Struct, frozen=True):
     """`memory.available<100Mi`: below this the node is under pressure."""
 
     signal: str
@@ -55,8 +55,7 @@ class Threshold:
         return parse_quantity(self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """One measurement, in bytes, inodes or processes."""
 
     available: int
@@ -110,8 +109,7 @@ class PressureMonitor:
         return frozenset(condition for condition, until in self._condition_until.items() if now < until)
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
+class Victim(Struct, frozen=True):
     """A pod that has to go, and what it is told."""
 
     pod: Object

@@ -17,9 +17,10 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC
 from typing import Any
+
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.component.usage import DiskUsage

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock, format_time, parse_time
 from orchestrator.kubelet.eviction import Signal
@@ -25,16 +26,14 @@ AGE_MIN = timedelta(minutes=2)
 PULLED_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class ImageGcPolicy:
+class ImageGcPolicy(Struct, frozen=True):
     """Percentages of the image file system: above `high` images are removed until `low` is reached."""
 
     high: int = 85
     low: int = 80
 
 
-@dataclass(slots=True)
-class Pulled:
+class Pulled(Struct):
     """An image that this node pulled."""
 
     names: list[str]

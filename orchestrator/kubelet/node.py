@@ -10,10 +10,11 @@ import hashlib
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
 from orchestrator.api import errors
@@ -38,8 +39,7 @@ UNKNOWN_DISK = "100Gi"
 """What a node without a disk of its own claims to have."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
+class NodeOptions(Struct, frozen=True):
     """What the operator says about a node; the rest comes from the runtime."""
 
     name: str
@@ -65,8 +65,7 @@ class NodeOptions:
     """Where the manifests of static pods lie (staticPodPath)."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHealth:
+class NodeHealth(Struct, frozen=True):
     """What the conditions say."""
 
     not_ready: str = ""

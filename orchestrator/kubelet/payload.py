@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, field_value, resource_value
@@ -20,8 +21,7 @@ TOKEN_SECONDS_DEFAULT = 3600
 KINDS = ("configMap", "secret", "downwardAPI", "projected")
 
 
-@dataclass(frozen=True, slots=True)
-class FileContent:
+class FileContent(Struct, frozen=True):
     """One file of a volume."""
 
     data: bytes
@@ -38,8 +38,7 @@ class PayloadError(Exception):
     """The files of a volume cannot be told; the message follows `MountVolume.SetUp failed for volume "x" : `."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenWish:
+class TokenWish(Struct, frozen=True):
     """A serviceAccountToken source of a projected volume."""
 
     audience: str

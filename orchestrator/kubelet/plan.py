@@ -8,8 +8,10 @@ crash back-off and pruning of dead containers. Never talks to a runtime, an API 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import parse_time
 from orchestrator.api.objects import Object, uid_of
@@ -40,8 +42,7 @@ GHOST_LABEL = "orchestrator.dev/ghost"
 GHOST_MESSAGE = "The container could not be located when the pod was terminated"
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """How long a container (or an image) waits after its next failure."""
 
     delay_seconds: float
@@ -69,16 +70,14 @@ def backoff_until(entry: Backoff | None, event_time: datetime, *, max_seconds: f
     return event_time + timedelta(seconds=entry.delay_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """`state.waiting` of a container."""
 
     reason: str
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Why a container is not even tried now: it failed before it existed (image, configuration)."""
 
     waiting: Waiting
@@ -89,8 +88,7 @@ class Hold:
     turns_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Start a container; `attempt` becomes its restart count."""
 
     name: str
@@ -100,8 +98,7 @@ class Start:
     """The dead container that it replaces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """Stop a running container; the next plan decides whether it is started again."""
 
     container: Container
@@ -111,8 +108,7 @@ class Kill:
     """None: the pod's own grace period."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodPlan:
+class PodPlan(Struct, frozen=True):
     """The steps that bring a pod closer to what it should be; the shell applies them in field order."""
 
     kill_all: bool = False
@@ -141,8 +137,7 @@ class PodPlan:
         return bool(self.kill_all or self.kill or self.create_sandbox or self.start)
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeVerdict:
+class ProbeVerdict(Struct, frozen=True):
     """What the probes of a running container say, as far as it has any."""
 
     started: bool = True

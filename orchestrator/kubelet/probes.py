@@ -11,8 +11,9 @@ import heapq
 import itertools
 import zlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api.objects import Object
@@ -30,8 +31,7 @@ KINDS = ("startup", "readiness", "liveness")
 _TITLES = {"startup": "Startup", "readiness": "Readiness", "liveness": "Liveness"}
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeTiming:
+class ProbeTiming(Struct, frozen=True):
     """The numbers of a probe, with the API's defaults."""
 
     initial_delay_seconds: float = 0.0
@@ -54,8 +54,7 @@ def timing_of(probe: Object) -> ProbeTiming:
     )
 
 
-@dataclass(slots=True)
-class ProbeState:
+class ProbeState(Struct):
     """Consecutive equal answers of one probe and what they add up to.
 
     `result`: True succeeded, False failed, None not known yet (readiness counts that as not ready,

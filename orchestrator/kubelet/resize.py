@@ -7,8 +7,9 @@ really has (*actual*) follows the allocation. Mirrors pkg/kubelet/allocation (KE
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.admission import amount_of, pod_requests
@@ -23,8 +24,7 @@ IN_PROGRESS = "PodResizeInProgress"
 CONDITIONS = (PENDING, IN_PROGRESS)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """Why a resize is not allocated: `Infeasible` (never on this node) or `Deferred` (not now)."""
 
     reason: str

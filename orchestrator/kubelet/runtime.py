@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from orchestrator.component.usage import DiskUsage
 
@@ -47,8 +48,7 @@ class ContainerPhase(enum.StrEnum):
     EXITED = "exited"
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A bind mount; `source` must exist on the machine of the runtime."""
 
     source: str
@@ -58,8 +58,7 @@ class Mount:
     """`""` (private), `rslave` or `rshared`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """Limits as the kernel takes them; 0 means no limit."""
 
     cpu_shares: int = 0
@@ -70,8 +69,7 @@ class Resources:
     oom_score_adj: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SecurityOptions:
+class SecurityOptions(Struct, frozen=True):
     """What of a (pod or container) security context the runtime itself enforces."""
 
     user: str = ""
@@ -88,8 +86,7 @@ class SecurityOptions:
     unmasked_proc: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxSpec:
+class SandboxSpec(Struct, frozen=True):
     """A pod's sandbox: its namespaces, its network identity and its files under /etc."""
 
     namespace: str
@@ -112,8 +109,7 @@ class SandboxSpec:
     """(host IP or empty, protocol, host port, container port)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True):
     """A sandbox as it is now."""
 
     id: str
@@ -127,8 +123,7 @@ class Sandbox:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(Struct, frozen=True):
     """One container of a pod, with everything expanded: the runtime reads no API objects."""
 
     name: str
@@ -157,8 +152,7 @@ class ContainerSpec:
     log_path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUser:
+class ProcessUser(Struct, frozen=True):
     """Who the first process of a container was started as."""
 
     uid: int
@@ -166,8 +160,7 @@ class ProcessUser:
     groups: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """A container as it is now."""
 
     id: str
@@ -193,8 +186,7 @@ class Container:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimePod:
+class RuntimePod(Struct, frozen=True):
     """Everything that the runtime holds of one pod: newest sandbox first, all its containers."""
 
     namespace: str
@@ -204,8 +196,7 @@ class RuntimePod:
     containers: tuple[Container, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """An image on the node."""
 
     id: str
@@ -223,8 +214,7 @@ class Image:
     """Directories of its layers on this machine, topmost first; empty where the runtime does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeEvent:
+class RuntimeEvent(Struct, frozen=True):
     """Something happened to a container or a sandbox of this node; look it up, this is only the key.
 
     `pod_uid == ""` means: events may have been missed (a reconnect); look everything up.
@@ -236,8 +226,7 @@ class RuntimeEvent:
     """`started`, `died`, `oom`, `removed`, ... for the log; nothing depends on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeInfo:
+class RuntimeInfo(Struct, frozen=True):
     """What `Node.status.nodeInfo` and `Node.status.capacity` show."""
 
     name: str
@@ -255,8 +244,7 @@ class RuntimeInfo:
     """The handlers that a RuntimeClass can name; the empty one is the default."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True):
     """`PodLogOptions`, without the container name."""
 
     follow: bool = False
@@ -268,8 +256,7 @@ class LogOptions:
     """`All`, `Stdout` or `Stderr`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerStats:
+class ContainerStats(Struct, frozen=True):
     """Usage of one container, read from its cgroup."""
 
     container_id: str

@@ -7,9 +7,10 @@ Owns phase, conditions and container statuses. Never writes them anywhere. Mirro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object
@@ -51,8 +52,7 @@ _NO_VERDICTS: Mapping[str, ProbeVerdict] = {}
 _NO_MESSAGES: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class NodeIdentity:
+class NodeIdentity(Struct, frozen=True):
     """What of its node a pod's status shows."""
 
     ips: tuple[str, ...] = ()
@@ -60,8 +60,7 @@ class NodeIdentity:
     """The scheme of container ids: `docker://...`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusInputs:
+class StatusInputs(Struct, frozen=True):
     """What the kubelet knows beside the runtime."""
 
     waiting: Mapping[str, Waiting] = field(default_factory=dict)

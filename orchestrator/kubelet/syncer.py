@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
@@ -180,8 +182,7 @@ class HookFailed(Exception):
     """A lifecycle hook failed; the message goes into the event."""
 
 
-@dataclass(slots=True)
-class SyncResult:
+class SyncResult(Struct):
     """What the kubelet does after a sync."""
 
     again_at: datetime | None = None

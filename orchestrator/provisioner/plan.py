@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of, is_terminating, labels_of, name_of, uid_of
 from orchestrator.api.quantity import parse_quantity
@@ -112,8 +113,7 @@ def plan_volume(claim: Object, storage_class: Object, node: Object | None, path:
     return volume
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a volume ends."""
 
     data: Literal["remove", "keep"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 ELEMENTS_PER_LINE = 2_000
 """Longer lines are no quicker."""
@@ -12,8 +13,7 @@ Element = tuple[str, str]
 """Map or set, and key."""
 
 
-@dataclass(slots=True)
-class TableChanges:
+class TableChanges(Struct):
     """The difference between two states of a table, in elements, chains and sets."""
 
     deleted: dict[Element, str] = field(default_factory=dict)

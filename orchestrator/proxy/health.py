@@ -11,9 +11,10 @@ import json
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.proxy.topology import NodeFacts, endpoints_of, local_to
@@ -27,8 +28,7 @@ Listener = tuple[str, int]
 """Address of a node, and port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """What a node says about a Service."""
 
     namespace: str

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.api.objects import Object, key_of, labels_of
 from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local_to, preferred_by, usable
@@ -48,8 +50,7 @@ class Way(NamedTuple):
     is_cluster_ip: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRules:
+class ServiceRules(Struct, frozen=True):
     """Everything that one Service adds to the ruleset."""
 
     frontends: dict[Frontend, Way] = field(default_factory=dict)

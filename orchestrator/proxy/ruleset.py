@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from orchestrator.proxy.changes import Element, TableChanges
 from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, Frontend, ServiceRules, Target, Way
@@ -23,8 +24,7 @@ STANDING_PICKS = 16
 reads the type of the map back from the kernel, finds `conflicting protocols`, and the whole table is written anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """What the table is made for."""
 
     table: str
@@ -41,8 +41,7 @@ class Layout:
     """Listeners of this process that only pods and the machine itself may reach."""
 
 
-@dataclass(frozen=True, slots=True)
-class StaleFlow:
+class StaleFlow(Struct, frozen=True):
     """UDP conversations that connection tracking still leads to where nobody is."""
 
     frontend: Frontend
@@ -50,7 +49,6 @@ class StaleFlow:
     """None: those that were not translated at all."""
 
 
-@dataclass(slots=True)
 class Changes(TableChanges):
     """The difference between two states of the ruleset, and the conversations that it ends."""
 

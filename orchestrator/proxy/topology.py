@@ -7,8 +7,9 @@ other (KEP-1669), hints of nodes and zones (KEP-2433, KEP-3015), and only the no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 
@@ -27,8 +28,7 @@ class Endpoint(NamedTuple):
     nodes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(Struct, frozen=True):
     """What the proxy needs to know of a node."""
 
     name: str

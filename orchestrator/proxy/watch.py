@@ -11,7 +11,8 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
@@ -31,8 +32,7 @@ _header = struct.Struct("=IH")
 _attribute = struct.Struct("=HH")
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """Transactions that concerned our table."""
 
     transactions: int = 0

@@ -8,7 +8,8 @@ that all nodes are looked at (percentageOfNodesToScore is always 100).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from orchestrator.scheduler.cache import JOURNAL_MAX
 from orchestrator.scheduler.framework import Cycle, Plugin, Skip, Verdict
@@ -17,8 +18,7 @@ from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import Profile
 
 
-@dataclass(slots=True)
-class Evaluation:
+class Evaluation(Struct):
     """Where a pod may run, and why it may not run elsewhere."""
 
     feasible: list[NodeInfo] = field(default_factory=list)

@@ -8,8 +8,9 @@ is an error, as in kube-scheduler, so that a typing error cannot go unnoticed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from orchestrator.scheduler.fields import ConfigurationError, check_fields
 from orchestrator.scheduler.framework import Plugin
@@ -36,8 +37,7 @@ _WITHOUT_EFFECT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerConfig:
+class SchedulerConfig(Struct, frozen=True):
     """What KubeSchedulerConfiguration sets; see `parse_configuration`."""
 
     profiles: tuple[Profile, ...]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from orchestrator.scheduler.framework import Verdict
 
@@ -19,8 +20,7 @@ NO_CLAIMS: Final = "no new claims to deallocate"
 """What DynamicResources says, before preemption, of every pod without resource claims (since v1.34)."""
 
 
-@dataclass(slots=True)
-class Diagnosis:
+class Diagnosis(Struct):
     """How many nodes each verdict refused; `sentence` puts it in words."""
 
     nodes_total: int

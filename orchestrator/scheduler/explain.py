@@ -5,7 +5,7 @@ Pure; runs the straightforward algorithm once, so it says exactly what decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object
 from orchestrator.scheduler.advice import advice
@@ -25,8 +25,7 @@ from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class NodeExplanation:
+class NodeExplanation(Struct, frozen=True):
     """One line: a node, who refused it and why, or what it scored."""
 
     node: str
@@ -51,8 +50,7 @@ class NodeExplanation:
         return sum(self.scores.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """All lines, the best node first, then the refused ones by name."""
 
     nodes: tuple[NodeExplanation, ...]

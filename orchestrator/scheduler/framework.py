@@ -13,8 +13,9 @@ import asyncio
 import enum
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Protocol
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
@@ -30,8 +31,7 @@ UNSIGNABLE: Final = object()
 """A plugin's answer to `sign`: pods that look the same may still be treated differently."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Why a node, or every node, was refused."""
 
     plugin: str
@@ -56,8 +56,7 @@ class Skip:
 SKIP: Final = Skip()
 
 
-@dataclass(slots=True)
-class Cycle:
+class Cycle(Struct):
     """One attempt to place one pod: the pod, the cluster as it is, and what plugins noted."""
 
     pod: PodInfo
@@ -153,8 +152,7 @@ class Action(enum.Flag):
     ALL = ADD | UPDATE | DELETE
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterEvent:
+class ClusterEvent(Struct, frozen=True):
     """A change that may make refused pods schedulable."""
 
     resource: Resource

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.scheduler.algorithm import (
     Evaluation,
@@ -29,16 +30,14 @@ from orchestrator.scheduler.preemption import Candidate, candidates_enough, plan
 from orchestrator.scheduler.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """The pod goes to this node."""
 
     node: NodeInfo
     score: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """No node takes the pod as things are."""
 
     message: str

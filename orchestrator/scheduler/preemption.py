@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.selectors import from_label_selector
@@ -22,8 +23,7 @@ from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A node that would do after these evictions."""
 
     node: NodeInfo
@@ -33,8 +33,7 @@ class Candidate:
     """How many of them a PodDisruptionBudget protects."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preemption:
+class Preemption(Struct, frozen=True):
     """What to do: evict the candidate's victims, or nothing, and why."""
 
     chosen: Candidate | None

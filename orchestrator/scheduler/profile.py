@@ -9,8 +9,9 @@ kube-scheduler's default plugins and profile handling
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from orchestrator.scheduler.fields import ConfigurationError, check_fields, check_range
 from orchestrator.scheduler.framework import Plugin
@@ -77,8 +78,7 @@ EXTENSION_POINTS: Final = (
 _PLUGIN_SETS: Final = dict.fromkeys(EXTENSION_POINTS, dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """The plugins of one schedulerName, in order."""
 
     scheduler_name: str

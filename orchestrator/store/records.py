@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 
@@ -129,8 +129,7 @@ class Page(NamedTuple):
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(Struct, frozen=True):
     """Figures of a store for metrics and tests; counters count since it was opened."""
 
     revision: int

@@ -7,11 +7,12 @@ of kube-apiserver. Nothing here does I/O or keeps state.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object
@@ -50,8 +51,7 @@ def _valid_update(new: Object, old: Object) -> list[Cause]:
 STATUS_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column of a kind's Table (`metav1.TableColumnDefinition`)."""
 
     name: str
@@ -62,8 +62,7 @@ class Column:
     """0 is always shown; 1 only with `-o wide`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(Struct, frozen=True):
     """A subresource beyond the generic `status` and `scale`, for discovery and routing.
 
     Its behaviour is registered with the API server under the same name.
@@ -77,8 +76,7 @@ class Subresource:
     """Group and version of its kind, where they differ from the parent's."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
+class ScalePaths(Struct, frozen=True):
     """Where the `scale` subresource finds its numbers, as dotted paths."""
 
     spec_replicas: str = "spec.replicas"
@@ -91,8 +89,7 @@ Fetch = Callable[[Sequence[Object]], Awaitable[list[Object]]]
 """Asks for the objects in another version, all at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(Struct, frozen=True):
     """How a served version relates to the version that is stored (the hub)."""
 
     stored_as: Resource
@@ -103,8 +100,7 @@ class Conversion:
     fetch_from_stored: Fetch | None = None
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """The descriptor of one served kind in one version."""
 
     resource: Resource
@@ -173,4 +169,4 @@ class Kind:
 
     def but(self, **changes: Any) -> Kind:
         """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
+        return replace(self, **changes)

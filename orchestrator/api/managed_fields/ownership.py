@@ -11,8 +11,9 @@ sigs.k8s.io/structured-merge-diff/merge and the chain of managers around it in a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
@@ -60,8 +61,7 @@ _NEVER_OWNED = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Which fields a write of one kind through one (sub)resource can own."""
 
     hidden: frozenset[str] = frozenset()
@@ -173,8 +173,7 @@ def settle(new: Object, old: Object) -> None:
 # --- apply ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FieldConflict:
+class FieldConflict(Struct, frozen=True):
     """A field that an apply would change while another manager owns it."""
 
     manager: ManagerId
@@ -189,8 +188,7 @@ class ApplyConflict(Exception):
         self.conflicts = conflicts
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """What an apply makes: the object, still to be decoded and defaulted, without its entries, and the entries."""
 
     obj: Object

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
@@ -13,8 +14,7 @@ from orchestrator.apiserver.user import User
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
-@dataclass(slots=True)
-class Attributes:
+class Attributes(Struct):
     """One write on its way to the store."""
 
     operation: Operation

@@ -6,8 +6,9 @@ A policy is at work where a binding puts it, once per parameter object that the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, labels_of, name_of
@@ -19,8 +20,7 @@ from orchestrator.apiserver.admission.plugin import Attributes, Reader
 from orchestrator.store import Event, EventType, Record, Store
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """A policy that a binding puts to work for one write."""
 
     policy: Object

@@ -8,8 +8,9 @@ parameter object that the binding selects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
@@ -40,8 +41,7 @@ class PolicyDenied(errors.Forbidden):
         self.code = _CODES.get(reason, 422)  # type: ignore[misc]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One validation that does not hold."""
 
     message: str

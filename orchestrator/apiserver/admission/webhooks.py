@@ -11,10 +11,10 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.decode import decode
@@ -62,8 +62,7 @@ class WebhookDenied(errors.ApiError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What a webhook answered."""
 
     patch: list[Any] | None

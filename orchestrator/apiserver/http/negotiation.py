@@ -7,8 +7,10 @@ for another shape of the same data (API conventions, "Receiving resources as Tab
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.api import errors
 
@@ -22,8 +24,7 @@ PARTIAL = "PartialObjectMetadata"
 PARTIAL_LIST = "PartialObjectMetadataList"
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(Struct, frozen=True):
     """What to answer with."""
 
     media_type: str = JSON

@@ -11,12 +11,12 @@ import asyncio
 import gzip
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import format_datetime
 
 import orjson
 from aiohttp import web
+from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.kinds.descriptor import Kind
@@ -32,8 +32,7 @@ V2_PROTOBUF_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf
 COMPRESSED_BYTES_MIN = 128 * 1024
 
 
-@dataclass(slots=True)
-class _Document:
+class _Document(Struct):
     """The bytes of one document."""
 
     body: bytes
@@ -41,7 +40,7 @@ class _Document:
     kinds: tuple[Kind, ...]
     """What it was made from."""
     hash: str = ""
-    compressed: bytes = field(default=b"", repr=False)
+    compressed: bytes = b""
 
     def __post_init__(self) -> None:
         self.hash = hashlib.sha512(self.body).hexdigest().upper()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import parse_time
 from orchestrator.api import errors

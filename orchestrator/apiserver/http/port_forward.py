@@ -10,9 +10,9 @@ import asyncio
 import base64
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api import errors
@@ -101,8 +101,7 @@ def failure_message(port: int, target: str, error: Exception) -> str:
 # SPDY, plain or tunnelled.
 
 
-@dataclass(slots=True)
-class _Pair:
+class _Pair(Struct):
     request_id: str
     port: int
     streams: dict[str, SpdyStream] = field(default_factory=dict)

@@ -12,11 +12,11 @@ import base64
 import binascii
 import contextlib
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 from aiohttp import WSMsgType, web
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -49,8 +49,7 @@ class ClientGone(ConnectionError):
     """The client closed its connection before the process ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Which streams a client wants (`PodExecOptions`, `PodAttachOptions`)."""
 
     stdin: bool

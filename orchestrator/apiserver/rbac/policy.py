@@ -7,8 +7,9 @@ next request, one that was removed no longer does. A lookup costs what the askin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
@@ -20,8 +21,7 @@ Subject = tuple[str, str]
 """("User" or "Group", name); a service account is the user that its tokens stand for."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRecord:
+class RoleRecord(Struct, frozen=True):
     """A Role or ClusterRole."""
 
     rules: tuple[Rule, ...]
@@ -29,8 +29,7 @@ class RoleRecord:
     """The same rules as the API shows them. Read-only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One subject of one binding."""
 
     binding: str

@@ -6,14 +6,14 @@ Source: "Using RBAC Authorization" on kubernetes.io. Nothing here knows of roles
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 ALL = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One `PolicyRule`, compiled for matching."""
 
     verbs: frozenset[str]

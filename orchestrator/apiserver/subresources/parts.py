@@ -7,8 +7,9 @@ object; what a client sends besides the part is ignored, as kube-apiserver's str
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors, fields
@@ -23,8 +24,7 @@ from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer, unusable_patch
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What of an object a subresource writes."""
 
     take: Callable[[Object, Object, str], None]

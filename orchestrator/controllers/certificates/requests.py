@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.controllers.pods import created_at, time_of
@@ -30,8 +31,7 @@ _CLIENT_USAGES = ({"digital signature", "client auth"}, {"digital signature", "k
 _SERVING_USAGES = ({"digital signature", "server auth"}, {"digital signature", "key encipherment", "server auth"})
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """Who a request is about."""
 
     common_name: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.kinds.batch.cron_schedule import ScheduleError, parse_schedule
@@ -146,8 +147,7 @@ def outcome_of(job: Object) -> str:
     return ""
 
 
-@dataclass(slots=True)
-class Review:
+class Review(Struct):
     """What the Jobs say about their CronJob."""
 
     status: dict[str, Any]

@@ -7,9 +7,10 @@ Vocabulary: a pod is *new* when it carries the hash of the present template, els
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.api.intstr import scaled_value
 from orchestrator.api.objects import Object, is_terminating, labels_of, name_of, namespace_of
@@ -30,8 +31,7 @@ BURST = 250
 _PHASE_RANK = {"Pending": 1, "Unknown": 2, "Running": 3}
 
 
-@dataclass(slots=True)
-class DaemonPlan:
+class DaemonPlan(Struct):
     """Nodes that get a pod, and pods that go."""
 
     create: list[str] = field(default_factory=list)

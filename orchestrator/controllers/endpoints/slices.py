@@ -7,10 +7,10 @@ costs them nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
+from msgspec import Struct, field
 
 from orchestrator.api import errors
 from orchestrator.api.objects import (
@@ -50,8 +50,7 @@ MAX_ENDPOINTS = 100
 _NAME_PREFIX_MAX = 58
 
 
-@dataclass(slots=True)
-class SlicePlan:
+class SlicePlan(Struct):
     """Slices to write."""
 
     create: list[Object] = field(default_factory=list)
@@ -70,8 +69,7 @@ def slice_labels(service: Object, manager: str = MANAGER) -> dict[str, str]:
     return labels
 
 
-@dataclass(slots=True)
-class EndpointGroup:
+class EndpointGroup(Struct):
     """Endpoints that share address type and ports, by their identity."""
 
     address_type: str

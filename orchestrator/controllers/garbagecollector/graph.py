@@ -8,8 +8,9 @@ owner *blocks* on dependents that set `blockOwnerDeletion` while it is deleted i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import Object, is_terminating, name_of, namespace_of, uid_of
 from orchestrator.api.resources import Resource
@@ -30,8 +31,7 @@ def finalizers_of(obj: Object) -> list[str]:
     return obj.get("metadata", {}).get("finalizers") or []
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """What is known of one object."""
 
     resource: Resource
@@ -66,8 +66,7 @@ def node_of(resource: Resource, obj: Object) -> Node:
     )
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(Struct):
     """The uids of objects that need a closer look after a change."""
 
     check: set[str] = field(default_factory=set)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 DOWN_WINDOW_SECONDS = 300.0
 WINDOW_SECONDS_MAX = 3600.0
@@ -34,8 +35,7 @@ class Change(NamedTuple):
     by: int
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     """What one autoscaler remembers; lost in a restart, as in Kubernetes. Bounded by the longest window."""
 
     recommendations: list[Recommendation] = field(default_factory=list)

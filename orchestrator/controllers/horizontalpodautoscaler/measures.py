@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import parse_time
 from orchestrator.api.objects import Object, condition_of, is_terminating, name_of
@@ -37,8 +38,7 @@ class Sample(NamedTuple):
     window: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(Struct, frozen=True):
     """The size that a metric asks for, and what it showed."""
 
     replicas: int
@@ -75,8 +75,7 @@ def _duration(text: str) -> timedelta:
     return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
-@dataclass(slots=True)
-class _Groups:
+class _Groups(Struct):
     ready: int
     unready: set[str]
     missing: set[str]

@@ -9,9 +9,10 @@ into the counters (KEP-2307). Indexes of Indexed Jobs need no such list: a set c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import (
@@ -40,8 +41,7 @@ BACKOFF_SECONDS = 10.0
 BACKOFF_SECONDS_MAX = 600.0
 
 
-@dataclass(slots=True)
-class JobPlan:
+class JobPlan(Struct):
     """What to do, in this order: write the status, release pods, delete pods, hold pods, create pods."""
 
     status: dict[str, Any]

@@ -7,8 +7,9 @@ the claim the volume (`spec.volumeName`), so that a crash between the two is rep
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from orchestrator.api.objects import (
     Object,
@@ -36,8 +37,7 @@ DEFAULTCLASS_ANNOTATIONS = (
 Event = tuple[str, str, str]
 
 
-@dataclass(slots=True)
-class ClaimPlan:
+class ClaimPlan(Struct):
     """What to do for a claim."""
 
     bind: Object | None = None
@@ -48,8 +48,7 @@ class ClaimPlan:
     """Who is to make a volume; written on the claim for it."""
 
 
-@dataclass(slots=True)
-class VolumePlan:
+class VolumePlan(Struct):
     """What to do for a volume."""
 
     phase: str

@@ -8,9 +8,10 @@ time: the first thing that has to be waited for ends the plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.api.intstr import scaled_value
 from orchestrator.api.objects import Object, is_terminating, labels_of, name_of
@@ -26,8 +27,7 @@ from orchestrator.controllers.statefulset.identity import (
 )
 
 
-@dataclass(slots=True)
-class StatefulSetPlan:
+class StatefulSetPlan(Struct):
     """What to do, in this order: claims, owners of claims, labels, creations, deletions."""
 
     create: list[Object] = field(default_factory=list)

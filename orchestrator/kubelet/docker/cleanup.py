@@ -11,9 +11,10 @@ import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
@@ -24,8 +25,7 @@ from orchestrator.kubelet.runtime import RuntimeFailure
 MNT_DETACH = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """What `remove_everything` found and removed."""
 
     containers: int

@@ -10,8 +10,9 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.kubelet.runtime import Image, ImageNameInvalid
 
@@ -30,8 +31,7 @@ _REFERENCE = re.compile(
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageReference:
+class ImageReference(Struct, frozen=True):
     """A parsed reference, normalised: `nginx` is docker.io/library/nginx:latest."""
 
     name: str

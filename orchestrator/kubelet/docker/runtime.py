@@ -14,9 +14,10 @@ import signal as signals
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.component.usage import DiskUsage
@@ -134,7 +135,7 @@ class DockerRuntime:
         clock: Clock,
         node_ip: str = "",
         pod_cidr: str = "",
-        log_rotation: LogRotation = LogRotation(),  # noqa: B008 - immutable
+        log_rotation: LogRotation = LogRotation(),
     ) -> None:
         self._log_rotation = log_rotation
         self.owner = Owner(cluster_id=cluster_id, node_name=node_name)

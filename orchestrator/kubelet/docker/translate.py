@@ -7,9 +7,10 @@ naming.go, convert.go and security_context.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE, UNSHARE_ARGUMENT
 from orchestrator.kubelet.network.plan import HostPort
@@ -46,8 +47,7 @@ MEMORY_BYTES_MIN = 6 * 1024 * 1024
 SANDBOX_CPU_SHARES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Whose containers these are."""
 
     cluster_id: str
@@ -61,8 +61,7 @@ class Owner:
         return [f"{key}={value}" for key, value in (self.labels() | more).items()]
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxContext:
+class SandboxContext(Struct, frozen=True):
     """What a container takes over from its sandbox, read from the sandbox's inspection."""
 
     id: str
@@ -179,8 +178,7 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
     return config
 
 
-@dataclass(frozen=True, slots=True)
-class LogRotation:
+class LogRotation(Struct, frozen=True):
     """The kubelet's containerLogMaxSize and containerLogMaxFiles, with its defaults."""
 
     size_bytes_max: int = 10 << 20
@@ -194,8 +192,7 @@ class LogRotation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
+class EngineLimits(Struct, frozen=True):
     """What the Engine itself is not allowed on its machine, and its containers therefore neither."""
 
     missing_capabilities: frozenset[str] = frozenset()
@@ -362,8 +359,7 @@ def container_config(
 # ---------------------------------------------------------------- what the Engine says
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(Struct, frozen=True):
     """One container or sandbox as the Engine's inspection shows it."""
 
     id: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any
+
+from msgspec import Struct
 
 INTERFACE_NAME_MAX = 15
 """Characters of a Linux interface name."""
@@ -25,8 +26,7 @@ FORWARD_CHAINS = ("DOCKER-USER", "FORWARD")
 """Where an accept may stand, the preferred one first: Docker never touches what is in DOCKER-USER."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterCidrs:
+class ClusterCidrs(Struct, frozen=True):
     """The address ranges of one cluster on this machine."""
 
     pods: IPv4Network
@@ -41,8 +41,7 @@ class ClusterCidrs:
         return cls(IPv4Network(data["pods"]), IPv4Network(data["services"]), IPv4Network(data["nodes"]))
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
+class HostPort(Struct, frozen=True):
     """A port of a node that leads to a port of a pod."""
 
     protocol: str
@@ -287,8 +286,7 @@ def plan_forward_removal(cluster_id: str, listing: str) -> str | None:
     return "*filter\n" + "".join(f"{line}\n" for line in lines) + "COMMIT\n" if lines else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """A pod address in use: which sandbox has it, on which node, and its host ports."""
 
     address: IPv4Address

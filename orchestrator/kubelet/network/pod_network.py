@@ -20,9 +20,10 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+
+from msgspec import Struct
 
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
@@ -55,8 +56,7 @@ RTNH_F_ONLINK = 4
 CLAIM_LOCK = "orchestrator-network.lock"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeNetwork:
+class NodeNetwork(Struct, frozen=True):
     """What the network needs to know of a node."""
 
     name: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
 from orchestrator.api.selectors import LabelSelector, from_label_selector
@@ -20,17 +21,19 @@ INGRESS, EGRESS = "Ingress", "Egress"
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
-@dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodFacts(Struct, frozen=True):
     """What policies need to know of a pod that has an address."""
 
     key: str
     namespace: str
     address: str
     node_ip: str
-    labels: Mapping[str, str] = field(hash=False)
+    labels: Mapping[str, str]
     ports: tuple[tuple[str, str, int], ...] = ()
     """(name, protocol, number) of named container ports."""
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.address, self.ports))
 
 
 def pod_facts(pod: Object | None) -> PodFacts | None:
@@ -51,8 +54,7 @@ def pod_facts(pod: Object | None) -> PodFacts | None:
     return PodFacts(key_of(pod), namespace_of(pod), address, status.get("hostIP") or "", labels_of(pod), tuple(ports))
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Struct, frozen=True, dict=True):
     """A selection of pods: in one namespace, or in those that a selector matches."""
 
     pods: LabelSelector
@@ -72,8 +74,7 @@ class Scope:
         return digest(json.dumps([str(self.pods), self.namespace, namespaces]))
 
 
-@dataclass(frozen=True, slots=True)
-class MemberSet:
+class MemberSet(Struct, frozen=True):
     """A set in the kernel that holds the members of a scope: addresses, or what a port's name means for each."""
 
     scope: Scope
@@ -102,8 +103,7 @@ class MemberSet:
                 yield f"{pod.address} . {protocol.lower()} . {number}"
 
 
-@dataclass(frozen=True)
-class PolicyRules:
+class PolicyRules(Struct, frozen=True):
     """One policy: whom it isolates, and what it accepts in each direction."""
 
     subject: Scope

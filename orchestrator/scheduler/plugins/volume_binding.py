@@ -8,8 +8,9 @@ promised to them, or their node is written on them for a provisioner. Both are c
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
+
+from msgspec import Struct, field
 
 from orchestrator.api.node_selection import matches_node_selector, matches_term
 from orchestrator.api.objects import (
@@ -62,8 +63,7 @@ NO_VOLUME: Final = "node(s) unavailable due to one or more pvc(s) bound to non-e
 UNBOUND_IMMEDIATE: Final = "pod has unbound immediate PersistentVolumeClaims"
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(Struct):
     """How the delayed claims of a pod get their volumes on one node."""
 
     bindings: list[tuple[Object, Object]] = field(default_factory=list)
@@ -72,8 +72,7 @@ class Decision:
     """Claims that a provisioner makes a volume for."""
 
 
-@dataclass(slots=True)
-class _Claims:
+class _Claims(Struct):
     """The claims of a pod, looked up once in a cycle."""
 
     bound: list[Object | None]

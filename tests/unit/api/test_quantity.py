@@ -88,3 +88,14 @@ def test_rounding_is_away_from_zero(text: str) -> None:
     quantity = parse_quantity(text)
     assert abs(quantity.value()) * 10**9 >= abs(quantity.nanos)
     assert abs(quantity.value()) * 10**9 - abs(quantity.nanos) < 10**9
+
+
+@pytest.mark.parametrize(("smaller", "larger"), [("1", "1001m"), ("999Ki", "1Mi"), ("-1", "0"), ("1e3", "1Ki")])
+def test_quantities_are_ordered_by_their_amount(smaller: str, larger: str) -> None:
+    low, high = parse_quantity(smaller), parse_quantity(larger)
+    assert low < high
+    assert low <= high
+    assert high > low
+    assert high >= low
+    assert high <= parse_quantity(larger) <= high
+    assert not high <= low

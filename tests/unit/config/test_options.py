@@ -77,4 +77,4 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
 def test_every_field_has_a_key() -> None:
     from orchestrator.config.options import KEYS
 
-    assert set(KEYS.values()) == set(Config.__dataclass_fields__)
+    assert set(KEYS.values()) == set(Config.__struct_fields__)

@@ -7,15 +7,15 @@ grammar of github.com/robfig/cron/v3 (ParseStandard), which CronJobs are specifi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class ScheduleError(ValueError):
     """The text is not a schedule; the message is the API server's."""
 
 
-@dataclass(frozen=True, slots=True)
-class CronSchedule:
+class CronSchedule(Struct, frozen=True):
     """The values that each field allows; `star` tells that a field was `*` (for the two kinds of days)."""
 
     minutes: frozenset[int]

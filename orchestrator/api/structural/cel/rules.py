@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from orchestrator.api import fields
 from orchestrator.api.errors import Cause
@@ -23,8 +24,7 @@ _LITERAL = re.compile(r"""[rR]?("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 MESSAGE_BYTES_MAX = 5 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One entry of `x-kubernetes-validations`."""
 
     expression: str
@@ -37,8 +37,7 @@ class Rule:
     """Whether it looks at `oldSelf`, so that it only runs on updates."""
 
 
-@dataclass(slots=True)
-class RuleTree:
+class RuleTree(Struct):
     """The rules of a schema; nodes without any rule below are left out."""
 
     schema: Node

@@ -10,7 +10,8 @@ import enum
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from orchestrator.apiserver.http.spdy.dictionary import HEADER_DICTIONARY
 
@@ -62,8 +63,7 @@ class FramingError(Exception):
     """The peer sent what SPDY/3.1 does not allow, or more than is accepted; the connection cannot go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class SynStream:
+class SynStream(Struct, frozen=True):
     stream_id: int
     headers: Mapping[str, str] = field(default_factory=dict)
     associated_id: int = 0
@@ -72,50 +72,42 @@ class SynStream:
     unidirectional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SynReply:
+class SynReply(Struct, frozen=True):
     stream_id: int
     headers: Mapping[str, str] = field(default_factory=dict)
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RstStream:
+class RstStream(Struct, frozen=True):
     stream_id: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     values: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     ping_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class GoAway:
+class GoAway(Struct, frozen=True):
     last_stream_id: int
     status: int = GoAwayStatus.OK
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(Struct, frozen=True):
     stream_id: int
     headers: Mapping[str, str]
     fin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WindowUpdate:
+class WindowUpdate(Struct, frozen=True):
     stream_id: int
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(Struct, frozen=True):
     stream_id: int
     data: bytes
     fin: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from orchestrator.component.usage import ContainerUsage, DiskUsage, NodeUsage, PodUsage, Usage, total
 from orchestrator.kubelet.stats.exposition import cadvisor_metrics, kubelet_metrics, render, resource_metrics
