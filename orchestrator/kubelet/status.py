@@ -448,12 +448,12 @@ def _phase(pod: Object, init: list[Object], apps: list[Object], inputs: StatusIn
             waiting += 1
     if failed_init:
         return "Failed"
-    if pending_init and not (running or stopped):
-        return "Pending"
-    if waiting:
-        return "Failed" if inputs.finished else "Pending"
     if inputs.finished:
-        return "Succeeded" if stopped == succeeded and stopped == len(apps) else "Failed"
+        # However far it had come: what never ran, init containers included, did not succeed.
+        is_success = stopped == succeeded == len(apps) and not pending_init
+        return "Succeeded" if is_success else "Failed"
+    if waiting or (pending_init and not (running or stopped)):
+        return "Pending"
     if running or stopped:
         return "Running"
     return "Pending"

@@ -181,6 +181,19 @@ async def test_a_handler_that_the_runtime_does_not_have(node: Node) -> None:
     assert failed in await node.event_messages("web")
 
 
+@pytest.mark.parametrize("image", ["app:1", "missing:1"])
+async def test_a_pod_deleted_before_its_init_containers_ended_fails(node: Node, image: str) -> None:
+    """Who holds a finalizer (a Job that only replaces failed pods) waits for a terminal phase."""
+    metadata = {"name": "web", "namespace": "default", "finalizers": ["example.com/hold"]}
+    containers = {"initContainers": [{"name": "i", "image": image}], "containers": [{"name": "a", "image": "app:1"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "node-1", **containers}}
+    await node.client.create(PODS, pod)
+    await node.wait("web", lambda p: bool(p["status"].get("initContainerStatuses")))
+    await node.client.delete(PODS, "web", "default")
+    await node.wait_phase("web", "Failed")
+    assert node.runtime.pods() == []
+
+
 async def test_forced_deletion_is_noticed(node: Node) -> None:
     await node.create("web")
     await node.wait_phase("web", "Running")

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 from orchestrator.api.objects import Object, annotations_of, condition_of, is_terminating, labels_of, name_of
-from orchestrator.api.resources import EVENTS, JOBS, PODS
+from orchestrator.api.resources import EVENTS, JOBS, PODS, SERVICE_ACCOUNTS
+from orchestrator.testing import eventually, running_cluster
 
 from .conftest import Stage, TimedStage, template
 
@@ -240,6 +241,24 @@ async def test_replacements_wait_for_the_end_of_pods_with_policy_failed(timed: T
     await timed.after(30)
     (one,) = (await timed.client.list(JOBS, "default"))["items"]
     assert (one["status"]["terminating"], one["status"]["failed"], one["status"]["active"]) == (0, 1, 1)
+
+
+async def test_a_pod_deleted_while_it_is_initialized_is_replaced_with_policy_failed() -> None:
+    """With a real kubelet: such a pod ends Failed, else its Job would wait for ever."""
+    waits = job(podReplacementPolicy="Failed")
+    waits["spec"]["template"]["spec"]["initContainers"] = [{"name": "i", "image": "i"}]
+    async with running_cluster(controllers=("job", "serviceaccount", "root-ca-cert-publisher")) as cluster:
+        client = cluster.client()
+        await eventually(client, SERVICE_ACCOUNTS, lambda accounts: bool(accounts), namespace="default")
+        await client.create(JOBS, waits)
+
+        def is_initializing(pods: list[Object]) -> bool:
+            return any("running" in s["state"] for p in pods for s in p["status"].get("initContainerStatuses") or ())
+
+        (pod,) = await eventually(client, PODS, is_initializing, namespace="default")
+        await client.delete(PODS, name_of(pod), "default")
+        await eventually(client, JOBS, lambda jobs: jobs[0]["status"].get("failed") == 1, namespace="default")
+        await eventually(client, PODS, lambda pods: [name_of(p) for p in pods] != [name_of(pod)], namespace="default")
 
 
 async def test_replacements_come_at_once_otherwise(timed: TimedStage) -> None:
