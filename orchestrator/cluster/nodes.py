@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from orchestrator.kubelet.nodes import Kubelets
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
+    from orchestrator.kubelet.network.netlink import Netlink
     from orchestrator.kubelet.network.pod_network import PodNetwork
 
 
@@ -39,6 +41,7 @@ class Nodes:
         self._cluster_id = ""
         self._engines: dict[str, DockerEngine] = {}
         """Those that only some nodes use, by URL."""
+        self._network_start: asyncio.Task[None] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -60,11 +63,15 @@ class Nodes:
 
     async def _prepare_docker(self) -> None:
         from orchestrator.kubelet.docker.engine import DockerEngine
+        from orchestrator.kubelet.network.netlink import Netlink
         from orchestrator.kubelet.network.plan import ClusterCidrs
-        from orchestrator.kubelet.network.pod_network import PodNetwork, choose_cidrs
+        from orchestrator.kubelet.network.pod_network import PodNetwork, check_prerequisites, choose_cidrs
 
         config = self.config
         self._cluster_id = ensure_cluster_id(config.data_dir)
+        # What the socket needs is imported in its thread, while the Engine answers.
+        opening = asyncio.create_task(Netlink.open(), name="netlink-open")
+        self._stack.push_async_callback(_close_netlink, opening)
         self.engine = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=config.engine or None))
         unknown = sorted(config.engine_urls.keys() - set(self.names))
         if unknown:
@@ -74,16 +81,22 @@ class Nodes:
         preferred = ClusterCidrs(
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
         )
-        cidrs = await choose_cidrs(self._cluster_id, config.data_dir, preferred=preferred)
+        check_prerequisites()
+        netlink = await opening
+        cidrs = await choose_cidrs(netlink, self._cluster_id, config.data_dir, preferred=preferred)
         self.config = replace(
             config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)
         )
-        self.network = PodNetwork(cluster_id=self._cluster_id, cidrs=cidrs, state_dir=config.data_dir)
-        await self.network.start()
+        self.network = PodNetwork(cluster_id=self._cluster_id, cidrs=cidrs, state_dir=config.data_dir, netlink=netlink)
+        # Its commands run while the API server is built; the first who needs it are the nodes.
+        self._network_start = asyncio.create_task(self.network.start(), name="network-start")
         self._stack.push_async_callback(self.network.close)
+        self._stack.push_async_callback(_cancel, self._network_start)
 
     async def populate(self, kubelets: Kubelets, *, cluster_dns: str) -> None:
-        """Add every node to the group of kubelets."""
+        """Add every node to the group of kubelets; raises what the start of the network did."""
+        if self._network_start is not None:
+            await self._network_start
         for addresses in self.addresses:
             if self.engine is not None:
                 await self._add_docker_node(kubelets, addresses, cluster_dns)
@@ -165,6 +178,19 @@ class Nodes:
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""
         await self._stack.aclose()
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """End a task that nobody waits for any more; what it raised was told to who did."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _close_netlink(opening: asyncio.Task[Netlink]) -> None:
+    # Not cancelled: its thread would lose what it is at.
+    await asyncio.wait([opening])
+    if opening.exception() is None:
+        await opening.result().close()
 
 
 def _log_bytes(text: str) -> int:

@@ -22,6 +22,7 @@ from orchestrator.kubelet.docker.cleanup import remove_everything
 from orchestrator.kubelet.docker.engine import DockerEngine
 from orchestrator.kubelet.docker.runtime import DockerRuntime
 from orchestrator.kubelet.network.namespaces import namespace_inode
+from orchestrator.kubelet.network.netlink import Netlink
 from orchestrator.kubelet.network.plan import bridge_name, forward_comment, table_name, veth_prefix
 from orchestrator.kubelet.network.pod_network import PodNetwork, choose_cidrs, missing_prerequisites
 from orchestrator.kubelet.runtime import (
@@ -180,8 +181,9 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     cluster_id = f"test-{uuid.uuid4().hex[:8]}"
     async with DockerEngine(clock=clock) as engine:
         try:
-            cidrs = await choose_cidrs(cluster_id, tmp_path)
-            network = PodNetwork(cluster_id=cluster_id, cidrs=cidrs, state_dir=tmp_path)
+            ipr = await Netlink.open()
+            cidrs = await choose_cidrs(ipr, cluster_id, tmp_path)
+            network = PodNetwork(cluster_id=cluster_id, cidrs=cidrs, state_dir=tmp_path, netlink=ipr)
             runtime = await started_runtime(engine, network, cluster_id)
             image = await ensure_busybox(engine, runtime)
             machine = Machine(cluster_id, engine, network, runtime, image, tmp_path)

@@ -93,7 +93,9 @@ class Netlink:
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
-        """Close the socket and end the thread."""
+        """Close the socket and end the thread; safe to call twice."""
+        if self._loop.is_closed():
+            return
         ipr, self._ipr = self._ipr, None
         if ipr is not None:
             await self._run(ipr.__aexit__, None, None, None)

@@ -66,7 +66,9 @@ class NodeNetwork(Struct, frozen=True):
     """The process that holds the node's own network namespace; 0 while it has none, and the bridge its address."""
 
 
-async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCidrs | None = None) -> ClusterCidrs:
+async def choose_cidrs(
+    ipr: Netlink, cluster_id: str, state_dir: Path, *, preferred: ClusterCidrs | None = None
+) -> ClusterCidrs:
     """The address ranges of a cluster: those it had before, or free ones, claimed by making the bridge.
 
     Two clusters that start at the same moment cannot choose the same ranges. ValueError when nothing
@@ -77,17 +79,16 @@ async def choose_cidrs(cluster_id: str, state_dir: Path, *, preferred: ClusterCi
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = await in_thread(_claim_lock, name="network-claim")
     try:
-        async with netlink() as ipr:
-            bridge = await find_link(ipr, bridge_name(cluster_id))
-            routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
-            routes += nameservers(Path("/etc/resolv.conf"))
-            with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-                preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
-            chosen = plan_cidrs(routes, preferred=preferred)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(chosen.to_json()))
-            os.replace(temporary, path)
-            await _ensure_bridge(ipr, cluster_id, chosen)
+        bridge = await find_link(ipr, bridge_name(cluster_id))
+        routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
+        routes += nameservers(Path("/etc/resolv.conf"))
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
+        chosen = plan_cidrs(routes, preferred=preferred)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(chosen.to_json()))
+        os.replace(temporary, path)
+        await _ensure_bridge(ipr, cluster_id, chosen)
     finally:
         os.close(lock)
     return chosen
@@ -139,9 +140,14 @@ def check_prerequisites() -> None:
 
 
 class PodNetwork:
-    """The pod network of one cluster; shared by all its nodes in this process."""
+    """The pod network of one cluster; shared by all its nodes in this process.
 
-    def __init__(self, *, cluster_id: str, cidrs: ClusterCidrs, state_dir: Path) -> None:
+    A netlink socket that it is given is its own from then on; without one it opens one when it starts.
+    """
+
+    def __init__(
+        self, *, cluster_id: str, cidrs: ClusterCidrs, state_dir: Path, netlink: Netlink | None = None
+    ) -> None:
         self.cluster_id = cluster_id
         self.cidrs = cidrs
         self.bridge = bridge_name(cluster_id)
@@ -153,7 +159,7 @@ class PodNetwork:
         self._mtu = 1500
         self._lock = asyncio.Lock()
         self._loaded = False
-        self._ipr: Netlink | None = None
+        self._ipr = netlink
         self._log = get_logger("kubelet/network", bridge=self.bridge)
 
     @property
