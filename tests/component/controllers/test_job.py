@@ -245,9 +245,9 @@ async def test_replacements_wait_for_the_end_of_pods_with_policy_failed(timed: T
 
 async def test_a_pod_deleted_while_it_is_initialized_is_replaced_with_policy_failed() -> None:
     """With a real kubelet: such a pod ends Failed, else its Job would wait for ever."""
-    waits = job(podReplacementPolicy="Failed")
+    waits = job(podReplacementPolicy="Failed", restartPolicy="OnFailure")
     waits["spec"]["template"]["spec"]["initContainers"] = [{"name": "i", "image": "i"}]
-    async with running_cluster(controllers=("job", "serviceaccount", "root-ca-cert-publisher")) as cluster:
+    async with running_cluster(controllers=("job", "serviceaccount", "nodelifecycle")) as cluster:
         client = cluster.client()
         await eventually(client, SERVICE_ACCOUNTS, lambda accounts: bool(accounts), namespace="default")
         await client.create(JOBS, waits)
