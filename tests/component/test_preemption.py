@@ -218,6 +218,42 @@ async def test_replica_sets_are_preempted_once_and_no_more(client: Client) -> No
     assert counts == [2, 2, 1]
 
 
+async def test_spread_constraints_decide_how_many_are_evicted(client: Client) -> None:
+    """Room for the pod takes one victim, an even spread takes two."""
+    first, second = await node_names(client)
+    key, resource, label = "example.com/half", "example.com/spread", {"spread": ""}
+    amounts = {"capacity": {resource: "10"}, "allocatable": {resource: "10"}}
+    for name in (first, second):
+        await client.patch(NODES, name, {"metadata": {"labels": {key: name}}})
+        await client.patch(NODES, name, {"status": amounts}, subresource="status", content_type=STRATEGIC_MERGE_PATCH)
+
+    def spread(name: str, priority: str, amount: str, **spec: Any) -> Object:
+        made = pod(name, priority, 0, **spec)
+        made["metadata"]["labels"] = label
+        made["spec"]["containers"][0]["resources"] = {"requests": {resource: amount}, "limits": {resource: amount}}
+        return made
+
+    await client.create(PODS, spread("high", "high", "9"))
+    await running(client, "high")
+    for number in (1, 2, 3):
+        await client.create(PODS, spread(f"low{number}", "low", "3"))
+    await running(client, "high", "low1", "low2", "low3")
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchExpressions": [{"key": "spread", "operator": "Exists"}]},
+    }
+    await client.create(PODS, spread("medium", "medium", "3", topologySpreadConstraints=[constraint]))
+    pods = await eventually(
+        client,
+        PODS,
+        lambda pods: len(pods) == 3 and all((p.get("status") or {}).get("phase") == "Running" for p in pods),
+        namespace="default",
+    )
+    assert sorted(name_of(p).rstrip("123") for p in pods) == ["high", "low", "medium"]
+
+
 async def test_priority_classes_keep_their_value(client: Client) -> None:
     for change in ({"value": 10}, {"preemptionPolicy": "Never"}):
         with pytest.raises(errors.Invalid):

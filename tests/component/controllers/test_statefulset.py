@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object, controller_of, is_terminating, labels_of, name_of
 from orchestrator.api.resources import (
     CONTROLLER_REVISIONS,
@@ -131,6 +132,34 @@ async def test_order_waits_for_a_pod_that_is_not_ready(timed: TimedStage) -> Non
     await timed.release()
     await timed.after(1)
     assert len(await pods_of(timed)) == 3
+
+
+async def test_scaling_stops_while_a_pod_is_not_well(timed: TimedStage) -> None:
+    """In both directions; the lowest one that is not well goes in its turn."""
+    await timed.client.create(STATEFUL_SETS, stateful_set(replicas=2))
+    await timed.after(1)
+
+    async def set_ready(ready: str) -> None:
+        for pod in await pods_of(timed):
+            condition = {"type": "Ready", "status": ready, "lastTransitionTime": format_time(timed.clock.now())}
+            status = {"status": {"conditions": [condition]}}
+            await timed.client.patch(PODS, name_of(pod), status, "default", subresource="status")
+        await timed.after(1)
+
+    await set_ready("False")
+    one = await timed.client.get(STATEFUL_SETS, "web", "default")
+    assert one["status"].get("readyReplicas", 0) == 0
+    await patch(timed, replicas=3)
+    await timed.after(20)
+    assert len(await pods_of(timed)) == 2
+    await set_ready("True")
+    assert len(await pods_of(timed)) == 3
+    await set_ready("False")
+    await patch(timed, replicas=0)
+    await timed.after(20)
+    assert len(await pods_of(timed)) == 3
+    await set_ready("True")
+    assert await pods_of(timed) == []
 
 
 async def test_parallel_pods_come_and_go_at_once(timed: TimedStage) -> None:
