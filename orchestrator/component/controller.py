@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
@@ -22,6 +22,15 @@ from orchestrator.client.informer import Informer, Informers
 from orchestrator.component import metrics
 from orchestrator.component.events import EventRecorder
 from orchestrator.logs import get_logger
+
+
+class Dependencies(TypedDict):
+    """What every controller is built with: one that needs more takes these as `**dependencies` and hands them on."""
+
+    client: Client
+    informers: Informers
+    recorder: EventRecorder
+    clock: Clock
 
 
 class Controller(abc.ABC):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.intstr import scaled_value
 from orchestrator.api.objects import (
@@ -26,11 +26,8 @@ from orchestrator.api.objects import (
 )
 from orchestrator.api.resources import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Resource
 from orchestrator.api.selectors import LabelSelector, from_label_selector
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.conditions import condition, find, with_condition, with_status
 from orchestrator.controllers.pods import is_finished, is_ready, time_of
 from orchestrator.controllers.selecting import add_selector_index, selecting
@@ -149,18 +146,10 @@ class DisruptionController(Controller):
 
     name: ClassVar[str] = "disruption"
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        resources: Callable[[], Sequence[Resource]],
-    ) -> None:
+    def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
         self._members: dict[str, set[str]] = {}
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Budgets by key; pods lead to the budgets that select them, before or now."""

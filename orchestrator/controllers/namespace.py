@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from msgspec import Struct, field
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, copy_object, is_terminating, name_of, namespace_of
 from orchestrator.api.resources import NAMESPACES, PODS, Resource
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informer, Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.client.informer import Informer
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers import conditions
 from orchestrator.controllers.conditions import Condition
 
@@ -108,19 +106,10 @@ class NamespaceController(Controller):
     name: ClassVar[str] = "namespace"
     workers: ClassVar[int] = 10
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        resources: Callable[[], Sequence[Resource]],
-    ) -> None:
+    def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
-        self._shared = informers
         self._followed: set[Informer] = set()
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Namespaces by key; content is followed from the first deletion of a namespace on."""
@@ -182,7 +171,7 @@ class NamespaceController(Controller):
 
     def _follow(self, resources: Sequence[Resource]) -> None:
         for resource in resources:
-            informer = self._shared.informer(resource)
+            informer = self._informers.informer(resource)
             if informer not in self._followed:
                 self._followed.add(informer)
                 informer.add_handler(self._on_content)

@@ -6,15 +6,11 @@ Owns which ranges of the cluster's pod network are taken. Nodes that bring a ran
 from __future__ import annotations
 
 import ipaddress
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, is_terminating, name_of, resource_version_of
 from orchestrator.api.resources import NODES
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 
 NODE_MASK_IPV4, NODE_MASK_IPV6 = 24, 64
 
@@ -84,21 +80,13 @@ class NodeIpamController(Controller):
     name: ClassVar[str] = "nodeipam"
     workers: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        pod_cidr: str,
-    ) -> None:
+    def __init__(self, *, pod_cidr: str, **dependencies: Unpack[Dependencies]) -> None:
         self._set = CidrSet(pod_cidr)
         self._given: dict[str, list[str]] = {}
         """What each node has or is being given."""
         self._waiting: set[str] = set()
         """Nodes for which there was nothing left."""
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Nodes by name; one that goes gives its range back."""

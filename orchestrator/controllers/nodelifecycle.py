@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from msgspec import Struct, field
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import (
     Object,
@@ -25,11 +25,8 @@ from orchestrator.api.objects import (
     uid_of,
 )
 from orchestrator.api.resources import LEASES, NODES, PODS
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.pods import NODE_INDEX, index_by_node, is_finished, is_ready
 
@@ -190,12 +187,9 @@ class NodeLifecycleController(Controller):
     def __init__(
         self,
         *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
         grace_seconds: float = GRACE_SECONDS,
         startup_grace_seconds: float = STARTUP_GRACE_SECONDS,
+        **dependencies: Unpack[Dependencies],
     ) -> None:
         self._grace_seconds = grace_seconds
         self._startup_grace_seconds = startup_grace_seconds
@@ -204,7 +198,7 @@ class NodeLifecycleController(Controller):
         self._zone_by_node: dict[str, str] = {}
         self._disrupted_zones: set[str] = set()
         self._pods_marked: set[str] = set()
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Nodes by name; Leases only move the time when their node was last seen."""

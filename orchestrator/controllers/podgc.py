@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import NODES, PODS
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.nodelifecycle import ready_status
 from orchestrator.controllers.pods import NODE_INDEX, created_at, index_by_node, is_finished, node_of
 
@@ -50,17 +47,14 @@ class PodGarbageCollector(Controller):
     def __init__(
         self,
         *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
         terminated_pod_threshold: int = TERMINATED_POD_THRESHOLD,
         quarantine_seconds: float = QUARANTINE_SECONDS,
+        **dependencies: Unpack[Dependencies],
     ) -> None:
         self._threshold = terminated_pod_threshold
         self._quarantine_seconds = quarantine_seconds
         self._finished: set[str] = set()
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Nodes that leave, pods whose node is not there, and the number of finished pods."""

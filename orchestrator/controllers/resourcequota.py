@@ -8,18 +8,14 @@ costs one entry, never the namespace.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, key_of, namespace_of
 from orchestrator.api.pod_resources import Amounts
 from orchestrator.api.quantity import Quantity, parse_quantity
 from orchestrator.api.quota import matches_scopes, may_use, usage
 from orchestrator.api.resources import RESOURCE_QUOTAS, Resource
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.conditions import with_status
 
 
@@ -83,21 +79,12 @@ class ResourceQuotaController(Controller):
 
     name: ClassVar[str] = "resourcequota"
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        resources: Callable[[], Sequence[Resource]],
-    ) -> None:
+    def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
-        self._shared = informers
         self._ledgers: dict[str, dict[str, Ledger]] = {}
         """By namespace, then by the quota's key."""
         self._followed: set[str] = set()
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Quotas by key."""
@@ -117,12 +104,12 @@ class ResourceQuotaController(Controller):
             self._ledgers.setdefault(namespace_of(new), {})[key_of(new)] = ledger
             for resource in self._countable(ledger):
                 if resource.group_resource in self._followed:
-                    for obj in self._shared.informer(resource).list(namespace_of(new)):
+                    for obj in self._informers.informer(resource).list(namespace_of(new)):
                         ledger.put(resource, obj)
                 else:
                     # Everything that is there comes through the handler now or with the first list.
                     self._followed.add(resource.group_resource)
-                    self._shared.informer(resource).add_handler(_Follower(self, resource))
+                    self._informers.informer(resource).add_handler(_Follower(self, resource))
         self.enqueue_object(old, new)
 
     def _countable(self, ledger: Ledger) -> list[Resource]:
@@ -145,7 +132,7 @@ class ResourceQuotaController(Controller):
         if quota is None or ledger is None:
             return None
         for resource in self._countable(ledger):
-            await self._shared.informer(resource).wait_synced()
+            await self._informers.informer(resource).wait_synced()
         status = plan_status(quota, ledger.used())
         if status is not None:
             await self.client.update_status(RESOURCE_QUOTAS, with_status(quota, status))

@@ -5,16 +5,12 @@ Mirrors serviceaccount-controller and root-ca-certificate-publisher-controller.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, copy_object, is_terminating, name_of, namespace_of
 from orchestrator.api.resources import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.replicas import is_namespace_terminating
 
 DEFAULT = "default"
@@ -90,11 +86,9 @@ class RootCAPublisher(Controller):
     name: ClassVar[str] = "root-ca-cert-publisher"
     workers: ClassVar[int] = 1
 
-    def __init__(
-        self, *, client: Client, informers: Informers, recorder: EventRecorder, clock: Clock, ca_pem: str
-    ) -> None:
+    def __init__(self, *, ca_pem: str, **dependencies: Unpack[Dependencies]) -> None:
         self._ca_pem = ca_pem
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Namespaces by name; changes of such ConfigMaps lead to their namespace."""

@@ -8,15 +8,11 @@ to somebody else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, is_terminating, key_of
 from orchestrator.api.resources import SERVICES
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.config.addresses import parse_pool
 
 PortKey = tuple[str, int]
@@ -55,20 +51,14 @@ class ServiceLBController(Controller):
     name: ClassVar[str] = "service"
     workers: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        load_balancer_addresses: Sequence[str],
-    ) -> None:
+    def __init__(self, *, load_balancer_addresses: Sequence[str], **dependencies: Unpack[Dependencies]) -> None:
         self._pool = parse_pool(load_balancer_addresses)
         self._members = frozenset(self._pool)
         self._given: dict[str, tuple[str, frozenset[PortKey]]] = {}
         """Service → its address and ports there; ahead of the cache."""
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        self._waiting: set[str] = set()
+        """Services for which no address was free."""
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         self._services = self.informer(SERVICES)
@@ -90,9 +80,8 @@ class ServiceLBController(Controller):
     async def reconcile(self, key: str) -> float | None:
         service = self._services.get(key)
         if service is None or is_terminating(service) or not is_ours(service):
-            freed = self._given.pop(key, None)
-            if freed is not None:
-                self._try_waiting()
+            self._waiting.discard(key)
+            self._give(key, None)
             if service is not None and not is_terminating(service) and self._is_left_over(service):
                 await self._write(service, "")
             return None
@@ -104,27 +93,33 @@ class ServiceLBController(Controller):
         current = self._address_of(service)
         address = plan_address(spec, current, taken, self._pool)
         if not address:
-            self._given.pop(key, None)
+            self._give(key, None)
+            self._waiting.add(key)
             self.recorder.event(
                 service, "Warning", "SyncLoadBalancerFailed",
                 "Error syncing load balancer: failed to ensure load balancer: no address of the pool is free",
             )  # fmt: skip
         else:
-            self._given[key] = (address, frozenset(ports_of(spec)))
+            self._waiting.discard(key)
+            self._give(key, (address, frozenset(ports_of(spec))))
         if address != current:
             await self._write(service, address)
             if address:
                 self.recorder.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         return None
 
+    def _give(self, key: str, place: tuple[str, frozenset[PortKey]] | None) -> None:
+        """Note what a Service has from now on; what it had and left may do for one that waits."""
+        before = self._given.pop(key, None)
+        if place is not None:
+            self._given[key] = place
+        if before is not None and (place is None or place[0] != before[0] or before[1] - place[1]):
+            for waiting in self._waiting:
+                self.queue.add(waiting)
+
     def _is_left_over(self, service: Object) -> bool:
         """Whether a Service shows an address of ours that its type has no use for any more."""
         return (service.get("spec") or {}).get("type") != "LoadBalancer" and bool(self._address_of(service))
-
-    def _try_waiting(self) -> None:
-        for service in self._services.list():
-            if is_ours(service) and not self._address_of(service):
-                self.queue.add(key_of(service))
 
     async def _write(self, service: Object, address: str) -> None:
         balancer = {"ingress": [{"ip": address, "ipMode": "VIP"}]} if address else {}

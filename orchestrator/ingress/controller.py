@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, key_of, labels_of, name_of, namespace_of
 from orchestrator.api.resources import (
@@ -23,10 +22,7 @@ from orchestrator.api.resources import (
     SERVICES,
     Resource,
 )
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.ingress.certificates import Certificates
 from orchestrator.ingress.plan import Routes, addresses, endpoint_port, is_ours, plan_routes, plan_secrets
 from orchestrator.ingress.server import Address, IngressServer
@@ -50,16 +46,7 @@ class IngressController(Controller):
     name: ClassVar[str] = "ingress"
     workers: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        local_address: str,
-        listen: Sequence[str],
-    ) -> None:
+    def __init__(self, *, local_address: str, listen: Sequence[str], **dependencies: Unpack[Dependencies]) -> None:
         """`local_address` is one of this machine's that rules lead to; `listen` are addresses, and `nodes`."""
         self._local_address = local_address
         self._on_nodes = NODES_WORD in listen
@@ -69,7 +56,7 @@ class IngressController(Controller):
         self._ports: tuple[int, int] | None = None
         self._routes: Routes | None = None
         self._secret_names: dict[str, str] | None = None
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         self._ingresses = self.informer(INGRESSES)

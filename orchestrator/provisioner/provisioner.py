@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, annotations_of, key_of, name_of, namespace_of, resource_version_of
 from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from orchestrator.api.volume_binding import SELECTED_NODE, class_of
-from orchestrator.component.controller import Controller
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.provisioner.directories import Directories
 from orchestrator.provisioner.plan import (
     FINALIZER,
@@ -32,7 +32,7 @@ class Provisioner(Controller):
     name: ClassVar[str] = "local-volume-provisioner"
     workers: ClassVar[int] = 2
 
-    def __init__(self, *, directories: Directories, **dependencies: Any) -> None:
+    def __init__(self, *, directories: Directories, **dependencies: Unpack[Dependencies]) -> None:
         self._directories = directories
         super().__init__(**dependencies)
 

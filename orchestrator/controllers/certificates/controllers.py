@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, copy_object, name_of, uid_of
 from orchestrator.api.resources import CERTIFICATE_SIGNING_REQUESTS, SUBJECT_ACCESS_REVIEWS
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.certificates.authority import Authority, end_of
 from orchestrator.controllers.certificates.requests import (
     SIGNERS,
@@ -96,18 +93,9 @@ class CSRSigning(_RequestController):
 
     name: ClassVar[str] = "csrsigning"
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        ca_pem: str,
-        ca_key_pem: str,
-    ) -> None:
+    def __init__(self, *, ca_pem: str, ca_key_pem: str, **dependencies: Unpack[Dependencies]) -> None:
         self._authority = Authority(ca_pem, ca_key_pem)
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     async def reconcile(self, key: str) -> float | None:
         """Put the certificate, or why there is none, into the status."""

@@ -1,7 +1,6 @@
 """Which pods each Service selects, followed change by change.
 
-A pod finds its Services through an index on one label of each selector, so the cost of a pod event
-is the number of its labels and of the Services that share one, never the size of the namespace.
+A pod finds its Services through their selector index, so the cost of a pod event is never the size of the namespace.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.api.objects import Object, is_terminating, key_of, labels_of, namespace_of
+from orchestrator.api.selectors import NOTHING, LabelSelector, from_labels
 from orchestrator.client.informer import Informer
 from orchestrator.controllers.pods import is_finished, is_ready, node_of
-
-_INDEX = "selector"
+from orchestrator.controllers.selecting import add_selector_index, selecting
 
 
 def selector_of(service: Object) -> dict[str, str]:
@@ -31,12 +30,9 @@ def pod_ips(pod: Object) -> list[str]:
     return several or ([status["podIP"]] if status.get("podIP") else [])
 
 
-def _index_by_selector(service: Object) -> list[str]:
+def _label_selector(service: Object) -> LabelSelector:
     selector = selector_of(service)
-    if not selector:
-        return []
-    key = min(selector)
-    return [f"{namespace_of(service)}/{key}={selector[key]}"]
+    return from_labels(selector) if selector else NOTHING
 
 
 def _as_endpoint(pod: Object) -> tuple[Any, ...]:
@@ -62,7 +58,7 @@ class ServicePods:
         self._pods = pods
         self._on_change = on_change
         self._members: dict[str, set[str]] = {}
-        services.add_index(_INDEX, _index_by_selector)
+        add_selector_index(services, _label_selector)
         services.add_handler(self._on_service)
         pods.add_handler(self._on_pod)
 
@@ -73,13 +69,7 @@ class ServicePods:
 
     def services_of(self, pod: Object) -> set[str]:
         """The keys of the Services that select this pod."""
-        labels, namespace = labels_of(pod), namespace_of(pod)
-        return {
-            key_of(service)
-            for name, value in labels.items()
-            for service in self._services.by_index(_INDEX, f"{namespace}/{name}={value}")
-            if selector_of(service).items() <= labels.items()
-        }
+        return {key_of(service) for service in selecting(self._services, pod, _label_selector)}
 
     def _on_service(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -87,16 +77,13 @@ class ServicePods:
             self._members.pop(key_of(old), None)
             self._on_change(key_of(old))
             return
-        selector = selector_of(new)
-        if old is None or selector_of(old) != selector:
-            if selector:
-                self._members[key_of(new)] = {
-                    key_of(pod)
-                    for pod in self._pods.list(namespace_of(new))
-                    if selector.items() <= labels_of(pod).items()
-                }
-            else:
+        selector = _label_selector(new)
+        if old is None or _label_selector(old) != selector:
+            if selector.is_nothing:
                 self._members.pop(key_of(new), None)
+            else:
+                pods = self._pods.list(namespace_of(new))
+                self._members[key_of(new)] = {key_of(pod) for pod in pods if selector.matches(labels_of(pod))}
         self._on_change(key_of(new))
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, resource_version_of, uid_of
 from orchestrator.api.resources import Resource
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informer, Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.client.informer import Informer
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.garbagecollector.graph import (
     FOREGROUND,
     ORPHAN,
@@ -47,23 +44,14 @@ class GarbageCollector(Controller):
     name: ClassVar[str] = "garbagecollector"
     workers: ClassVar[int] = 20
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        resources: Callable[[], Sequence[Resource]],
-    ) -> None:
+    def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
         self._graph = Graph()
         self._monitored: dict[Resource, Informer] = {}
         self._by_kind: dict[tuple[str, str], Resource] = {}
         self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unresolved: set[str] = set()
-        self._shared = informers
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Follow what is served at the start; its caches are waited for."""
@@ -81,7 +69,7 @@ class GarbageCollector(Controller):
             if resource in self._monitored:
                 continue
             # Caches that come later are not waited for: owners that they lack are looked up in the API.
-            informer = self._monitored[resource] = self._shared.informer(resource)
+            informer = self._monitored[resource] = self._informers.informer(resource)
             informer.add_handler(partial(self._on_change, resource))
             if resource.group_resource == _DEFINITIONS:
                 informer.add_handler(lambda old, new: self.refresh())

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, copy_object, key_of, namespace_of
 from orchestrator.api.quantity import Quantity, milli_value, parse_quantity
 from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, POD_METRICS, PODS, Resource
 from orchestrator.api.selectors import LabelSelector, parse_label_selector
-from orchestrator.client.client import Client
-from orchestrator.client.informer import Informers
-from orchestrator.component.controller import Controller
-from orchestrator.component.events import EventRecorder
+from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.conditions import condition, with_condition, with_status
 from orchestrator.controllers.horizontalpodautoscaler.behavior import (
     Change,
@@ -59,18 +56,10 @@ class HorizontalPodAutoscalerController(Controller):
 
     name: ClassVar[str] = "horizontalpodautoscaling"
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        informers: Informers,
-        recorder: EventRecorder,
-        clock: Clock,
-        resources: Callable[[], Sequence[Resource]],
-    ) -> None:
+    def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
         self._memories: dict[str, Memory] = {}
-        super().__init__(client=client, informers=informers, recorder=recorder, clock=clock)
+        super().__init__(**dependencies)
 
     def setup(self) -> None:
         """Autoscalers by key; their own status is no reason to look again."""
