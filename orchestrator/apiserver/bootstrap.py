@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
+from orchestrator.api.kinds.flowcontrol_defaults import AUTOUPDATE, default_flow_control
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import (
     CONFIG_MAPS,
@@ -26,7 +27,6 @@ from orchestrator.api.resources import (
     Resource,
 )
 from orchestrator.apiserver.admission.pod_defaults import SYSTEM_PRIORITY_CLASSES
-from orchestrator.apiserver.flow_control_defaults import AUTOUPDATE, default_flow_control
 from orchestrator.client.client import Client
 from orchestrator.store import Key, KeyExists, KeyNotFound, RevisionConflict, Store
 
@@ -57,13 +57,13 @@ def cluster_defaults(*, service_cidr: str) -> Iterator[tuple[Resource, Object]]:
 
 async def ensure_cluster_defaults(store: Store, clock: Clock, *, service_cidr: str) -> None:
     """Create what is missing; on a fresh cluster all of it is one commit."""
-    now = format_time(clock.now())
     defaults = cluster_defaults(service_cidr=service_cidr)
-    await asyncio.gather(*[_ensure(store, resource.group_resource, obj, now) for resource, obj in defaults])
+    await asyncio.gather(*[ensure_default(store, clock, resource.group_resource, obj) for resource, obj in defaults])
 
 
-async def _ensure(store: Store, resource: str, wanted: Object, now: str) -> None:
-    key = Key(resource, "", name_of(wanted))
+async def ensure_default(store: Store, clock: Clock, resource: str, wanted: Object) -> None:
+    """Create one of the defaults if it is missing, or bring its spec back where that is wanted."""
+    key, now = Key(resource, "", name_of(wanted)), format_time(clock.now())
     while True:
         record = await store.get(key)
         try:

@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from orchestrator.apiserver.fairness import Fairness
+from orchestrator.apiserver.flowcontrol import FlowControl
 
 BUCKETS = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
@@ -64,8 +64,8 @@ class _Duration:
 class RequestMetrics(Collector):
     """Requests by what they were about and how they ended; requests in flight."""
 
-    def __init__(self, fairness: Fairness) -> None:
-        self._fairness = fairness
+    def __init__(self, flow_control: FlowControl) -> None:
+        self._flows = flow_control
         self._totals: dict[tuple[RequestLabels, int], int] = {}
         self._durations: dict[RequestLabels, _Duration] = {}
         self.inflight = {"mutating": 0, "readOnly": 0}
@@ -122,10 +122,17 @@ class RequestMetrics(Collector):
         for labels, count in self._long_running.items():
             running.add_metric([*labels, "apiserver"], count)
         yield running
-        yield from self._flow_control()
+        yield from self._flow_control_metrics()
 
-    def _flow_control(self) -> Iterator[Metric]:
-        label = ["priority_level"]
+    def _flow_control_metrics(self) -> Iterator[Metric]:
+        seats = GaugeMetricFamily(
+            "apiserver_flowcontrol_nominal_limit_seats",
+            "Seats that a priority level's shares come to.",
+            labels=["priority_level"],
+        )
+        for name, level in self._flows.levels().items():
+            seats.add_metric([name], level.limits.seats)
+        label = ["priority_level", "flow_schema"]
         executing = GaugeMetricFamily(
             "apiserver_flowcontrol_current_executing_requests", "Requests that have a seat.", labels=label
         )
@@ -138,10 +145,10 @@ class RequestMetrics(Collector):
         rejected = CounterMetricFamily(
             "apiserver_flowcontrol_rejected_requests", "Requests that were answered 429.", labels=[*label, "reason"]
         )
-        for name, level in self._fairness.levels.items():
-            executing.add_metric([name], level.executing)
-            queued.add_metric([name], level.waiting)
-            dispatched.add_metric([name], level.dispatched)
-            for reason, count in level.rejected.items():
-                rejected.add_metric([name, reason], count)
-        yield from (executing, queued, dispatched, rejected)
+        for schema, name, counts in self._flows.counts():
+            executing.add_metric([name, schema], counts.executing)
+            queued.add_metric([name, schema], counts.waiting)
+            dispatched.add_metric([name, schema], counts.dispatched)
+            for reason, count in counts.rejected.items():
+                rejected.add_metric([name, schema, reason], count)
+        yield from (seats, executing, queued, dispatched, rejected)

@@ -23,9 +23,16 @@ from orchestrator.api import errors
 from orchestrator.api.resources import COMPONENT_STATUSES, STORAGE_CLASSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
-from orchestrator.apiserver.bootstrap import bootstrap, publish_authentication, publish_endpoints, system_objects
+from orchestrator.apiserver.bootstrap import (
+    bootstrap,
+    ensure_default,
+    publish_authentication,
+    publish_endpoints,
+    system_objects,
+)
 from orchestrator.apiserver.build import build_api_server
 from orchestrator.apiserver.component_statuses import ComponentStatuses
+from orchestrator.apiserver.flowcontrol.upkeep import FlowControlUpkeep
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
 from orchestrator.apiserver.resource_metrics import ResourceMetrics
 from orchestrator.apiserver.server import ApiServer
@@ -223,6 +230,8 @@ class Cluster:
         self.supervisor.add("apiserver/serviceaddresses", self._api.service_allocator.addresses.run)
         assert self._api.custom_resources is not None
         self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
+        ensure = partial(ensure_default, self._store, self.clock)
+        self.supervisor.add("apiserver/flowcontrol", FlowControlUpkeep(self._api, ensure).run)
         self._run("supervisor", self.supervisor.run())
 
     def _run(self, name: str, coroutine: Any) -> None:
@@ -230,7 +239,6 @@ class Cluster:
 
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
         from orchestrator.apiserver.aggregation.api_services import ApiServices
-        from orchestrator.apiserver.flow_schemas import FlowSchemas
         from orchestrator.apiserver.http.aggregation import Aggregator
         from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
@@ -248,7 +256,6 @@ class Cluster:
             clock=self.clock,
         )
         http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
-        http.flow_schemas = FlowSchemas(self.api.store)
         documents = Documents(http, project_version=__version__)
         services = ApiServices(self.api, directory)
         services.follow()

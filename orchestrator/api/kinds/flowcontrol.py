@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.api.kinds.defaulting import (
     struct,
 )
 from orchestrator.api.kinds.descriptor import Column, Kind
+from orchestrator.api.kinds.flowcontrol_defaults import MANDATORY_LEVELS, MANDATORY_SCHEMAS
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS
 
@@ -67,7 +69,16 @@ def validate_flow_schema(obj: Object) -> list[Cause]:
         ]
     for position, rule in enumerate(spec.get("rules") or ()):
         causes += _validate_rule(rule, fields.index("spec.rules", position))
-    return causes
+    return causes + _validate_fixed(obj, spec, MANDATORY_SCHEMAS)
+
+
+def _validate_fixed(obj: Object, spec: Object, mandatory: Sequence[Object]) -> list[Cause]:
+    """Mandatory objects may be deleted, and come back; their specs stay as they are."""
+    name = name_of(obj)
+    fixed = next((one["spec"] for one in mandatory if name_of(one) == name), None)
+    if fixed is None or spec == fixed:
+        return []
+    return [fields.invalid("spec", "", f"spec of '{name}' must equal the fixed value")]
 
 
 def _validate_rule(rule: dict[str, Any], path: str) -> list[Cause]:
@@ -208,6 +219,7 @@ def validate_level(obj: Object) -> list[Cause]:
     if kind == "Exempt":
         if limited is not None:
             causes.append(fields.forbidden("spec.limited", "must be nil if the type is not Limited"))
+        causes += _validate_lending(exempt or {}, "spec.exempt")
     elif kind == "Limited":
         if exempt is not None:
             causes.append(fields.forbidden("spec.exempt", "must be nil if the type is Limited"))
@@ -217,16 +229,17 @@ def validate_level(obj: Object) -> list[Cause]:
             causes += _validate_limited(limited, "spec.limited")
     else:
         causes.append(fields.not_supported("spec.type", kind, ("Exempt", "Limited")))
-    return causes
+    if kind == "Exempt":
+        # How much an exempt level lends is anybody's to decide.
+        spec = {**spec, "exempt": MANDATORY_LEVELS[0]["spec"]["exempt"]}
+    return causes + _validate_fixed(obj, spec, MANDATORY_LEVELS)
 
 
 def _validate_limited(limited: dict[str, Any], path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    shares, lendable = limited.get("nominalConcurrencyShares") or 0, limited.get("lendablePercent") or 0
-    if shares < 0:
-        causes.append(fields.invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer"))
-    if not 0 <= lendable <= 100:
-        causes.append(fields.invalid(f"{path}.lendablePercent", lendable, "must be between 0 and 100, inclusive"))
+    causes = _validate_lending(limited, path)
+    borrowing = limited.get("borrowingLimitPercent") or 0
+    if borrowing < 0:
+        causes.append(fields.invalid(f"{path}.borrowingLimitPercent", borrowing, "must be a non-negative integer"))
     response = limited.get("limitResponse") or {}
     kind, queuing = response.get("type") or "", response.get("queuing")
     where = f"{path}.limitResponse"
@@ -244,6 +257,16 @@ def _validate_limited(limited: dict[str, Any], path: str) -> list[Cause]:
             causes += _validate_queuing(queuing, f"{where}.queuing")
     else:
         causes.append(fields.not_supported(f"{where}.type", kind, ("Queue", "Reject")))
+    return causes
+
+
+def _validate_lending(settings: dict[str, Any], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    shares, lendable = settings.get("nominalConcurrencyShares") or 0, settings.get("lendablePercent") or 0
+    if shares < 0:
+        causes.append(fields.invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer"))
+    if not 0 <= lendable <= 100:
+        causes.append(fields.invalid(f"{path}.lendablePercent", lendable, "must be between 0 and 100, inclusive"))
     return causes
 
 

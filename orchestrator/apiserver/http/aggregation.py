@@ -13,7 +13,7 @@ from aiohttp import web
 from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
-from orchestrator.apiserver.http.routing import parse_path, verb_of
+from orchestrator.apiserver.http.routing import Route, verb_of
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 from orchestrator.apiserver.user import User
 
@@ -42,9 +42,8 @@ class Aggregator:
         which = GroupVersion(parts[2], parts[3]) if len(parts) > 3 else None
         return which if which in self._services.remote else None
 
-    async def serve(self, request: HttpRequest, which: GroupVersion) -> web.StreamResponse:
+    async def serve(self, request: HttpRequest, which: GroupVersion, route: Route | None) -> web.StreamResponse:
         """Authorize a request as any other, and hand it on; it holds a seat unless it is there to stay."""
-        route = parse_path(request.path)
         verb = ""
         if route is None:
             self._http.authorize_path(request)

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -23,9 +22,8 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
-from orchestrator.apiserver.fairness import TOO_MANY, Fairness, Rejected
 from orchestrator.apiserver.field_ownership import APPLY_PREFIX
-from orchestrator.apiserver.flow_schemas import Digest, Flow, FlowSchemas
+from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
@@ -47,7 +45,6 @@ WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
 _VERBS_OF_OBJECTS = frozenset(("get", "update", "patch", "delete"))
-_HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 PathHandler = Callable[["HttpRequest"], Awaitable[web.StreamResponse]]
@@ -57,17 +54,17 @@ StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.Strea
 class About:
     """What a request is about, as metrics will say: known little by little while it is served."""
 
-    __slots__ = ("flow", "labels")
+    __slots__ = ("labels", "ticket")
 
     def __init__(self) -> None:
         self.labels = RequestLabels()
-        self.flow: Flow | None = None
+        self.ticket: Ticket | None = None
 
     def add_flow_headers(self, response: web.StreamResponse) -> None:
         """Say how the request was classified, as kube-apiserver does with every answer."""
-        if self.flow is not None and not response.prepared:
-            response.headers["X-Kubernetes-PF-FlowSchema-UID"] = self.flow.schema_uid
-            response.headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.flow.level_uid
+        if self.ticket is not None and not response.prepared:
+            response.headers["X-Kubernetes-PF-FlowSchema-UID"] = self.ticket.schema_uid
+            response.headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.ticket.level_uid
 
 
 class HttpRequest:
@@ -94,6 +91,26 @@ class HttpRequest:
     def header(self, name: str) -> str:
         """A header's value, or an empty string."""
         return self.raw.headers.get(name, "")
+
+
+class Seat:
+    """`async with` it: work on a request when it is its turn, counted as in flight; raises Rejected."""
+
+    __slots__ = ("_inflight", "_kind", "_ticket")
+
+    def __init__(self, ticket: Ticket, inflight: dict[str, int], kind: str) -> None:
+        self._ticket = ticket
+        self._inflight = inflight
+        self._kind = kind
+
+    async def __aenter__(self) -> None:
+        if not self._ticket.try_acquire():
+            await self._ticket.acquire()
+        self._inflight[self._kind] += 1
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._inflight[self._kind] -= 1
+        self._ticket.release()
 
 
 class _Connections(web.Server):
@@ -125,10 +142,8 @@ class HttpServer:
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
         self._stream_loaders: dict[tuple[str, str], Callable[[], None]] = {}
         self.aggregator: Aggregator | None = None
-        self.flow_schemas: FlowSchemas | None = None
-        """Classifies requests; without it answers do not say where theirs belonged."""
-        self.fairness = Fairness(clock)
-        self.request_metrics = RequestMetrics(self.fairness)
+        self.flow_control = FlowControl(api.store, clock)
+        self.request_metrics = RequestMetrics(self.flow_control)
         self._watches: set[asyncio.Task[object]] = set()
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
@@ -233,34 +248,22 @@ class HttpServer:
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)
         request = HttpRequest(raw, user, about)
-        if self.flow_schemas is not None:
-            about.flow = self.flow_schemas.classify(_digest(request))
-        if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
-            return await self.aggregator.serve(request, elsewhere)
         route = parse_path(request.path)
+        verb = request.method.lower() if route is None else verb_of(request.method, route, request.query)
+        about.ticket = self.flow_control.classify(_digest(request, route, verb))
+        if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
+            return await self.aggregator.serve(request, elsewhere, route)
         if route is None:
-            if request.path.startswith(_HEALTH_PATHS):
-                return await self._serve_path(request)  # how the server is, everybody may ask at any time
             async with self.seat(request):
                 return await self._serve_path(request)
-        level = self.fairness.level(user)
-        if level.is_full_for(user.name):
-            # Before its body is read: a flood costs as little as possible.
-            raise level.refuse("queue-full")
-        return await self._serve_resource(request, route)
+        about.ticket.check()  # before its body is read: a flood costs as little as possible
+        return await self._serve_resource(request, route, verb)
 
-    @asynccontextmanager
-    async def seat(self, request: HttpRequest, verb: str = "get") -> AsyncIterator[None]:
-        """Work on a request: when it is its turn, counted as in flight."""
-        level, inflight = self.fairness.level(request.user), self.request_metrics.inflight
-        await level.acquire(request.user.name)
+    def seat(self, request: HttpRequest, verb: str = "get") -> Seat:
+        """To work on a request when it is its turn."""
+        assert request.about.ticket is not None, "every request is classified before it is served"
         kind = "mutating" if verb in MUTATING else "readOnly"
-        inflight[kind] += 1
-        try:
-            yield
-        finally:
-            inflight[kind] -= 1
-            level.release()
+        return Seat(request.about.ticket, self.request_metrics.inflight, kind)
 
     async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
         self.authorize_path(request)
@@ -287,9 +290,8 @@ class HttpServer:
     async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
         return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
 
-    async def _serve_resource(self, request: HttpRequest, route: Route) -> web.StreamResponse:
+    async def _serve_resource(self, request: HttpRequest, route: Route, verb: str) -> web.StreamResponse:
         kind = self.api.registry.by_path(route.group, route.version, route.plural)
-        verb = verb_of(request.method, route, request.query)
         if kind is None:
             self.authorize_unknown(request, route, verb)
             if not self.api.registry.is_builtin_group(route.group):
@@ -507,13 +509,12 @@ def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
     return None
 
 
-def _digest(request: HttpRequest) -> Digest:
-    route = parse_path(request.path)
+def _digest(request: HttpRequest, route: Route | None, verb: str) -> Digest:
+    user = request.user
     if route is None:
-        return Digest(request.user, request.method.lower(), request.path)
+        return Digest(user.name, user.groups, verb, request.path)
     resource = f"{route.plural}/{route.subresource}" if route.subresource else route.plural
-    verb = verb_of(request.method, route, request.query)
-    return Digest(request.user, verb, "", route.group, resource, route.namespace)
+    return Digest(user.name, user.groups, verb, "", route.group, resource, route.namespace)
 
 
 def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:

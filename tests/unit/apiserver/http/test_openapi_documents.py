@@ -37,7 +37,7 @@ class Served:
 
     def __init__(self) -> None:
         self.registry = Registry(builtin_kinds())
-        api = cast(ApiServer, SimpleNamespace(registry=self.registry))
+        api = cast(ApiServer, SimpleNamespace(registry=self.registry, store=SimpleNamespace(observe=lambda *_: None)))
         self.http = HttpServer(api, authenticator=Authenticator(), clock=SystemClock())
         OpenApiDocuments(self.http, product_version="v1.36.0")
 

@@ -1,17 +1,18 @@
 """The default FlowSchemas and PriorityLevelConfigurations, which every cluster has.
 
-Mirrors k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap at v1.36. What they mean is decided in
-`orchestrator.apiserver.fairness`; these objects are how clients see it.
+Mirrors k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap at v1.36.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS, Resource
 
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
+EXEMPT, CATCH_ALL = "exempt", "catch-all"
+"""The names of the mandatory objects of both kinds: nothing can be classified without them."""
 _API_VERSION = "flowcontrol.apiserver.k8s.io/v1"
 
 # name: shares, lendable percent, queues, hand size
@@ -97,14 +98,22 @@ def _schema(
     if distinguisher:
         spec["distinguisherMethod"] = {"type": distinguisher}
     spec["rules"] = [{"subjects": list(subjects), **rules}]
-    found = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" and it exists'
     return {
         "kind": "FlowSchema",
         "apiVersion": _API_VERSION,
         "metadata": {"name": name, "annotations": {AUTOUPDATE: "true"}, "generation": 1},
         "spec": spec,
-        "status": {"conditions": [{"type": "Dangling", "status": "False", "reason": "Found", "message": found}]},
+        "status": {"conditions": [dangling_condition(level, exists=True)]},
     }
+
+
+def dangling_condition(level: str, *, exists: bool) -> Object:
+    """The condition of a FlowSchema that leads to this priority level; without its time."""
+    named = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}"'
+    if exists:
+        return {"type": "Dangling", "status": "False", "reason": "Found", "message": f"{named} and it exists"}
+    message = f"{named} but there is no such object"
+    return {"type": "Dangling", "status": "True", "reason": "NotFound", "message": message}
 
 
 def _rule(verbs: list[str], groups: list[str], resources: list[str]) -> Object:
@@ -125,3 +134,10 @@ def _groups(*names: str) -> list[Object]:
 
 def _system_accounts(*names: str) -> list[Object]:
     return [{"kind": "ServiceAccount", "serviceAccount": {"namespace": "kube-system", "name": name}} for name in names]
+
+
+MANDATORY_LEVELS, MANDATORY_SCHEMAS = (
+    tuple(obj for resource, obj in default_flow_control() if resource is wanted and name_of(obj) in (EXEMPT, CATCH_ALL))
+    for wanted in (PRIORITY_LEVEL_CONFIGURATIONS, FLOW_SCHEMAS)
+)
+"""What counts, without a uid, while the store lacks them."""
