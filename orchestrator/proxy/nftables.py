@@ -53,10 +53,12 @@ class LibNftables:
         library.nft_ctx_free.argtypes = [ctypes.c_void_p]
         library.nft_ctx_buffer_error.argtypes = [ctypes.c_void_p]
         library.nft_ctx_buffer_output.argtypes = [ctypes.c_void_p]
-        library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-        library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
+        for read_buffer in (library.nft_ctx_get_error_buffer, library.nft_ctx_get_output_buffer):
+            read_buffer.restype = ctypes.c_char_p
+            read_buffer.argtypes = [ctypes.c_void_p]
         library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         self._library = library
+        self._context: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
 
     async def run(self, text: str) -> None:
@@ -64,21 +66,30 @@ class LibNftables:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._run, text)
 
     def _run(self, text: str) -> None:
-        # A context of its own for each transaction: it caches what other programs may have changed since.
+        # One context for all transactions: closing its socket waits until the kernel has freed what was deleted, some
+        # 15 ms. What it has cached goes when the kernel's generation of rules is another.
         library = self._library
-        context = library.nft_ctx_new(0)
-        if not context:
-            raise NftError("libnftables gives no context")
-        try:
-            library.nft_ctx_buffer_error(context)
-            library.nft_ctx_buffer_output(context)
-            if library.nft_run_cmd_from_buffer(context, text.encode()) != 0:
-                raise NftError(library.nft_ctx_get_error_buffer(context).decode(errors="replace")[:ERROR_CHARS_MAX])
-        finally:
-            library.nft_ctx_free(context)
+        if self._context is None:
+            self._context = library.nft_ctx_new(0)
+            if not self._context:
+                raise NftError("libnftables gives no context")
+            library.nft_ctx_buffer_error(self._context)
+            library.nft_ctx_buffer_output(self._context)
+        if library.nft_run_cmd_from_buffer(self._context, text.encode()) != 0:
+            error = library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")[:ERROR_CHARS_MAX]
+            self._free()  # after a failure it begins anew, with a cache of its own
+            raise NftError(error)
+        library.nft_ctx_get_error_buffer(self._context)  # reading empties the buffers, where warnings gather
+        library.nft_ctx_get_output_buffer(self._context)
+
+    def _free(self) -> None:
+        context, self._context = self._context, None
+        if context is not None:
+            self._library.nft_ctx_free(context)
 
     def close(self) -> None:
         """End the thread, after what it is doing."""
+        self._thread.submit(self._free)
         self._thread.shutdown(wait=False)
 
 
