@@ -24,6 +24,9 @@ class TableChanges(Struct):
     sets: dict[str, str | None] = field(default_factory=dict)
     """Declaration in braces; None: gone."""
 
+    def __bool__(self) -> bool:
+        return bool(self.deleted or self.added or self.chains or self.sets)
+
     def add(self, element: Element, value: str) -> None:
         """An element that was not there, with the value that it maps to (empty in a set)."""
         if self.deleted.get(element) == value:

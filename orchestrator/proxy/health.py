@@ -73,7 +73,7 @@ def plan_health(service: Object | None, slices: Sequence[Object], nodes: Sequenc
             namespace_of(service),
             name_of(service),
             # Those that terminate do not count: the balancer is to go elsewhere in time (KEP-1669).
-            len({e.address for e in local_to(endpoints, node) if e.is_ready}),
+            len({e.target[0] for e in local_to(endpoints, node) if e.is_ready}),
         )
         for node in nodes
         if node.ip

@@ -18,15 +18,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from orchestrator.api.objects import Object, key_of, labels_of
-from orchestrator.proxy.topology import Endpoint, NodeFacts, endpoints_of, local_to, preferred_by, usable
+from orchestrator.proxy.topology import Endpoint, NodeFacts, Target, endpoints_of, local_to, preferred_by, usable
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """Services with this label are somebody else's."""
 AFFINITY_CLIENTS_MAX = 65_536
 """Clients that one endpoint is remembered for."""
 AFFINITY_SECONDS_DEFAULT = 10_800
-
-Target = tuple[str, int]
 
 
 class Frontend(NamedTuple):
@@ -60,7 +58,7 @@ class ServiceRules(Struct, frozen=True):
     firewalls: dict[Frontend, str] = field(default_factory=dict)
     """Frontends that only some sources may use → the chain that checks."""
     cluster_ips: frozenset[str] = frozenset()
-    addresses: frozenset[str] = frozenset()
+    addresses: set[str] = field(default_factory=set)
     """Endpoints that could be their own clients."""
 
     def leading(self, listeners: Iterable[Target], target: Target) -> ServiceRules:
@@ -82,21 +80,9 @@ def plan_service(
     if not cluster_ips:
         return None
     rules = ServiceRules(cluster_ips=frozenset(cluster_ips))
-    addresses: set[str] = set()
     for port in spec.get("ports") or ():
-        protocol = port.get("protocol") or "TCP"
-        endpoints = endpoints_of(slices, port.get("name") or "", protocol)
-        addresses.update(endpoint.address for endpoint in usable(endpoints))
-        planner = _PortPlanner(service, spec, port, protocol.lower(), endpoints, nodes, pod_cidr, rules)
-        planner.plan(cluster_ips)
-    return ServiceRules(
-        frontends=rules.frontends,
-        chains=rules.chains,
-        affinity_sets=rules.affinity_sets,
-        firewalls=rules.firewalls,
-        cluster_ips=rules.cluster_ips,
-        addresses=frozenset(addresses),
-    )
+        _PortPlanner(service, spec, port, slices, nodes, pod_cidr, rules).plan(cluster_ips)
+    return rules
 
 
 class _PortPlanner:
@@ -107,25 +93,26 @@ class _PortPlanner:
         service: Object,
         spec: dict[str, Any],
         port: dict[str, Any],
-        protocol: str,
-        endpoints: Sequence[Endpoint],
+        slices: Sequence[Object],
         nodes: Sequence[NodeFacts],
         pod_cidr: str,
         rules: ServiceRules,
     ) -> None:
+        protocol = port.get("protocol") or "TCP"
         self._service = service
         self._spec = spec
         self._port = port
-        self._protocol = protocol
-        self._endpoints = endpoints
-        self._everyone = usable(endpoints)
+        self._protocol = protocol.lower()
+        self._endpoints = endpoints_of(slices, port.get("name") or "", protocol)
+        self._everyone = usable(self._endpoints)
+        self._targets = _targets(self._everyone)
         self._nodes = nodes
         self._pod_cidr = pod_cidr
         self._rules = rules
-        config = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
-        self._affinity_seconds = (
-            int(config or AFFINITY_SECONDS_DEFAULT) if spec.get("sessionAffinity") == "ClientIP" else 0
-        )
+        self._affinity_seconds = 0
+        if spec.get("sessionAffinity") == "ClientIP":
+            config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+            self._affinity_seconds = int(config.get("timeoutSeconds") or AFFINITY_SECONDS_DEFAULT)
 
     @property
     def _identity(self) -> str:
@@ -133,24 +120,25 @@ class _PortPlanner:
         return f"{key_of(self._service)}/{self._port.get('name') or ''}/{self._protocol}"
 
     def plan(self, cluster_ips: Sequence[str]) -> None:
-        number = self._port["port"]
+        number, node_port = self._port["port"], self._port.get("nodePort")
+        self._rules.addresses.update([address for address, _ in self._targets])
         internal = self._internal_way()
         for address in cluster_ips:
             self._rules.frontends[Frontend(address, self._protocol, number)] = internal
-        if self._everyone:
-            external = self._external_way()
-        else:
-            external = Way()
-        for address in self._spec.get("externalIPs") or ():
+        external_ips = self._spec.get("externalIPs") or ()
+        is_load_balancer = self._spec.get("type") == "LoadBalancer"
+        if not external_ips and not is_load_balancer and not node_port:
+            return
+        external = self._external_way()
+        for address in external_ips:
             if _is_ipv4(address):
                 self._rules.frontends[Frontend(address, self._protocol, number)] = external
-        self._plan_load_balancer(external, number)
-        if self._port.get("nodePort"):
-            self._plan_node_port(external, self._port["nodePort"])
+        if is_load_balancer:
+            self._plan_load_balancer(external, number)
+        if node_port:
+            self._plan_node_port(external, node_port)
 
     def _plan_load_balancer(self, external: Way, number: int) -> None:
-        if self._spec.get("type") != "LoadBalancer":
-            return
         ingress = ((self._service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         sources = [source.strip() for source in self._spec.get("loadBalancerSourceRanges") or ()]
         for item in ingress:
@@ -179,16 +167,15 @@ class _PortPlanner:
             # Pods are inside: for them the policy does not count (kube-proxy's short circuit).
             lines = [*self._picks(self._everyone, f"ip saddr {self._pod_cidr} "), *self._picks(local)]
             self._rules.chains[chain] = tuple(lines)
-            way = Way(_targets(self._everyone), chain, drops_rest=not local)
+            way = Way(self._targets, chain, drops_rest=not local)
             self._rules.frontends[Frontend(node.ip, self._protocol, number)] = way
 
     def _internal_way(self) -> Way:
         if not self._everyone:
             return Way(is_cluster_ip=True)
         exceptions = [(node, chosen) for node, chosen in self._choices() if chosen != self._everyone and node.pod_cidr]
-        targets = _targets(self._everyone)
         if not exceptions and not self._affinity_seconds:
-            return Way(targets, is_cluster_ip=True)
+            return Way(self._targets, is_cluster_ip=True)
         lines: list[str] = []
         for node, chosen in exceptions:
             # Pods on the host network come with the node's own address.
@@ -198,7 +185,7 @@ class _PortPlanner:
         lines += self._picks(self._everyone)
         chain = f"service_{_digest(self._identity)}"
         self._rules.chains[chain] = tuple(lines)
-        return Way(targets, chain, drops_rest=any(not chosen for _, chosen in exceptions), is_cluster_ip=True)
+        return Way(self._targets, chain, drops_rest=any(not chosen for _, chosen in exceptions), is_cluster_ip=True)
 
     def _choices(self) -> Iterator[tuple[NodeFacts, list[Endpoint]]]:
         """What each node's clients may use, where that depends on the node at all."""
@@ -210,12 +197,11 @@ class _PortPlanner:
                 yield node, preferred_by(self._endpoints, node)
 
     def _external_way(self) -> Way:
-        targets = _targets(self._everyone)
-        if not self._affinity_seconds:
-            return Way(targets)
+        if not self._affinity_seconds or not self._targets:
+            return Way(self._targets)
         chain = f"external_{_digest(self._identity)}"
         self._rules.chains[chain] = tuple(self._picks(self._everyone))
-        return Way(targets, chain)
+        return Way(self._targets, chain)
 
     def _picks(self, endpoints: Sequence[Endpoint], condition: str = "") -> list[str]:
         """Rules that translate to one of the endpoints, for packets that the condition matches."""
@@ -231,7 +217,8 @@ class _PortPlanner:
 
     def _endpoint_chain(self, endpoint: Endpoint) -> tuple[str, str]:
         """The chain that leads to one endpoint and remembers the client, and the set of its clients."""
-        target = f"{endpoint.address}:{endpoint.port}"
+        address, port = endpoint.target
+        target = f"{address}:{port}"
         digest = _digest(f"{self._identity}/{target}/{self._affinity_seconds}")
         chain, affinity = f"endpoint_{digest}", f"affinity_{digest}"
         self._rules.affinity_sets[affinity] = self._affinity_seconds
@@ -243,12 +230,12 @@ class _PortPlanner:
 
 
 def _turns(endpoints: Sequence[Endpoint]) -> str:
-    pairs = ", ".join(f"{number} : {e.address} . {e.port}" for number, e in enumerate(endpoints))
+    pairs = ", ".join(f"{number} : {address} . {port}" for number, (address, port) in enumerate(_targets(endpoints)))
     return f"numgen random mod {len(endpoints)} map {{ {pairs} }}"
 
 
 def _targets(endpoints: Sequence[Endpoint]) -> tuple[Target, ...]:
-    return tuple((endpoint.address, endpoint.port) for endpoint in endpoints)
+    return tuple([endpoint.target for endpoint in endpoints])
 
 
 def _is_ipv4(address: str) -> bool:

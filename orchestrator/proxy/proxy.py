@@ -16,12 +16,13 @@ from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
+from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
 from orchestrator.proxy.health import HealthServer, plan_health
 from orchestrator.proxy.nftables import Nft, NftError
-from orchestrator.proxy.plan import Target, plan_service
+from orchestrator.proxy.plan import plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow, skeleton
 from orchestrator.proxy.table import KernelTable
-from orchestrator.proxy.topology import NodeFacts
+from orchestrator.proxy.topology import NodeFacts, Target
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SERVICE_INDEX = "proxy/service"
@@ -123,19 +124,28 @@ class ServiceProxy:
         was_empty = not len(self._ruleset)
         changes = await self._plan()
         replaces, self._must_replace = self._must_replace, False
-        text = changes.text(self.layout.table)
-        if replaces:
-            text = skeleton(self.layout) + text if was_empty else self._ruleset.text()
-        if text:
-            try:
-                await self._table.apply(text)
-            except NftError as error:
-                # The model is ahead of the kernel now: only the whole table brings them together again.
-                self._replace_all()
+        try:
+            if replaces and (not was_empty or self._table.exists()):
+                await self._table.apply(self._ruleset.text())  # at once, while connections come
+            else:
                 if replaces:
-                    raise
-                self._log.warning("transaction.refused", error=str(error), consequence="written anew")
+                    await self._table.apply(skeleton(self.layout))
+                await self._write(changes)
+        except NftError as error:
+            # The model is ahead of the kernel now: only the whole table brings them together again.
+            self._replace_all()
+            if replaces:
+                raise
+            self._log.warning("transaction.refused", error=str(error), consequence="written anew")
         await self._forget(changes.stale)
+
+    async def _write(self, changes: Changes) -> None:
+        if has_own_chains(changes):
+            if picks := take_new_picks(self.layout.table, changes):
+                await self._table.write(picks)
+            await self._table.apply(changes.text(self.layout.table))
+        elif changes:
+            await self._table.write(encode(self.layout.table, changes))
 
     async def _plan(self) -> Changes:
         changes = Changes()

@@ -10,18 +10,18 @@ one at random.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from msgspec import Struct, field
 
 from orchestrator.proxy.changes import Element, TableChanges
-from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, Frontend, ServiceRules, Target, Way
+from orchestrator.proxy.plan import AFFINITY_CLIENTS_MAX, Frontend, ServiceRules, Way
+from orchestrator.proxy.topology import Target
 
 NODE_PORTS = "_node_ports"
 """Ends the names of maps whose keys have no address."""
-STANDING_PICKS = 16
-"""Up to so many endpoints the chain that picks one is there from the start. nft 1.0 cannot add such a rule later: it
-reads the type of the map back from the kernel, finds `conflicting protocols`, and the whole table is written anew."""
+STANDING_PICKS = 8
+"""Up to so many endpoints the chain that picks one is there from the start; chains for more come and go."""
 
 
 class Layout(Struct, frozen=True):
@@ -68,8 +68,11 @@ class Ruleset:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._rules: dict[str, ServiceRules] = {}
-        self._owners: dict[Frontend, list[str]] = {}
-        self._references: Counter[Element] = Counter()
+        self._owners: dict[Frontend, tuple[str, ...]] = {}
+        """Who claims a frontend; the first has it."""
+        self._hairpins: Counter[str] = Counter()
+        self._cluster_ips: Counter[str] = Counter()
+        """Addresses that several Services may need, and how many do."""
         self._picks: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -90,18 +93,27 @@ class Ruleset:
         before, after = old or _NOTHING, rules or _NOTHING
         if before.chains or after.chains:
             self._update_chains(before, after, changes)
-        frontends = {**before.frontends, **after.frontends}
-        held = {frontend: self._way(frontend) for frontend in frontends}
         if rules is None:
             self._rules.pop(key, None)
         else:
             self._rules[key] = rules
-        for frontend, old_way in held.items():
-            self._own(frontend, key, is_wanted=frontend in after.frontends)
-            self._update_frontend(frontend, old_way, self._way(frontend), changes)
+        frontends = {**before.frontends, **after.frontends} if before.frontends else after.frontends
+        for frontend in frontends:
+            had, wanted = before.frontends.get(frontend), after.frontends.get(frontend)
+            owners = self._owners.get(frontend, ())
+            if owners == ((key,) if had is not None else ()):  # nobody else claims it
+                self._set_owners(frontend, (key,) if wanted is not None else ())
+                self._update_frontend(frontend, had, wanted, changes)
+            else:
+                old_way = had if owners[0] == key else self._way(frontend)
+                others = tuple(owner for owner in owners if owner != key)
+                kept = owners if had is not None else (*others, key)
+                self._set_owners(frontend, kept if wanted is not None else others)
+                self._update_frontend(frontend, old_way, self._way(frontend), changes)
         for frontend in {*before.firewalls, *after.firewalls} if before.firewalls or after.firewalls else ():
             self._swap(_firewall(frontend, before), _firewall(frontend, after), changes)
-        self._count(before, after, changes)
+        self._count(self._hairpins, "hairpin", before.addresses, after.addresses, changes)
+        self._count(self._cluster_ips, "cluster_ips", before.cluster_ips, after.cluster_ips, changes)
 
     def text(self) -> str:
         """One transaction that puts the whole table in place of whatever has its name."""
@@ -121,14 +133,11 @@ class Ruleset:
         """Frontends that several Services claim; the first of them has it."""
         return {frontend: list(owners) for frontend, owners in self._owners.items() if len(owners) > 1}
 
-    def _own(self, frontend: Frontend, key: str, *, is_wanted: bool) -> None:
-        owners = self._owners.setdefault(frontend, [])
-        if is_wanted and key not in owners:
-            owners.append(key)
-        elif not is_wanted and key in owners:
-            owners.remove(key)
-        if not owners:
-            del self._owners[frontend]
+    def _set_owners(self, frontend: Frontend, owners: tuple[str, ...]) -> None:
+        if owners:
+            self._owners[frontend] = owners
+        else:
+            self._owners.pop(frontend, None)
 
     def _way(self, frontend: Frontend) -> Way | None:
         owners = self._owners.get(frontend)
@@ -149,7 +158,11 @@ class Ruleset:
         if old == new:
             return
         self._use_picks(_picks(frontend, new), changes)
-        self._swap(dict(_elements(frontend, old)), dict(_elements(frontend, new)), changes)
+        if old is not None:
+            self._swap(dict(_elements(frontend, old)), dict(_elements(frontend, new)), changes)
+        else:
+            for element, value in _elements(frontend, new):
+                changes.add(element, value)
         self._unuse_picks(_picks(frontend, old), changes)
         if frontend.protocol == "udp":
             kept = set(new.targets) if new is not None else set()
@@ -179,23 +192,20 @@ class Ruleset:
             if old.get(element) != value:
                 changes.add(element, value)
 
-    def _count(self, before: ServiceRules, after: ServiceRules, changes: Changes) -> None:
-        old, new = _shared(before), _shared(after)
-        for element in new - old:
-            self._references[element] += 1
-            if self._references[element] == 1:
-                changes.add(element, "")
-        for element in old - new:
-            self._references[element] -= 1
-            if not self._references[element]:
-                del self._references[element]
-                changes.delete(element, "")
+    def _count(self, users: Counter[str], name: str, before: Set[str], after: Set[str], changes: Changes) -> None:
+        for address in after - before if before else after:
+            users[address] += 1
+            if users[address] == 1:
+                changes.add((name, _shared_key(name, address)), "")
+        for address in before - after:
+            users[address] -= 1
+            if not users[address]:
+                del users[address]
+                changes.delete((name, _shared_key(name, address)), "")
 
 
-def _shared(rules: ServiceRules) -> set[Element]:
-    """Elements that several Services may need."""
-    hairpins = {("hairpin", f"{address} . {address}") for address in rules.addresses}
-    return hairpins | {("cluster_ips", address) for address in rules.cluster_ips}
+def _shared_key(name: str, address: str) -> str:
+    return f"{address} . {address}" if name == "hairpin" else address
 
 
 def _firewall(frontend: Frontend, rules: ServiceRules) -> dict[Element, str]:
@@ -241,6 +251,11 @@ def _pick_chain(suffix: str, count: int) -> str:
 _STANDING_CHAINS = dict.fromkeys(
     _pick_chain(suffix, count) for suffix in ("", NODE_PORTS) for count in range(1, STANDING_PICKS + 1)
 )
+
+
+def is_pick_chain(name: str) -> bool:
+    """It picks one of so many targets; all others belong to single Services."""
+    return name.startswith("pick_")
 
 
 def _pick_rule(name: str) -> str:

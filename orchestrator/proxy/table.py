@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.logs import get_logger
-from orchestrator.proxy.nftables import Nft, open_nft
+from orchestrator.proxy import netlink
+from orchestrator.proxy.nftables import Nft, NftSocket, open_nft
 from orchestrator.proxy.watch import TableWatch
+
+BYTES_AT_ONCE_MAX = 64 << 10
+"""The kernel takes 1 ms for so much; handing that to a thread on a busy loop takes longer."""
 
 
 class KernelTable:
@@ -24,6 +30,8 @@ class KernelTable:
     ) -> None:
         """Elements of sets with this prefix come and go by themselves."""
         self.transactions_total = 0
+        self._name = name
+        self._socket: NftSocket | None = None
         self._clock = clock
         self._nft = nft
         self._owns_nft = nft is None
@@ -42,16 +50,42 @@ class KernelTable:
         if self._owns_nft and self._nft is not None:
             self._nft.close()
             self._nft = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     async def apply(self, text: str) -> None:
-        """One transaction; NftError, then nothing of it was applied."""
+        """One transaction as text; NftError, then nothing of it was applied."""
         assert self._nft is not None, "the table is not open"
+        with self._transaction(len(text)):
+            await self._nft.run(text)
+
+    async def write(self, messages: Sequence[bytes]) -> None:
+        """One transaction as netlink messages; NftError, then nothing of it was applied."""
+        transaction = netlink.batch(messages)
+        with self._transaction(len(transaction)):
+            if len(transaction) <= BYTES_AT_ONCE_MAX:
+                self._kernel().write(transaction)
+            else:
+                await asyncio.to_thread(self._kernel().write, transaction)
+
+    def exists(self) -> bool:
+        """Whether the kernel has the table; NftError when it does not tell."""
+        return self._kernel().has_table(self._name)
+
+    def _kernel(self) -> NftSocket:
+        if self._socket is None:
+            self._socket = NftSocket()
+        return self._socket
+
+    @contextmanager
+    def _transaction(self, size: int) -> Iterator[None]:
         started = self._clock.monotonic()
         self._watch.begin()
         try:
-            await self._nft.run(text)
+            yield
         finally:
             self._watch.end()
         self.transactions_total += 1
         elapsed = round((self._clock.monotonic() - started) * 1000, 1)
-        self._log.debug("transaction.applied", bytes=len(text), milliseconds=elapsed)
+        self._log.debug("transaction.applied", bytes=size, milliseconds=elapsed)

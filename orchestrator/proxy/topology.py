@@ -7,18 +7,20 @@ other (KEP-1669), hints of nodes and zones (KEP-2433, KEP-3015), and only the no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
 
+Target = tuple[str, int]
+"""Address and port."""
 
-class Endpoint(NamedTuple):
+
+class Endpoint(Struct, frozen=True):
     """One address and port behind a port of a Service."""
 
-    address: str
-    port: int
+    target: Target
     node: str = ""
     is_ready: bool = True
     is_serving: bool = True
@@ -39,7 +41,7 @@ class NodeFacts(Struct, frozen=True):
 
 def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> list[Endpoint]:
     """The IPv4 endpoints behind a named port of a Service, sorted; one that stands in two slices counts once."""
-    found: dict[tuple[str, int], Endpoint] = {}
+    found: dict[Target, Endpoint] = {}
     for one in slices:
         if one.get("addressType") != "IPv4":
             continue
@@ -48,9 +50,9 @@ def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> lis
             continue
         for item in one.get("endpoints") or ():
             endpoint = _endpoint(item, number)
-            known = found.get((endpoint.address, number))
-            if known is None or (endpoint.is_ready and not known.is_ready):
-                found[endpoint.address, number] = endpoint
+            known = found.setdefault(endpoint.target, endpoint)
+            if known is not endpoint and endpoint.is_ready and not known.is_ready:
+                found[endpoint.target] = endpoint
     return [found[key] for key in sorted(found)]
 
 
@@ -63,21 +65,25 @@ def _port_of(one: Object, name: str, protocol: str) -> int | None:
 
 
 def _endpoint(item: dict[str, Any], port: int) -> Endpoint:
-    conditions = item.get("conditions") or {}
-    ready = conditions.get("ready")
-    serving = conditions.get("serving")
+    # Consumers use the first address only (EndpointSlice API: the addresses are fungible).
+    target = (item["addresses"][0], port)
+    node = item.get("nodeName") or ""
+    conditions = item.get("conditions")
+    ready = True if conditions is None else conditions.get("ready")
+    hints = item.get("hints")
+    if (ready is None or ready) and hints is None:
+        return Endpoint(target, node)  # as nearly all are; their other conditions do not matter
+    conditions, hints = conditions or {}, hints or {}
     is_ready = ready is None or bool(ready)
-    hints = item.get("hints") or {}
+    serving = conditions.get("serving")
     return Endpoint(
-        # Consumers use the first address only (EndpointSlice API: the addresses are fungible).
-        address=item["addresses"][0],
-        port=port,
-        node=item.get("nodeName") or "",
+        target,
+        node,
         is_ready=is_ready,
         is_serving=is_ready if serving is None else bool(serving),
         is_terminating=bool(conditions.get("terminating")),
         zones=tuple(zone["name"] for zone in hints.get("forZones") or ()),
-        nodes=tuple(node["name"] for node in hints.get("forNodes") or ()),
+        nodes=tuple(one["name"] for one in hints.get("forNodes") or ()),
     )
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-NETLINK_NETFILTER = 12
+from orchestrator.proxy.netlink import NETLINK_NETFILTER
+
 NFNLGRP_NFTABLES = 7
 SO_RCVBUFFORCE = 33
 RECEIVE_BYTES_MAX = 16 << 20

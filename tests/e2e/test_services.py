@@ -451,6 +451,41 @@ def test_a_change_is_one_transaction_that_touches_nothing_else(network: Network)
     until(lambda: service["spec"]["clusterIP"] not in nft("list", "table", "ip", table))
 
 
+def test_a_service_of_many_endpoints_is_a_change_like_any_other(network: Network) -> None:
+    """The chain that picks one of so many is not there from the start; nothing else is written for it."""
+    table = service_table(network.process)
+    before = handle_of(table)
+    ports = range(9_000, 9_007)
+    for server in network.servers:
+        network.echo.serve(server, tcp=tuple(ports))
+    service = network.service(selector=None, type="NodePort")
+    name, address = service["metadata"]["name"], service["spec"]["clusterIP"]
+    for port in ports:
+        slice_ = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-{port}", "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "endpoints": [endpoint(server) for server in network.servers],
+            "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+        }
+        network.k("apply", "-f", "-", stdin=json.dumps(slice_))
+    until(lambda: "random mod 21 map @targets" in nft("list", "chain", "ip", table, "pick_21"))
+    for place in network.everyone:
+        counted = place.count(address, 80, times=150)
+        assert all(25 <= counted[name] <= 80 for name in ALL), counted
+    assert set(MACHINE.count(network.node_ips[0], service["spec"]["ports"][0]["nodePort"], times=40)) == ALL
+    network.k("delete", "service", name)
+    until(lambda: "pick_21" not in nft("list", "table", "ip", table))
+    assert handle_of(table) == before, "the whole table was written anew"
+
+
+def handle_of(table: str) -> int:
+    """The kernel's number for a table; a table that is made again has another."""
+    tables = (item.get("table") or {} for item in json.loads(nft("-j", "list", "tables"))["nftables"])
+    return next(int(one["handle"]) for one in tables if one.get("name") == table)
+
+
 def nft(*arguments: str) -> str:
     """Run nft; its output."""
     return subprocess.run(["nft", *arguments], check=True, capture_output=True, text=True).stdout

@@ -41,7 +41,7 @@ def test_elements_come_and_go_with_the_service() -> None:
 
 
 def test_more_and_fewer_endpoints_change_elements_only() -> None:
-    """nft 1.0 refuses a rule that looks up a map which the kernel already has."""
+    """The chains that pick one of a few are there from the start."""
     ruleset, kernel = Ruleset(LAYOUT), Kernel()
     for count in (0, 1, 2, STANDING_PICKS, 3, 0):
         pods = [f"10.244.0.{number}" for number in range(2, 2 + count)]

@@ -13,7 +13,7 @@ GOING = {"is_ready": False, "is_serving": True, "is_terminating": True}
 
 
 def at(number: int, **fields: Any) -> Endpoint:
-    return Endpoint(f"10.244.0.{number}", 80, **fields)
+    return Endpoint((f"10.244.0.{number}", 80), **fields)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_policy_local_falls_back_to_endpoints_of_the_node_that_go() -> None:
     ],
 )
 def test_hints(endpoints: list[Endpoint], chosen: list[int]) -> None:
-    assert [int(e.address.rpartition(".")[2]) for e in preferred_by(endpoints, NODE)] == chosen
+    assert [int(e.target[0].rpartition(".")[2]) for e in preferred_by(endpoints, NODE)] == chosen
 
 
 def test_endpoints_of_slices() -> None:
@@ -72,4 +72,4 @@ def test_endpoints_of_slices() -> None:
         "http",
         "TCP",
     )
-    assert found == [Endpoint("10.0.0.1", 80, "n"), Endpoint("10.0.0.2", 80)]
+    assert found == [Endpoint(("10.0.0.1", 80), "n"), Endpoint(("10.0.0.2", 80))]
