@@ -1,21 +1,17 @@
-"""The scheduler's decisions in memory, by shape of workload, and what one costs as the cluster grows.
+"""The scheduler's decisions in memory, by shape of workload.
 
 Counts decisions with the bookkeeping of the cache and without the API, in CPU time, so that other work on the
-machine does not matter. `bench_scheduler_perf` measures the same shapes with the API and the binding.
-`cost_us_at_<nodes>_nodes` is the CPU time of one pod of the shape `basic`; it is also drawn, over the logarithm of
-the nodes, to build/bench/scheduler-cost.txt. Sizes: ORCHESTRATOR_BENCH_NODES and ORCHESTRATOR_BENCH_PODS
-(5,000 and 10,000).
+machine does not matter. `bench_scheduler_perf` measures the same shapes with the API and the binding,
+`bench_scheduler_scale` what a decision costs as the cluster grows.
+Sizes: ORCHESTRATOR_BENCH_NODES and ORCHESTRATOR_BENCH_PODS (5,000 and 10,000).
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.api.objects import Object
@@ -27,9 +23,6 @@ from tests.benchmarks.scheduler_workloads import SHAPES, daemon, node, pod
 
 NODE_COUNT = int(os.environ.get("ORCHESTRATOR_BENCH_NODES", "5000"))
 POD_COUNT = int(os.environ.get("ORCHESTRATOR_BENCH_PODS", "10000"))
-COST_NODES = (10, 30, 100, 300, 1_000, 3_000, 10_000)
-COST_PODS = 2_000
-PLOT = Path(__file__).parents[2] / "build" / "bench" / "scheduler-cost.txt"
 
 
 def cluster(nodes: int = NODE_COUNT) -> Cache:
@@ -76,10 +69,6 @@ def run() -> dict[str, float]:
     measure("mixed", POD_COUNT, lambda number: pod(f"p{number}", {}, cpu=f"{10 + number % 20}m"), cluster())
     figures["basic_without_heap_decisions_per_cpu_s"] = without_heap(profile)
     figures["preemption_decisions_per_cpu_s"] = preemption(profile)
-    costs = {nodes: cost_us(profile, nodes) for nodes in COST_NODES}
-    figures |= {f"cost_us_at_{nodes}_nodes": cost for nodes, cost in costs.items()}
-    PLOT.parent.mkdir(parents=True, exist_ok=True)
-    PLOT.write_text(plot(costs) + json.dumps(costs) + "\n")
     return figures
 
 
@@ -112,32 +101,3 @@ def preemption(profile: Any, count: int = 1_000) -> float:
         assert decision.preemption is not None
         planner.nominations.set(info, decision.preemption.node.name)
     return count / (time.process_time() - started)
-
-
-def cost_us(profile: Any, nodes: int) -> float:
-    """CPU microseconds for one more pod of a kind that is known: the least of five, others may disturb."""
-    least = math.inf
-    for _ in range(5):
-        cache = cluster(nodes)
-        planner = Planner(profile, cache)
-        place(cache, planner, (pod(f"first{number}", {}, cpu="1m") for number in range(2)))
-        count = min(COST_PODS, nodes * 50)
-        seconds, found = place(cache, planner, (pod(f"p{number}", {}, cpu="1m") for number in range(count)))
-        assert found == count
-        least = min(least, seconds / count * 1e6)
-    return least
-
-
-def plot(costs: Mapping[int, float], *, width: int = 60) -> str:
-    """Cost over the logarithm of the nodes, as bars, beside what growth with log(nodes) would be."""
-    largest = max(costs.values())
-    first = min(costs)
-    lines = ["CPU time of one pod of a known kind (#), and log2(nodes) scaled to the first line (|)\n"]
-    for nodes, cost in costs.items():
-        bar = "#" * max(1, round(cost / largest * width))
-        bound = round(costs[first] * math.log2(nodes) / math.log2(first) / largest * width)
-        line = bar.ljust(bound) if bound <= 2 * width else bar
-        if bound <= 2 * width:
-            line = line[:bound] + "|" + line[bound + 1 :]
-        lines.append(f"{nodes:>7} nodes {cost:>7.1f} µs {line}\n")
-    return "".join(lines)

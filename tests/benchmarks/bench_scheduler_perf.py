@@ -15,8 +15,8 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.api.objects import Object, name_of
@@ -132,15 +132,12 @@ def unprioritized(made: Object) -> Object:
     return made
 
 
-async def measure_size(nodes: int) -> dict[str, float]:
-    """All shapes on a cluster of this size."""
+@asynccontextmanager
+async def bench_with(nodes: int) -> AsyncIterator[Bench]:
+    """A cluster of this many nodes, ready to be measured."""
     from orchestrator.testing import running_cluster
 
-    figures: dict[str, float] = {}
-    async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(
-            running_cluster(nodes=0, controllers=(), scheduler=False, detect_mutations=False)
-        )
+    async with running_cluster(nodes=0, controllers=(), scheduler=False, detect_mutations=False) as cluster:
         bench = Bench(cluster, nodes)
         metadata = {"name": "default", "namespace": "default"}
         await bench.client.create(
@@ -154,6 +151,13 @@ async def measure_size(nodes: int) -> dict[str, float]:
             await bench.client.patch(NODES, name, {"spec": {"taints": None}})
 
         await bench.each(nodes, add_node)
+        yield bench
+
+
+async def measure_size(nodes: int) -> dict[str, float]:
+    """All shapes on a cluster of this size."""
+    figures: dict[str, float] = {}
+    async with bench_with(nodes) as bench:
 
         async def shape(
             name: str, pods: Sequence[Object], *, before: Sequence[Object] = (), churn: bool = False
