@@ -4,6 +4,10 @@ Three places, as in kube-scheduler's scheduling queue: *active* (a heap by prior
 *backing off* (a heap by the end of the back-off: 1 s after the first attempt, doubling to 10 s) and
 *unschedulable* (until an event may help, or five minutes passed). Pods with scheduling gates wait
 aside. One timer serves all. Never decides about nodes; never talks to the API.
+
+While nothing is active, a pod that backs off is tried early (KEP-5142), unless its last attempt met an
+error. It gets one such attempt for each back-off, so that events without end at most double the attempts
+of pods that never fit.
 """
 
 from __future__ import annotations
@@ -28,6 +32,9 @@ PluginOf = Callable[[str, str], "Plugin | None"]
 
 _DEAF: Final = Plugin()
 
+STALE_ENTRIES_MAX: Final = 1_024
+"""How many entries of pods that left may lie in a heap that nobody takes from."""
+
 
 class Place(enum.Enum):
     """Where a waiting pod is."""
@@ -42,7 +49,7 @@ class Place(enum.Enum):
 class QueuedPod:
     """A pod that waits, or is being scheduled."""
 
-    __slots__ = ("added", "attempts", "place", "plugins", "pod", "ticket", "timestamp")
+    __slots__ = ("added", "attempts", "early_after", "place", "plugins", "pod", "ticket", "timestamp")
 
     def __init__(self, pod: PodInfo, now: float) -> None:
         self.pod = pod
@@ -51,6 +58,8 @@ class QueuedPod:
         self.timestamp = now
         """When it was put where it is."""
         self.attempts = 0
+        self.early_after = 0.0
+        """From when on it may be tried before its back-off is over: the end of the one that it was spared last."""
         self.plugins: frozenset[str] = frozenset()
         """Those that refused it last."""
         self.place = Place.ACTIVE
@@ -80,6 +89,8 @@ class SchedulingQueue:
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[tuple[int, float, int, QueuedPod]] = []
         self._backoff: list[tuple[float, int, QueuedPod]] = []
+        self._early: list[tuple[int, float, int, QueuedPod]] = []
+        """Those that back off and may be tried early, in the order of the active ones."""
         self._unschedulable: OrderedDict[str, QueuedPod] = OrderedDict()
         """By uid, the one that waits longest first."""
         self._by_plugin: dict[str, dict[str, QueuedPod]] = {}
@@ -139,10 +150,14 @@ class SchedulingQueue:
             await self._wake.wait()
 
     def try_pop(self) -> QueuedPod | None:
-        """The next pod, if one is active."""
-        while self._active:
-            _, _, ticket, queued = heapq.heappop(self._active)
-            if ticket == queued.ticket:
+        """The next pod, if one is active or may be tried early."""
+        for heap in (self._active, self._early):
+            while heap:
+                _, _, ticket, queued = heapq.heappop(heap)
+                if ticket != queued.ticket:
+                    continue
+                if queued.place is Place.BACKOFF:
+                    queued.early_after = queued.timestamp + self.backoff_seconds(queued)
                 queued.attempts += 1
                 self._put(queued, Place.IN_FLIGHT)
                 return queued
@@ -218,8 +233,18 @@ class SchedulingQueue:
         if queued.pod.is_gated:
             self._put(queued, Place.GATED)
             return
-        is_over = queued.timestamp + self.backoff_seconds(queued) <= self._clock.monotonic()
-        self._put(queued, Place.ACTIVE if is_over else Place.BACKOFF)
+        now = self._clock.monotonic()
+        if queued.timestamp + self.backoff_seconds(queued) <= now:
+            self._put(queued, Place.ACTIVE)
+            return
+        self._put(queued, Place.BACKOFF)
+        if queued.early_after <= now:
+            if len(self._early) > 2 * self._counts[Place.BACKOFF] + STALE_ENTRIES_MAX:
+                # Nobody took from it for long: something was always active.
+                self._early = [entry for entry in self._early if entry[2] == entry[3].ticket]
+                heapq.heapify(self._early)
+            heapq.heappush(self._early, (-queued.pod.priority, queued.timestamp, queued.ticket, queued))
+            self._wake.set()
 
     def _leave(self, queued: QueuedPod) -> None:
         if queued.place is Place.UNSCHEDULABLE:

@@ -8,7 +8,7 @@ from orchestrator.api.resources import NODES
 from orchestrator.scheduler.framework import Action, ClusterEvent
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import default_profile
-from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
+from orchestrator.scheduler.queue import STALE_ENTRIES_MAX, Place, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.builders import FakeClock, make_node, make_pod
 
 PLUGINS = {plugin.name: plugin for plugin in default_profile().plugins}
@@ -65,18 +65,77 @@ def test_an_event_wakes_only_whom_it_may_help() -> None:
     assert pop(queue).pod.name == "fit"
 
 
-def test_an_event_within_the_backoff_waits_for_its_end() -> None:
+def refuse(queue: SchedulingQueue, queued: QueuedPod) -> None:
+    queue.return_unschedulable(queued, ["NodeResourcesFit"])
+
+
+def test_an_event_within_the_backoff_waits_for_its_end_behind_active_pods() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod("refused", priority=5))
+    refuse(queue, pop(queue))
+    clock.advance(0.4)
+    queue.add(pod("active"))
+    assert queue.on_event(BIG_NODE) == 1
+    assert queue.count(Place.BACKOFF) == 1
+    assert pop(queue).pod.name == "active"
+    clock.advance(0.6)
+    queue.add(pod("other"))
+    assert [pop(queue).pod.name for _ in range(2)] == ["refused", "other"]
+
+
+def test_a_pod_that_backs_off_is_tried_early_when_nothing_is_active() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for name, priority in (("low", 0), ("high", 5)):
+        queue.add(pod(name, priority))
+    for queued in (pop(queue), pop(queue)):
+        refuse(queue, queued)
+    assert queue.try_pop() is None
+    assert queue.on_event(BIG_NODE) == 2
+    assert [pop(queue).pod.name for _ in range(2)] == ["high", "low"]
+
+
+def test_one_early_attempt_for_each_backoff() -> None:
+    """With an event in every tenth of a second; back-offs of 1, 2, 4, 8 and then 10 seconds."""
     clock = FakeClock()
     queue = make_queue(clock)
     queue.add(pod())
-    queue.return_unschedulable(pop(queue), ["NodeResourcesFit"])
-    clock.advance(0.4)
-    assert queue.on_event(BIG_NODE) == 1
-    assert queue.count(Place.BACKOFF) == 1
-    clock.advance(0.5)
+    times = []
+    for tenth in range(1000):
+        queue.on_event(BIG_NODE)
+        while (queued := queue.try_pop()) is not None:
+            times.append(tenth / 10)
+            refuse(queue, queued)
+        clock.advance(0.1)
+    assert times[:2] == [0.0, 0.1]
+    assert len(times) <= 2 * (5 + 100 / 10)
+    late = [second for second in times if second >= 50]
+    assert len(late) <= 2 * 50 / 10 + 1
+
+
+def test_an_error_is_never_tried_again_early() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod())
+    queue.return_failed(pop(queue))
+    queue.on_event(BIG_NODE)
     assert queue.try_pop() is None
-    clock.advance(0.1)
+    clock.advance(1)
     assert pop(queue).attempts == 2
+
+
+def test_early_entries_of_pods_that_left_are_thrown_away() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    for number in range(2 * STALE_ENTRIES_MAX):
+        queue.add(pod(f"p{number}"))
+        refuse(queue, pop(queue))
+        queue.add(pod("active"))
+        queue.on_event(BIG_NODE)
+        queue.delete(f"uid-default-p{number}")
+        queue.delete("uid-default-active")
+    assert len(queue._early) <= STALE_ENTRIES_MAX + 3
 
 
 def test_left_overs_are_tried_again_after_five_minutes() -> None:
@@ -150,4 +209,12 @@ async def test_pop_waits_for_a_pod() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     queue.add(pod())
-    assert (await waiting).pod.name == "p"
+    first = await waiting
+    assert first.pod.name == "p"
+    # Also for one that may be tried early.
+    refuse(queue, first)
+    waiting = asyncio.create_task(queue.pop())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.on_event(BIG_NODE)
+    assert (await waiting).attempts == 2
