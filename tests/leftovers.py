@@ -1,4 +1,5 @@
-"""Finds what a cluster left behind on this machine: containers, interfaces, network rules, mounts, processes.
+"""Finds what a cluster left behind on this machine: containers, cgroups, interfaces, network rules, mounts,
+processes.
 
 Looks from outside (Engine, `ip`, `nft`, `iptables`, /proc) and shares no code with what makes and removes
 those things, so that a test can trust it.
@@ -31,7 +32,7 @@ def find_leftovers(*, cluster_ids: Iterable[str] = (), folders: Iterable[Path] =
     ids, below = set(cluster_ids), [folder.resolve() for folder in folders]
     found = [*_containers(ids, below), *_mounts(below), *_processes(below)]
     for cluster_id in sorted(ids):
-        found += _network(cluster_id)
+        found += [*_network(cluster_id), *_cgroups(cluster_id)]
     return found
 
 
@@ -89,6 +90,12 @@ def _network(cluster_id: str) -> list[str]:
         # A veth name has room for five digits of the key only.
         found += [f"{what}: {line}" for line in listing.splitlines() if key in line or f": o{key[:5]}" in line]
     return found
+
+
+def _cgroups(cluster_id: str) -> list[str]:
+    """The cgroups of a cluster are below one that carries its id, in each hierarchy."""
+    root, name = Path("/sys/fs/cgroup"), f"orchestrator_{cluster_id}*"
+    return [f"cgroup {path}" for path in sorted([*root.glob(name), *root.glob(f"*/{name}")])]
 
 
 def _is_below(path: Path, folders: list[Path]) -> bool:

@@ -112,6 +112,7 @@ class Nodes:
         kubelets.add(self._options(addresses), runtime)
 
     async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
+        from orchestrator.kubelet.cgroups.pods import pod_cgroups_of
         from orchestrator.kubelet.docker.runtime import DockerRuntime
         from orchestrator.kubelet.docker.translate import LogRotation
         from orchestrator.kubelet.image_gc import ImageGcPolicy
@@ -150,7 +151,8 @@ class Nodes:
         )
         images = Path(str(engine.info.get("DockerRootDir") or "/var/lib/docker"))
         signals = partial(read_signals, self.config.data_dir, images)
-        kubelets.add(options, runtime, files=files, read_signals=signals)
+        cgroups = pod_cgroups_of(engine.info, cluster_id=self._cluster_id, node_name=addresses.name)
+        kubelets.add(options, runtime, files=files, read_signals=signals, cgroups=cgroups)
 
     def _options(self, addresses: NodeAddresses) -> NodeOptions:
         folder = self.config.static_pod_path

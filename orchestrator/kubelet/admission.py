@@ -10,52 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.api.node_selection import matches_required_affinity
 from orchestrator.api.objects import Object
-from orchestrator.api.quantity import int_value, milli_value
-from orchestrator.kubelet.pod import app_containers_of, init_containers_of, is_sidecar, requests_of, spec_of
-
-
-def pod_requests(pod: Object) -> dict[str, int]:
-    """What a pod asks for in all: CPU in thousandths, everything else in whole units (docs, "Init containers")."""
-    total: dict[str, int] = {}
-    for container in app_containers_of(pod):
-        _add(total, _requests(container))
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in init_containers_of(pod):
-        own = _requests(container)
-        if is_sidecar(container):
-            _add(sidecars, own)
-            _raise_to(peak, sidecars)
-        else:
-            together = dict(sidecars)
-            _add(together, own)
-            _raise_to(peak, together)
-    _add(total, sidecars)
-    _raise_to(total, peak)
-    pod_level = (spec_of(pod).get("resources") or {}).get("requests") or {}
-    for name, amount in pod_level.items():
-        total[name] = milli_value(amount) if name == "cpu" else int_value(amount)
-    _add(total, {n: amount_of(n, a) for n, a in (spec_of(pod).get("overhead") or {}).items()})
-    return total
-
-
-def amount_of(name: str, amount: str) -> int:
-    """CPU in thousandths, everything else in whole units."""
-    return milli_value(amount) if name == "cpu" else int_value(amount)
-
-
-def _requests(container: Object) -> dict[str, int]:
-    return {name: amount_of(name, amount) for name, amount in requests_of(container).items()}
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
-
-
-def _raise_to(total: dict[str, int], least: Mapping[str, int]) -> None:
-    for name, amount in least.items():
-        total[name] = max(total.get(name, 0), amount)
+from orchestrator.api.quantity import int_value
+from orchestrator.kubelet.pod import spec_of
+from orchestrator.kubelet.pod_resources import Amounts, add_amounts, amount_of
 
 
 def refuse_pod(
@@ -67,9 +24,9 @@ def refuse_pod(
         return "OutOfpods", _message("pods", 1, pods, limit)
     if not requests:
         return None
-    used: dict[str, int] = {}
+    used: Amounts = {}
     for other in others:
-        _add(used, other)
+        add_amounts(used, other)
     for name, amount in requests.items():
         if amount == 0 or name not in allocatable:
             continue

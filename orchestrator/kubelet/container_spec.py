@@ -1,8 +1,8 @@
-"""From a pod to what the runtime takes: sandbox, container, resources, security.
+"""From a pod to what the runtime takes: sandbox, container, security.
 
 Pure functions. Everything that can be refused for its configuration is refused here, before the
-runtime is asked. Mirrors kuberuntime's `generatePodSandboxConfig`, `generateContainerConfig`,
-`kuberuntime_container_linux.go` and pkg/kubelet/qos.
+runtime is asked. Mirrors kuberuntime's `generatePodSandboxConfig`, `generateContainerConfig`
+and `kuberuntime_container_linux.go`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
-from orchestrator.api.quantity import int_value, milli_value
 from orchestrator.kubelet.accounts import Accounts
 from orchestrator.kubelet.environment import ConfigurationError, expand, expand_command
 from orchestrator.kubelet.plan import HASH_LABEL, IMAGE_DIGEST_LABEL
@@ -25,78 +24,22 @@ from orchestrator.kubelet.pod import (
     init_containers_of,
     is_host_network,
     is_sidecar,
-    qos_class_of,
-    requests_of,
     spec_of,
 )
+from orchestrator.kubelet.resource_values import resources_of
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
     ContainerSpec,
     Image,
     Mount,
-    Resources,
     SandboxSpec,
     SecurityOptions,
 )
 
-CPU_SHARES_MIN = 2
-CPU_SHARES_MAX = 262_144
-CPU_PERIOD_MICROSECONDS = 100_000
-CPU_QUOTA_MIN_MICROSECONDS = 1_000
-OOM_GUARANTEED = -997
-OOM_BEST_EFFORT = 1_000
-OOM_CRITICAL = -997
 HOSTNAME_MAX = 63
 LOCALHOST_PROFILE_BYTES_MAX = 1 << 20
 NO_ACCOUNTS = Accounts()
-_SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
-
-
-def cpu_shares(milli: int) -> int:
-    """cgroup v1 shares of a CPU request; the kernel's least is 2."""
-    return min(max(CPU_SHARES_MIN, milli * 1024 // 1000), CPU_SHARES_MAX)
-
-
-def cpu_quota(milli: int) -> int:
-    """Microseconds per period of 100 ms for a CPU limit; 0 for none."""
-    if milli <= 0:
-        return 0
-    return max(CPU_QUOTA_MIN_MICROSECONDS, milli * CPU_PERIOD_MICROSECONDS // 1000)
-
-
-def oom_score_adj(pod: Object, container: Object, node_memory_bytes: int) -> int:
-    """How soon the kernel picks this container when the node is out of memory (docs, "Node out of memory behavior")."""
-    if int(spec_of(pod).get("priority") or 0) >= _SYSTEM_CRITICAL_PRIORITY:
-        return OOM_CRITICAL
-    qos = qos_class_of(pod)
-    if qos == "Guaranteed":
-        return OOM_GUARANTEED
-    if qos == "BestEffort":
-        return OOM_BEST_EFFORT
-    memory = int_value(requests_of(container).get("memory") or "0")
-    if container in init_containers_of(pod) and is_sidecar(container):
-        # A sidecar must not be picked before the container that it serves.
-        requests = [int_value(requests_of(c).get("memory") or "0") for c in app_containers_of(pod)]
-        memory = max(memory, min(requests, default=0))
-    adjusted = 1000 - 1000 * memory // max(1, node_memory_bytes)
-    return int(min(max(adjusted, 1000 + OOM_GUARANTEED), OOM_BEST_EFFORT - 1))
-
-
-def resources_of(pod: Object, container: Object, node_memory_bytes: int) -> Resources:
-    """cgroup values of one container; a pod-level limit bounds a container that has none of its own."""
-    requests = requests_of(container)
-    limits = (container.get("resources") or {}).get("limits") or {}
-    pod_limits = (spec_of(pod).get("resources") or {}).get("limits") or {}
-    cpu_limit = limits.get("cpu") or pod_limits.get("cpu")
-    memory_limit = limits.get("memory") or pod_limits.get("memory")
-    return Resources(
-        cpu_shares=cpu_shares(milli_value(requests.get("cpu") or "0")),
-        cpu_quota_microseconds=cpu_quota(milli_value(cpu_limit)) if cpu_limit else 0,
-        cpu_period_microseconds=CPU_PERIOD_MICROSECONDS,
-        memory_bytes=int_value(memory_limit) if memory_limit else 0,
-        oom_score_adj=oom_score_adj(pod, container, node_memory_bytes),
-    )
 
 
 def _merged_context(pod: Object, container: Object) -> Object:
@@ -254,7 +197,13 @@ def kernel_hostname(pod: Object, node_name: str, cluster_domain: str) -> str:
 
 
 def sandbox_spec(
-    pod: Object, attempt: int, *, node_name: str, cluster_domain: str, runtime_handler: str = ""
+    pod: Object,
+    attempt: int,
+    *,
+    node_name: str,
+    cluster_domain: str,
+    runtime_handler: str = "",
+    cgroup_parent: str = "",
 ) -> SandboxSpec:
     """The sandbox of a pod; ConfigurationError for what the runtime cannot give it."""
     spec = spec_of(pod)
@@ -282,6 +231,7 @@ def sandbox_spec(
         sysctls={s["name"]: s["value"] for s in (spec.get("securityContext") or {}).get("sysctls") or ()},
         labels=labels_of(pod),
         annotations=annotations_of(pod),
+        cgroup_parent=cgroup_parent,
         runtime_handler=runtime_handler,
         host_ports=tuple(ports),
     )

@@ -13,8 +13,8 @@ from msgspec import Struct
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, int_value, parse_quantity
 from orchestrator.component.usage import ContainerUsage, PodUsage
-from orchestrator.kubelet.admission import pod_requests
 from orchestrator.kubelet.pod import MIRROR_ANNOTATION, STATIC_SOURCE_ANNOTATION, qos_class_of, requests_of, spec_of
+from orchestrator.kubelet.pod_resources import pod_requests
 
 TRANSITION_SECONDS = 300.0
 """How long a condition stays after its signal has recovered (evictionPressureTransitionPeriod)."""

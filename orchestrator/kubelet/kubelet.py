@@ -24,7 +24,7 @@ from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
-from orchestrator.kubelet.admission import pod_requests, refuse_placement, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.image_gc import ImageCollector
@@ -38,6 +38,7 @@ from orchestrator.kubelet.node import (
     plan_node_status,
 )
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
+from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.resize import judge_wish, starting_allocation, wished, with_allocation
@@ -46,7 +47,7 @@ from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
 from orchestrator.kubelet.status import NodeIdentity
-from orchestrator.kubelet.syncer import PodFiles, PodSyncer, SyncResult
+from orchestrator.kubelet.syncer import Cgroups, PodFiles, PodSyncer, SyncResult
 from orchestrator.logs import get_logger
 
 RETRY_BASE_SECONDS = 0.5
@@ -71,12 +72,14 @@ class Kubelet:
         files: PodFiles | None = None,
         actions: Actions | None = None,
         read_signals: ReadSignals | None = None,
+        cgroups: Cgroups | None = None,
         cluster_domain: str = "cluster.local",
         detect_mutations: bool = False,
     ) -> None:
         """Without `files` the node is hollow: nothing is written to the disk, probes and hooks succeed.
 
-        `read_signals` measures the machine for node-pressure eviction; without it there is none.
+        `read_signals` measures the machine for node-pressure eviction; without it there is none. Without `cgroups`
+        containers are where the runtime puts them.
         """
         self.options = options
         self.runtime = runtime
@@ -85,6 +88,7 @@ class Kubelet:
         self._recorder = recorder
         self._sources = sources
         self._files = files
+        self._cgroups = cgroups
         self._detect_mutations = detect_mutations
         self._node = NodeReporter(client=client, clock=clock, options=options)
         self._log = get_logger("kubelet", node=options.name)
@@ -151,6 +155,7 @@ class Kubelet:
             files=self._files,
             hooks=LifecycleHooks(actions=self._actions, clock=self._clock),
             probes=self._probes,
+            cgroups=self._cgroups,
             node_name=self.options.name,
             node_ips=(self.options.ip,),
             cluster_domain=self._cluster_domain,
@@ -519,14 +524,31 @@ class Kubelet:
                 self._not_ready = f"container runtime is down: {error}"
                 await self._clock.sleep(backoff.next_delay(""))
         self._apply_info(info)
+        await self._find_cgroups()
         self._recovering = False
         self._not_ready = ""
         self._runtime_up.set()
         await self._informer.wait_synced()
+        await self._drop_cgroups()
         await self._enqueue_all()
         if was_up:
             self._log.info("runtime.back")
             await self._report_node()
+
+    async def _find_cgroups(self) -> None:
+        """What is there before any pod of this run is started."""
+        if self._cgroups is not None:
+            try:
+                await self._cgroups.find()
+            except OSError as error:
+                self._log.warning("pod.cgroups_unknown", error=str(error))
+
+    async def _drop_cgroups(self) -> None:
+        if self._cgroups is not None:
+            try:
+                await self._cgroups.drop_unknown([record.pod for record in self._pods.values()])
+            except OSError as error:
+                self._log.warning("pod.cgroups_left", error=str(error))
 
     def _apply_info(self, info: RuntimeInfo) -> None:
         self._info = info

@@ -21,7 +21,7 @@ from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.runtime import ContainerRuntime
 from orchestrator.kubelet.server import KubeletServer
 from orchestrator.kubelet.sources import Sources
-from orchestrator.kubelet.syncer import PodFiles
+from orchestrator.kubelet.syncer import Cgroups, PodFiles
 from orchestrator.logs import get_logger
 
 ClientFactory = Callable[[str], Client]
@@ -70,6 +70,7 @@ class Kubelets:
         files: PodFiles | None = None,
         actions: Actions | None = None,
         read_signals: ReadSignals | None = None,
+        cgroups: Cgroups | None = None,
     ) -> Kubelet:
         """Add a node; it starts at once when `run` is running, else with it."""
         if options.name in self._kubelets:
@@ -86,6 +87,7 @@ class Kubelets:
             files=files,
             actions=actions,
             read_signals=read_signals,
+            cgroups=cgroups,
             cluster_domain=self._cluster_domain,
             detect_mutations=self._detect_mutations,
         )

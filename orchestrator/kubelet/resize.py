@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.admission import amount_of, pod_requests
 from orchestrator.kubelet.pod import app_containers_of, init_containers_of, spec_of, status_of
+from orchestrator.kubelet.pod_resources import amount_of, pod_requests
 from orchestrator.kubelet.runtime import Container
 
 Allocation = Mapping[str, Object]

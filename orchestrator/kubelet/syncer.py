@@ -39,7 +39,6 @@ from orchestrator.kubelet.container_spec import (
     ContainerInputs,
     container_spec,
     needs_accounts,
-    resources_of,
     sandbox_spec,
 )
 from orchestrator.kubelet.environment import (
@@ -75,6 +74,7 @@ from orchestrator.kubelet.pod import (
     spec_of,
 )
 from orchestrator.kubelet.record import Interrupted, PodRecord
+from orchestrator.kubelet.resource_values import resources_of
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -152,6 +152,34 @@ class PodFiles(Protocol):
         ...
 
 
+class Cgroups(Protocol):
+    """The cgroups of a node's pods, which their containers are below; every method may raise OSError."""
+
+    async def make(self, pod: Object) -> str:
+        """Make the cgroup of a pod; returns the parent of its containers as the runtime takes it."""
+        ...
+
+    async def loosen(self, pod: Object) -> None:
+        """Before a resize of its containers: the looser of what the pod has and will have."""
+        ...
+
+    async def change(self, pod: Object) -> None:
+        """After a resize: what the pod has now."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Remove what is left of a pod whose containers have ended."""
+        ...
+
+    async def find(self) -> None:
+        """Before any pod is started: look what an earlier run left."""
+        ...
+
+    async def drop_unknown(self, pods: Iterable[Object]) -> None:
+        """These pods are known; what was found of others is removed unless something runs in it."""
+        ...
+
+
 class Hooks(Protocol):
     """Runs lifecycle hooks."""
 
@@ -206,6 +234,7 @@ class PodSyncer:
         files: PodFiles | None,
         hooks: Hooks,
         probes: Probes,
+        cgroups: Cgroups | None,
         node_name: str,
         node_ips: tuple[str, ...],
         cluster_domain: str,
@@ -221,6 +250,7 @@ class PodSyncer:
         self._files = files
         self._hooks = hooks
         self._probes = probes
+        self._cgroups = cgroups
         self._node_name = node_name
         self._cluster_domain = cluster_domain
         self._notify = notify
@@ -400,6 +430,7 @@ class PodSyncer:
         """Set the resources that were allocated; what fails is shown and tried again."""
         pod = record.view()
         record.resize_error = ""
+        await self._resize_cgroup(record, pod, result, is_done=False)
         for name in names:
             found = find_container(pod, name)
             assert found is not None
@@ -415,7 +446,20 @@ class PodSyncer:
             else:
                 record.applied[container.id] = found[1].get("resources") or {}
         if not record.resize_error:
+            await self._resize_cgroup(record, pod, result, is_done=True)
+        if not record.resize_error:
             self._event(pod, "Normal", "ResizeCompleted", f"Pod resize completed: {', '.join(sorted(names))}")
+
+    async def _resize_cgroup(self, record: PodRecord, pod: Object, result: SyncResult, *, is_done: bool) -> None:
+        """A pod must never have less than its containers: it grows before them and shrinks after them."""
+        if self._cgroups is None:
+            return
+        try:
+            await (self._cgroups.change(pod) if is_done else self._cgroups.loosen(pod))
+        except OSError as error:
+            record.resize_error = f"failed to resize pod: {error}"
+            self._event(pod, "Warning", "ResizeError", f"Pod resize error: {record.resize_error}")
+            result.retry = True
 
     # Steps of a plan.
 
@@ -472,11 +516,12 @@ class PodSyncer:
                 node_name=self._node_name,
                 cluster_domain=self._cluster_domain,
                 runtime_handler=handler,
+                cgroup_parent=await self._cgroups.make(record.view()) if self._cgroups is not None else "",
             )
             await self._runtime.run_sandbox(spec)
         except RuntimeUnavailable:
             raise
-        except (RuntimeFailure, ConfigurationError) as error:
+        except (RuntimeFailure, ConfigurationError, OSError) as error:
             self._event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             result.retry = True
             return False
@@ -782,6 +827,8 @@ class PodSyncer:
         if self._files is not None:
             await self._files.tear_down(record.uid)
             record.volumes_epoch = -1
+        if self._cgroups is not None:
+            await self._cgroups.remove(record.uid)
         return SyncResult()
 
     async def _terminate(self, record: PodRecord, observed: RuntimePod | None) -> SyncResult:
@@ -803,6 +850,8 @@ class PodSyncer:
         await self._remove_everything(observed)
         if self._files is not None:
             await self._files.tear_down(uid)
+        if self._cgroups is not None:
+            await self._cgroups.remove(uid)
         record.torn_down = True
         if record.removed:
             return SyncResult(forget=True)
@@ -827,6 +876,8 @@ class PodSyncer:
         await self._remove_everything(observed)
         if self._files is not None:
             await self._files.tear_down(observed.uid)
+        if self._cgroups is not None:
+            await self._cgroups.remove(observed.uid)
 
     @asynccontextmanager
     async def _reporting(self, record: PodRecord) -> AsyncIterator[None]:

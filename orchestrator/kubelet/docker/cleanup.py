@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.kubelet.cgroups.pods import remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, KIND_LABEL, SANDBOX_KIND
 from orchestrator.kubelet.network.pod_network import remove_network
@@ -45,6 +46,8 @@ async def remove_everything(
     try:
         await engine.connect()
         containers = await remove_containers(engine, cluster_id)
+        if os.geteuid() == 0:
+            await asyncio.to_thread(remove_cgroups, engine.info, cluster_id)
     except RuntimeFailure as error:
         failure = error
     finally:

@@ -1,4 +1,4 @@
-"""From a pod to the runtime's terms: resources, security, sandbox, names."""
+"""From a pod to the runtime's terms: security, sandbox, names."""
 
 from __future__ import annotations
 
@@ -11,61 +11,16 @@ from orchestrator.api.objects import Object
 from orchestrator.kubelet.container_spec import (
     ContainerInputs,
     container_spec,
-    cpu_quota,
-    cpu_shares,
     kernel_hostname,
-    oom_score_adj,
-    resources_of,
     sandbox_spec,
     security_of,
 )
 from orchestrator.kubelet.environment import ConfigurationError
-from orchestrator.kubelet.pod import ContainerKind, qos_class_of
+from orchestrator.kubelet.pod import ContainerKind
 from orchestrator.kubelet.runtime import Image
 from tests.unit.kubelet.pods import pod, sidecar
 
-GIB = 1 << 30
 IMAGE = Image("sha256:1", ("app:1",), (), 1)
-
-
-@pytest.mark.parametrize(("milli", "shares"), [(0, 2), (1, 2), (100, 102), (1000, 1024), (10**9, 262_144)])
-def test_cpu_shares(milli: int, shares: int) -> None:
-    assert cpu_shares(milli) == shares
-
-
-@pytest.mark.parametrize(("milli", "quota"), [(0, 0), (1, 1000), (100, 10_000), (2500, 250_000)])
-def test_cpu_quota(milli: int, quota: int) -> None:
-    assert cpu_quota(milli) == quota
-
-
-def with_resources(requests: Object | None = None, limits: Object | None = None) -> Object:
-    obj = pod()
-    obj["status"] = {}
-    obj["spec"]["containers"][0]["resources"] = {"requests": requests or {}, "limits": limits or {}}
-    return obj
-
-
-@pytest.mark.parametrize(
-    ("requests", "limits", "qos", "score"),
-    [
-        ({}, {}, "BestEffort", 1000),
-        ({"cpu": "1", "memory": "1Gi"}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed", -997),
-        ({}, {"cpu": "1", "memory": "1Gi"}, "Guaranteed", -997),
-        ({"memory": "1Gi"}, {}, "Burstable", 750),
-        ({"cpu": "1"}, {}, "Burstable", 999),
-        ({"memory": "4Gi"}, {}, "Burstable", 3),
-    ],
-)
-def test_qos_and_oom_score(requests: Object, limits: Object, qos: str, score: int) -> None:
-    obj = with_resources(requests, limits)
-    assert qos_class_of(obj) == qos
-    assert oom_score_adj(obj, obj["spec"]["containers"][0], 4 * GIB) == score
-
-
-def test_limits_become_cgroup_values() -> None:
-    obj = with_resources(limits={"cpu": "250m", "memory": "64Mi"})
-    found = resources_of(obj, obj["spec"]["containers"][0], GIB)
-    assert (found.cpu_shares, found.cpu_quota_microseconds, found.memory_bytes) == (256, 25_000, 64 << 20)
 
 
 def security(context: Object, of_pod: Object | None = None, image_user: str = "", **more: Any) -> Any:
