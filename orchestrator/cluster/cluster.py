@@ -22,6 +22,7 @@ from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api import errors
 from orchestrator.api.resources import COMPONENT_STATUSES, STORAGE_CLASSES, Resource
 from orchestrator.apiserver import pki
+from orchestrator.apiserver.admission.type_checking import PolicyTypeChecks
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
 from orchestrator.apiserver.bootstrap import (
     bootstrap,
@@ -230,6 +231,7 @@ class Cluster:
         self.supervisor.add("apiserver/serviceaddresses", self._api.service_allocator.addresses.run)
         assert self._api.custom_resources is not None
         self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
+        self.supervisor.add("apiserver/typechecking", PolicyTypeChecks(self._api).run)
         ensure = partial(ensure_default, self._store, self.clock)
         self.supervisor.add("apiserver/flowcontrol", FlowControlUpkeep(self._api, ensure).run)
         self._run("supervisor", self.supervisor.run())

@@ -1,13 +1,10 @@
-"""Webhook configurations and admission policies. Mirrors pkg/apis/admissionregistration and its printers.
-
-# Simplified: whether expressions compile is not checked here for audit annotations and for mutations and the
-# variables of their policies, which may contain typed literals.
-"""
+"""Webhook configurations and admission policies. Mirrors pkg/apis/admissionregistration and its printers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator.api import fields, names
@@ -26,6 +23,9 @@ from orchestrator.api.resources import (
     VALIDATING_WEBHOOK_CONFIGURATIONS,
     Resource,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.api.structural.cel.admission import Environment
 
 _CATEGORIES = ("api-extensions",)
 _DEFINITION = "io.k8s.api.admissionregistration.v1."
@@ -213,24 +213,55 @@ _REQUEST = ("object", "oldObject", "request")
 """What each expression of admission sees."""
 
 
-def _policy_names(spec: dict[str, Any]) -> tuple[str, ...]:
+def policy_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """What the match conditions of a policy see; all its other expressions see `variables` as well."""
     return (*_REQUEST, "namespaceObject", *(("params",) if spec.get("paramKind") else ()))
 
 
-def _validate_compiles(expression: str, path: str, variables: tuple[str, ...]) -> list[Cause]:
-    """That an expression is CEL, and about these variables only; what their types are is not known here."""
-    from orchestrator.api.structural.cel.environment import DoesNotCompile, compile_untyped
+def _environment(names_seen: Sequence[str]) -> Environment:
+    """For expressions that see these variables; what their objects' types are is not known here."""
+    # Imported with the first expression: a start without any need not pay for CEL.
+    from orchestrator.api.structural.cel.admission import untyped
+
+    return untyped().environment(names_seen)
+
+
+def _complaint(expression: str, environment: Environment, results: Sequence[str]) -> str:
+    """What is wrong with an expression whose value must be of one of these types (of any, if there are none)."""
+    from orchestrator.api.structural.cel.environment import DoesNotCompile
 
     try:
-        compile_untyped(expression, tuple(sorted(variables)))
+        found = environment.compile(expression).name()
     except DoesNotCompile as error:
-        return [fields.invalid(path, expression, f"compilation failed: {error}")]
-    return []
+        return f"compilation failed: {error}"
+    if not results or found == "DYN" or found.partition("<")[0] in results:
+        return ""
+    wanted = [_RESULTS[result] for result in results]
+    return f"must evaluate to {wanted[0]}" if len(wanted) == 1 else f"must evaluate to one of [{' '.join(wanted)}]"
+
+
+_RESULTS = {
+    "BOOL": "bool", "STRING": "string", "NULL": "null_type", "MAP": "Object", "LIST": "list(JSONPatch)",
+}  # fmt: skip
+"""Types as messages name them; the objects and patches of mutations are maps and lists of maps here."""
+
+
+def _validate_expression(expression: str, path: str, environment: Environment, *results: str) -> list[Cause]:
+    complaint = _complaint(expression, environment, results)
+    return [fields.invalid(path, expression, complaint)] if complaint else []
+
+
+def _untyped(expression: str) -> str:
+    from orchestrator.api.structural.cel.object_literals import without_types
+
+    return without_types(expression)
 
 
 def _validate_match_conditions(conditions: Any, path: str, variables: tuple[str, ...] = _REQUEST) -> list[Cause]:
+    if not conditions:
+        return []
     causes: list[Cause] = []
+    environment = _environment(variables)
     if len(conditions) > _MATCH_CONDITIONS_MAX:
         causes.append(fields.too_many(path, len(conditions), _MATCH_CONDITIONS_MAX))
     seen: set[str] = set()
@@ -240,7 +271,7 @@ def _validate_match_conditions(conditions: Any, path: str, variables: tuple[str,
         if not (condition.get("expression") or "").strip():
             causes.append(fields.required(f"{where}.expression"))
         else:
-            causes += _validate_compiles(condition["expression"], f"{where}.expression", variables)
+            causes += _validate_expression(condition["expression"], f"{where}.expression", environment, "BOOL")
         if not name:
             causes.append(fields.required(f"{where}.name"))
         elif name in seen:
@@ -359,8 +390,9 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
         causes += _validate_match_resources(constraints, "spec.matchConstraints")
         if not constraints.get("resourceRules"):
             causes.append(fields.required("spec.matchConstraints.resourceRules"))
-    visible = _policy_names(spec)
+    visible = policy_names(spec)
     causes += _validate_match_conditions(spec.get("matchConditions") or (), "spec.matchConditions", visible)
+    environment = _environment(visible)
     seen: set[str] = set()
     for position, variable in enumerate(spec.get("variables") or ()):
         path = fields.index("spec.variables", position)
@@ -371,16 +403,19 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
             causes += [fields.invalid(f"{path}.name", name, text) for text in names.is_c_identifier(name)]
         if not (variable.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
-        elif not mutating:
-            causes += _validate_compiles(variable["expression"], f"{path}.expression", (*visible, "variables"))
+        else:
+            text = _untyped(variable["expression"]) if mutating else variable["expression"]
+            if complaint := _complaint(text, environment, ()):
+                causes.append(fields.invalid(f"{path}.expression", variable["expression"], complaint))
+            environment.add_variable(name, text)
         if name in seen:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
-    causes += _validate_mutations(spec) if mutating else _validate_validations(spec)
-    return causes
+    check = _validate_mutations if mutating else _validate_validations
+    return causes + check(spec, environment)
 
 
-def _validate_validations(spec: dict[str, Any]) -> list[Cause]:
+def _validate_validations(spec: dict[str, Any], environment: Environment) -> list[Cause]:
     causes: list[Cause] = []
     validations, audits = spec.get("validations") or (), spec.get("auditAnnotations") or ()
     if not validations and not audits:
@@ -395,9 +430,9 @@ def _validate_validations(spec: dict[str, Any]) -> list[Cause]:
         path = fields.index("spec.validations", position)
         if not (validation.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
-        for key in ("expression", "messageExpression"):
+        for key, result in (("expression", "BOOL"), ("messageExpression", "STRING")):
             if (validation.get(key) or "").strip():
-                causes += _validate_compiles(validation[key], f"{path}.{key}", (*_policy_names(spec), "variables"))
+                causes += _validate_expression(validation[key], f"{path}.{key}", environment, result)
         reason = validation.get("reason")
         if reason is not None and reason not in reasons:
             causes.append(fields.not_supported(f"{path}.reason", reason, reasons))
@@ -409,10 +444,12 @@ def _validate_validations(spec: dict[str, Any]) -> list[Cause]:
         for key in ("key", "valueExpression"):
             if not annotation.get(key):
                 causes.append(fields.required(f"{path}.{key}"))
+        if text := annotation.get("valueExpression"):
+            causes += _validate_expression(text, f"{path}.valueExpression", environment, "STRING", "NULL")
     return causes
 
 
-def _validate_mutations(spec: dict[str, Any]) -> list[Cause]:
+def _validate_mutations(spec: dict[str, Any], environment: Environment) -> list[Cause]:
     causes: list[Cause] = []
     mutations = spec.get("mutations") or ()
     if not mutations:
@@ -425,8 +462,13 @@ def _validate_mutations(spec: dict[str, Any]) -> list[Cause]:
             causes.append(fields.not_supported(f"{path}.patchType", kind, tuple(kinds)))
             continue
         key = kinds[kind]
-        if not (dig(mutation, key, "expression") or "").strip():
+        text = dig(mutation, key, "expression") or ""
+        if not text.strip():
             causes.append(fields.required(f"{path}.{key}.expression", "expression is not specified"))
+        else:
+            result = "LIST" if key == "jsonPatch" else "MAP"
+            if complaint := _complaint(_untyped(text), environment, (result,)):
+                causes.append(fields.invalid(f"{path}.{key}.expression", text, complaint))
     policy = spec.get("reinvocationPolicy") or ""
     if not policy:
         causes.append(fields.required("spec.reinvocationPolicy"))

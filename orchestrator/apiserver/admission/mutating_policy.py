@@ -18,8 +18,8 @@ from orchestrator.api.managed_fields.structure import check_typed, merge
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.resources import MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS
+from orchestrator.api.structural.cel.object_literals import without_types
 from orchestrator.apiserver.admission.expressions import ExpressionError, evaluate, meets_conditions, variables_of
-from orchestrator.apiserver.admission.object_literals import without_types
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.admission.policies import Bound, Policies, cause_of, compute_variables
 from orchestrator.apiserver.field_ownership import structure_of_kind
@@ -77,7 +77,7 @@ def plan_mutation(
     kind: Kind, spec: Mapping[str, Any], mutation: Mapping[str, Any], variables: dict[str, Any], obj: Object
 ) -> Object:
     """A fresh object with one mutation made; ExpressionError when it cannot be made."""
-    known, broken = compute_variables(spec, variables)
+    known, broken = compute_variables(spec, variables, without_types)
     is_patch = mutation.get("patchType") == "JSONPatch"
     source = mutation.get("jsonPatch" if is_patch else "applyConfiguration") or {}
     text = source.get("expression") or ""

@@ -5,7 +5,7 @@ A policy is at work where a binding puts it, once per parameter object that the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -102,7 +102,7 @@ class Policies:
 
 
 def compute_variables(
-    spec: Mapping[str, Any], variables: dict[str, Any]
+    spec: Mapping[str, Any], variables: dict[str, Any], prepare: Callable[[str], str] = str
 ) -> tuple[dict[str, Any], dict[str, ExpressionError]]:
     """(the variables with `variables` among them, what went wrong with some): only a failure where one is used."""
     computed: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def compute_variables(
     for variable in spec.get("variables") or ():
         name = variable.get("name") or ""
         try:
-            computed[name] = evaluate(variable.get("expression") or "", variables)
+            computed[name] = evaluate(prepare(variable.get("expression") or ""), variables)
         except ExpressionError as error:
             broken[name] = error
     return variables, broken

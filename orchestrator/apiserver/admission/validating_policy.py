@@ -2,7 +2,7 @@
 
 Source: "Validating Admission Policy", kubernetes.io. A policy judges where a binding puts it to work, once per
 parameter object that the binding selects.
-# Simplified: audit annotations are evaluated nowhere, as there is no audit log; `status.typeChecking` stays empty.
+# Simplified: audit annotations are evaluated nowhere, as there is no audit log.
 """
 
 from __future__ import annotations

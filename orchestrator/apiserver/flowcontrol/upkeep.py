@@ -20,16 +20,15 @@ from orchestrator.api.kinds.flowcontrol_defaults import AUTOUPDATE, dangling_con
 from orchestrator.api.objects import Object, annotations_of, condition_of, name_of
 from orchestrator.apiserver.deletion import DeleteOptions
 from orchestrator.apiserver.flowcontrol.flow_control import level_of
+from orchestrator.apiserver.reporting import API_SERVER, apply_status
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.server import ApiServer
-from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType
 
 SCHEMAS = FLOW_SCHEMA.resource.group_resource
 LEVELS = PRIORITY_LEVEL_CONFIGURATION.resource.group_resource
-_USER = User("system:apiserver", groups=(MASTERS_GROUP,))
-_AGENT = "api-priority-and-fairness-config-consumer-v1"
+_MANAGER = "api-priority-and-fairness-config-consumer-v1"
 
 
 class _ObjectKey(NamedTuple):
@@ -108,7 +107,7 @@ class FlowControlUpkeep:
     async def _delete(self, kind: Kind, name: str) -> None:
         try:
             await self._server.delete_object(
-                ApiRequest("delete", kind, _USER, "", name, user_agent=_AGENT), DeleteOptions()
+                ApiRequest("delete", kind, API_SERVER, "", name, user_agent=_MANAGER), DeleteOptions()
             )
         except errors.NotFound:
             return  # somebody else was faster
@@ -121,24 +120,4 @@ class FlowControlUpkeep:
             return
         since = current.get("lastTransitionTime") if current.get("status") == condition["status"] else None
         condition["lastTransitionTime"] = since or format_time(self._server.clock.now())
-        applied = {
-            "apiVersion": FLOW_SCHEMA.resource.api_version,
-            "kind": FLOW_SCHEMA.resource.kind,
-            "metadata": {"name": name_of(schema), "uid": schema["metadata"]["uid"]},
-            "status": {"conditions": [condition]},
-        }
-        request = ApiRequest(
-            "patch",
-            FLOW_SCHEMA,
-            _USER,
-            name=name_of(schema),
-            subresource="status",
-            query={"fieldManager": _AGENT, "force": "true"},
-            body=applied,
-            content_type="application/apply-patch+yaml",
-            user_agent=_AGENT,
-        )
-        try:
-            await self._server.handle(request)
-        except (errors.NotFound, errors.Conflict):
-            return  # somebody deleted it meanwhile
+        await apply_status(self._server, FLOW_SCHEMA, schema, {"conditions": [condition]}, manager=_MANAGER)

@@ -44,6 +44,14 @@ def _runtime_extensions() -> list[Any]:
 
 
 @lru_cache(maxsize=1)
+def checked_extensions() -> list[Any]:
+    """The functions for environments that check types."""
+    from cel_expr_python import cel
+
+    return _extensions(cel, is_checked=True)
+
+
+@lru_cache(maxsize=1)
 def _runtime() -> Any:
     from cel_expr_python import cel
 
@@ -130,7 +138,7 @@ class Checker:
         self._self_type = self_type
         self._pool = registry.pool()
         self._cel = cel
-        self._extensions = _extensions(cel, is_checked=True)
+        self._extensions = checked_extensions()
         self._environments: dict[str, Any] = {}
 
     def _environment(self, form: str) -> Any:

@@ -168,6 +168,16 @@ def test_what_does_not_compile(expression: str, text: str) -> None:
     assert text in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["labels", "match_labels", "node-ports", "_hidden"])
+def test_maps_below_objects_have_typed_values(name: str) -> None:
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    checker = Checker({"type": "object", "properties": {name: counts, "nodePorts": counts}}, is_resource=False)
+    field = escape(name)
+    checker.compile(f"self.{field}['a'] > 1 && self.{field}.all(key, key != '') && self.nodePorts['b'] == 2")
+    with pytest.raises(DoesNotCompile, match=r"applied to '\(int, string\)'"):
+        checker.compile(f"self.{field}['a'] > 'x'")
+
+
 def test_positions_do_not_move_with_optional_old_self() -> None:
     checker = Checker({"type": "integer"}, is_resource=False)
     with pytest.raises(DoesNotCompile, match="<input>:1:1: undeclared reference"):

@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.api.kinds.apps.deployment import DEPLOYMENT
 from orchestrator.api.objects import Object
+from orchestrator.api.structural.cel.object_literals import without_types
 from orchestrator.apiserver.admission.expressions import ExpressionError
 from orchestrator.apiserver.admission.mutating_policy import plan_mutation
-from orchestrator.apiserver.admission.object_literals import without_types
 
 
 @pytest.mark.parametrize(
