@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -84,14 +84,30 @@ async def body_of(raw: web.BaseRequest) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def copy_body(response: aiohttp.ClientResponse, answer: web.StreamResponse) -> None:
+class Rewriter(Protocol):
+    """Something that a body passes through on its way."""
+
+    def feed(self, data: bytes) -> bytes:
+        """As much of the new body as is known after these bytes; ValueError when it cannot be read."""
+        ...
+
+    def finish(self) -> bytes:
+        """The rest, at the end of the body."""
+        ...
+
+
+async def copy_body(
+    response: aiohttp.ClientResponse, answer: web.StreamResponse, rewriter: Rewriter | None = None
+) -> None:
     """Pass the body of an answer on as it comes in; ConnectionResetError when it breaks off."""
     import aiohttp
 
     try:
         async for chunk in response.content.iter_any():
-            await answer.write(chunk)
-    except aiohttp.ClientError as error:
+            await answer.write(rewriter.feed(chunk) if rewriter is not None else chunk)
+        if rewriter is not None:
+            await answer.write(rewriter.finish())
+    except (aiohttp.ClientError, ValueError) as error:
         # The status is already sent: all that is left is to break off, so that the client knows.
         raise ConnectionResetError(f"the backend broke off: {error}") from error
 

@@ -22,6 +22,8 @@ from orchestrator.proxy.topology import Endpoint, NodeFacts, Target, endpoints_o
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """Services with this label are somebody else's."""
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+"""Services with this label are left alone, whatever address they have (api/core/v1 `IsHeadlessService`)."""
 AFFINITY_CLIENTS_MAX = 65_536
 """Clients that one endpoint is remembered for."""
 AFFINITY_SECONDS_DEFAULT = 10_800
@@ -71,7 +73,10 @@ def plan_service(
     service: Object | None, slices: Sequence[Object], nodes: Sequence[NodeFacts], *, pod_cidr: str
 ) -> ServiceRules | None:
     """The rules of a Service, None when it needs none (gone, headless, ExternalName, another proxy's)."""
-    if service is None or PROXY_NAME_LABEL in labels_of(service):
+    if service is None:
+        return None
+    labels = labels_of(service)
+    if PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
         return None
     spec = service.get("spec") or {}
     if spec.get("type") == "ExternalName":

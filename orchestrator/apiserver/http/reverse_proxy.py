@@ -1,19 +1,22 @@
 """Hands an HTTP request on to another server and its answer back: HTTP/1.1 with bodies streamed, and upgrades.
 
-Owns what changes on the way: hop-by-hop headers, credentials, forwarded headers, redirects. Knows nothing
-of pods and Services (see `proxies`). Mirrors apimachinery's `UpgradeAwareHandler`.
+Owns what changes on the way: hop-by-hop headers, credentials, forwarded headers, redirects, links of pages. Knows
+nothing of pods and Services (see `proxies`). Mirrors apimachinery's `UpgradeAwareHandler`.
 """
 
 from __future__ import annotations
 
+import posixpath
 import ssl
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
 from orchestrator.api import errors
+from orchestrator.apiserver.http.html_links import page_rewriter
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 from orchestrator.httpkit.forwarding import (
     body_of,
@@ -98,14 +101,21 @@ class ReverseProxy:
     ) -> web.StreamResponse:
         raw = request.raw
         answer = web.StreamResponse(status=response.status, reason=response.reason)
+        rewrite = partial(rewritten_url, target=target, prefix=prefix, host=request.header("Host"))
         for name, value in end_to_end_headers(response.headers):
-            answer.headers.add(name, rewritten_location(value, target, prefix) if name == "Location" else value)
+            answer.headers.add(name, rewrite(value) if name == "Location" else value)
         is_bodiless = raw.method == "HEAD" or response.status in (204, 304)
+        page = None
+        if prefix and not is_bodiless and "Location" not in answer.headers:
+            encoding = response.headers.get("Content-Encoding", "")
+            page = page_rewriter(response.headers.get("Content-Type", ""), encoding, rewrite)
+        if page is not None:
+            answer.headers.pop("Content-Length", None)
         if "Content-Length" not in answer.headers and not is_bodiless:
             answer.enable_chunked_encoding()
         await answer.prepare(raw)
         if not is_bodiless:
-            await self._http.until_disconnected(raw, copy_body(response, answer))
+            await self._http.until_disconnected(raw, copy_body(response, answer, page))
         return answer
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -114,17 +124,25 @@ class ReverseProxy:
         return self._session
 
 
-def rewritten_location(location: str, target: str, prefix: str) -> str:
-    """Where a redirect of the backend leads, seen from the client; other hosts are left alone.
+def rewritten_url(url: str, *, target: str, prefix: str, host: str) -> str:
+    """Where a redirect or link of the backend leads, seen from the client.
 
-    Simplified: links inside of HTML pages are not rewritten.
+    Absolute paths on the backend itself, or on the `host` that the client asked, come below `prefix`; other hosts and
+    relative paths are left alone (`rewriteURL` in apimachinery's proxy).
     """
-    url, backend = urlsplit(location), urlsplit(target)
-    if url.netloc and url.netloc != backend.netloc:
-        return location
-    if not url.netloc and not url.path.startswith("/"):
-        return location  # relative to where the client is
-    return urlunsplit(("", "", prefix.rstrip("/") + (url.path or "/"), url.query, url.fragment))
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if parts.netloc and parts.netloc not in (urlsplit(target).netloc, host):
+        return url
+    if not parts.path.startswith("/"):
+        return url
+    scheme, netloc = (parts.scheme, parts.netloc) if parts.netloc == host else ("", "")
+    path = parts.path
+    if not path.startswith(prefix):
+        path = posixpath.normpath(f"{prefix}/{path}") + ("/" if path.endswith("/") else "")
+    return urlunsplit((scheme, netloc, path, parts.query, parts.fragment))
 
 
 def describe_failure(target: str, error: BaseException) -> str:

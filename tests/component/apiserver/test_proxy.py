@@ -44,6 +44,11 @@ async def echo(request: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": "/login?next=1"})
     if request.path == "/away":
         return web.Response(status=302, headers={"Location": "https://example.com/"})
+    if request.path == "/page":
+        page = web.Response(text='<a href="/rewriteme">test</a>', content_type="text/html")
+        if request.query:
+            page.enable_compression(web.ContentCoding.gzip)
+        return page
     if request.path == "/socket":
         socket_ = web.WebSocketResponse(protocols=("echo",))
         await socket_.prepare(request)
@@ -189,6 +194,14 @@ async def test_redirects_of_the_backend_stay_below_the_proxy(stage: Stage) -> No
     for rest, location in (("/redirect", f"{path}/login?next=1"), ("/away", "https://example.com/")):
         async with stage.session.get(path + rest, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (302, location)
+
+
+@pytest.mark.parametrize("query", ["", "?compressed"])
+async def test_links_of_pages_stay_below_the_proxy(stage: Stage, query: str) -> None:
+    """The spec "should proxy through a service and a pod" compares such a page byte by byte."""
+    for path in (POD.format("web"), SERVICE.format("mixed:http"), POD.format("http:web:")):
+        async with stage.session.get(f"{path}/page{query}", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert (answer.status, await answer.text()) == (200, f'<a href="{path}/rewriteme">test</a>')
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ def plan(one: dict[str, Any] | None, endpoints: list[dict[str, Any]] = BOTH) -> 
     return plan_service(one, endpoints, NODES, pod_cidr="10.244.0.0/16")
 
 
+def labelled(key: str, value: str) -> dict[str, Any]:
+    return {**service(), "metadata": {"name": "x", "namespace": "y", "labels": {key: value}}}
+
+
 @pytest.mark.parametrize(
     "one",
     [
@@ -26,17 +30,10 @@ def plan(one: dict[str, Any] | None, endpoints: list[dict[str, Any]] = BOTH) -> 
         pytest.param(service(ip="None"), id="headless"),
         pytest.param(service(ip="", type="ExternalName"), id="ExternalName"),
         pytest.param(service(ip="fd00::1"), id="IPv6 only"),
-        pytest.param(
-            {
-                **service(),
-                "metadata": {
-                    "name": "x", "namespace": "y", "labels": {"service.kubernetes.io/service-proxy-name": "other"},
-                },
-            },
-            id="another proxy's",
-        ),
+        pytest.param(labelled("service.kubernetes.io/service-proxy-name", "other"), id="another proxy's"),
+        pytest.param(labelled("service.kubernetes.io/headless", ""), id="declared headless"),
     ],
-)  # fmt: skip
+)
 def test_services_that_need_no_rules(one: dict[str, Any] | None) -> None:
     assert plan(one) is None
 

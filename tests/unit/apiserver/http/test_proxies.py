@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.api import errors
 from orchestrator.apiserver.http.proxies import check_address, first_port, parse_target, service_port
-from orchestrator.apiserver.http.reverse_proxy import describe_failure, rewritten_location
+from orchestrator.apiserver.http.reverse_proxy import describe_failure, rewritten_url
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,17 @@ def test_the_address_of_a_pod_is_fine() -> None:
     [
         ("/login?next=/", "/prefix/login?next=/"),
         ("http://10.0.0.1:80/a#b", "/prefix/a#b"),
-        ("http://10.0.0.1:80", "/prefix/"),
+        ("http://10.0.0.1:80", "http://10.0.0.1:80"),
+        ("https://api:6443/a/", "https://api:6443/prefix/a/"),
+        ("/prefix/a", "/prefix/a"),
+        ("/a/../b//c", "/prefix/b/c"),
+        ("http://[", "http://["),
         ("https://example.com/a", "https://example.com/a"),
         ("next", "next"),
     ],
 )
 def test_redirects_stay_below_the_proxy(location: str, expected: str) -> None:
-    assert rewritten_location(location, "http://10.0.0.1:80/x", "/prefix") == expected
+    assert rewritten_url(location, target="http://10.0.0.1:80/x", prefix="/prefix", host="api:6443") == expected
 
 
 @pytest.mark.parametrize(
