@@ -19,7 +19,6 @@ CLIENT_IP_TIMEOUT_SECONDS = 10800
 def default_service(obj: Object) -> None:
     """Type, affinity, ports, traffic policies; the lists and the single clusterIP agree."""
     spec = struct(obj, "spec")
-    struct(obj, "status", "loadBalancer")
     fill_empty(spec, sessionAffinity="None", type="ClusterIP")
     if spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
@@ -37,7 +36,14 @@ def default_service(obj: Object) -> None:
         fill(spec, internalTrafficPolicy="Cluster")
     if kind == "LoadBalancer":
         fill(spec, allocateLoadBalancerNodePorts=True)
-        for ingress in items(obj["status"]["loadBalancer"], "ingress"):
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """How packets reach a load balancer's addresses, where whoever wrote them does not say (KEP-1860)."""
+    balancer = struct(obj, "status", "loadBalancer")
+    if obj["spec"].get("type") == "LoadBalancer":
+        for ingress in items(balancer, "ingress"):
             if ingress.get("ip"):
                 fill(ingress, ipMode="VIP")
 
@@ -72,6 +78,9 @@ def prepare_update(new: Object, old: Object) -> None:
     patch_allocated_values(new, old)
     normalize_cluster_ips(new, old)
     _drop_type_dependent_fields(spec, before)
+    if spec.get("type") != "LoadBalancer":
+        # Taking a balancer down takes time, but nobody has to know.
+        struct(new, "status")["loadBalancer"] = {}
 
 
 def patch_allocated_values(new: Object, old: Object) -> None:
@@ -120,8 +129,8 @@ def _drop_type_dependent_fields(spec: dict[str, Any], before: dict[str, Any]) ->
                     spec.pop(key, None)
     ported = ("NodePort", "LoadBalancer")
     if old_type in ported and new_type not in ported:
-        old_ports = [port.get("nodePort") for port in before.get("ports") or ()]
-        if [port.get("nodePort") for port in items(spec, "ports")] == old_ports:
+        known = {port.get("nodePort") for port in before.get("ports") or ()} | {None, 0}
+        if all(port.get("nodePort") in known for port in items(spec, "ports")):
             for port in items(spec, "ports"):
                 port.pop("nodePort", None)
     if _needs_health_check(before) and not _needs_health_check(spec) and unchanged("healthCheckNodePort"):
@@ -181,6 +190,7 @@ SERVICE = Kind(
     subresources=(Subresource("proxy", "ServiceProxyOptions", ("create", "delete", "get", "patch", "update")),),
     create_on_update=True,
     default=default_service,
+    default_status=default_status,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     validate=validate_service,

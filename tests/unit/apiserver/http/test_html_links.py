@@ -51,7 +51,7 @@ def test_urls_in_attributes(page: str, expected: str) -> None:
     assert rewritten(page) == expected
 
 
-_texts = ["<a href='/x'>", "<a", " href=", '"', "'", ">", "<", "<!--", "-->", "<script>", "</script", "text", "=", "/", " ", "<img src=/y>"]
+_texts = ["<a href='/x'>", "<a", " href=", '"', "'", ">", "<", "<!--", "-->", "<script>", "</script", "text", "=", " "]
 _pieces = st.lists(st.sampled_from(_texts), max_size=12)
 
 
