@@ -14,7 +14,6 @@ import pytest
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import SERVICES
-from orchestrator.testing import eventually
 
 from .conftest import Stage, stage_with
 
@@ -94,9 +93,9 @@ async def test_a_node_port_has_one_holder_at_a_time(stage: Stage) -> None:
 async def test_a_node_port_comes_from_its_range(stage: Stage) -> None:
     await create(stage, "s", type="NodePort", ports=HTTP)
     outside = [{**HTTP[0], "nodePort": 9}]
-    with pytest.raises(errors.ApiError, match="9.*port is not in the valid range"):
+    with pytest.raises(errors.ApiError, match=r"9.*port is not in the valid range"):
         await change(stage, "s", ports=outside)
-    with pytest.raises(errors.ApiError, match="9.*port is not in the valid range"):
+    with pytest.raises(errors.ApiError, match=r"9.*port is not in the valid range"):
         await create(stage, "t", type="NodePort", ports=outside)
 
 
