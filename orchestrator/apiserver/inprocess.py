@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.api import errors
+from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, copy_object
-from orchestrator.api.resources import Resource
 from orchestrator.apiserver.request import ApiRequest, ListResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
@@ -29,6 +29,9 @@ class InProcessTransport:
 
     async def send(self, request: Request) -> Object:
         """Serve one request; raises ApiError."""
+        remote = self._server.remote_groups
+        if remote is not None and request.verb in ("get", "list") and self._kind_of(request) is None:
+            return await remote.read(self._user, request)
         result = await self._server.handle(self._api_request(request))
         if isinstance(result, ListResult):
             return list_object(result)
@@ -41,8 +44,12 @@ class InProcessTransport:
     async def close(self) -> None:
         """Nothing to let go of."""
 
+    def _kind_of(self, request: Request) -> Kind | None:
+        resource = request.resource
+        return self._server.registry.by_path(resource.group, resource.version, resource.plural)
+
     def _api_request(self, request: Request) -> ApiRequest:
-        kind = self._server.registry.by_path(*_path_of(request.resource))
+        kind = self._kind_of(request)
         if kind is None:
             raise errors.NotFound("the server could not find the requested resource")
         return ApiRequest(
@@ -104,7 +111,3 @@ def _own(request: Request) -> Any:
     if request.verb in ("create", "update") and request.body is not None:
         return copy_object(request.body)
     return request.body
-
-
-def _path_of(resource: Resource) -> tuple[str, str, str]:
-    return resource.group, resource.version, resource.plural

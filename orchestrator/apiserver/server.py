@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from orchestrator.apiserver.allocation import ServiceAllocator
     from orchestrator.apiserver.customresources import CustomResources
     from orchestrator.apiserver.reviews import Reviews
+    from orchestrator.apiserver.user import User
+    from orchestrator.client.transport import Request
 
 Result = ObjectResult | ListResult
 SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
@@ -61,6 +63,14 @@ CONFLICT_RETRIES_MAX = 100
 GENERATED_NAME_RETRIES_MAX = 8
 WATCH_SECONDS_MIN = 1800.0
 WATCH_SECONDS_MAX = 86_400.0
+
+
+class RemoteGroups(Protocol):
+    """The group versions that other servers serve behind ours (aggregation)."""
+
+    async def read(self, user: User, request: Request) -> Object:
+        """Answer a get or list of one of them as this user; NotFound when nobody serves it, or any other ApiError."""
+        ...
 
 
 class ApiServer:
@@ -91,6 +101,7 @@ class ApiServer:
         self.commit_hooks: dict[str, list[CommitHook]] = {}
         self.settle_hooks: dict[str, Callable[[str], Awaitable[None]]] = {}
         """group-resource → what a write of this object (by name) waits for before it is answered."""
+        self.remote_groups: RemoteGroups | None = None
         self.service_allocator: ServiceAllocator | None = None
         self.reviews: Reviews | None = None
         self.closers: list[Callable[[], Awaitable[None]]] = []

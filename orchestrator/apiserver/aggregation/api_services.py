@@ -10,8 +10,10 @@ import asyncio
 import base64
 import binascii
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -31,14 +33,17 @@ from orchestrator.apiserver.aggregation.plan import (
     plan_availability,
     plan_local_services,
     plan_order,
+    remote_user_headers,
     unavailable,
 )
+from orchestrator.apiserver.authorizer import Attributes, check
 from orchestrator.apiserver.customresources.naming import with_condition
 from orchestrator.apiserver.deletion import DeleteOptions
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, resolve_service
 from orchestrator.apiserver.user import MASTERS_GROUP, User
+from orchestrator.client.transport import Request
 from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType
 
@@ -52,11 +57,7 @@ CHECK_INTERVAL_SECONDS = 30.0
 DISCOVERY_BYTES_MAX = 4 * 1024 * 1024
 _USER = User("system:apiserver", groups=(MASTERS_GROUP,))
 _AGENT = "kube-aggregator"
-_CHECK_HEADERS = {
-    "Accept": "application/json",
-    "X-Remote-User": "system:kube-aggregator",
-    "X-Remote-Group": MASTERS_GROUP,
-}
+_CHECK_USER = remote_user_headers(User("system:kube-aggregator", groups=(MASTERS_GROUP,)))
 
 
 class Unreachable(Exception):
@@ -93,6 +94,7 @@ class ApiServices:
             SLICES, lambda event: self._on_service(event, labels_of(event.record.obj).get(SERVICE_NAME_LABEL, ""))
         )
         self._server.registry.listeners.append(self._on_registry)
+        self._server.remote_groups = self
 
     async def start(self) -> None:
         """Create what is missing of the local ones, before the first request."""
@@ -222,9 +224,52 @@ class ApiServices:
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"https://{host}:{address.port}", f"{name}.{namespace}.svc"
 
+    async def read(self, user: User, request: Request) -> Object:
+        """Get or list at the server of a remote group version, as this user; for components, which have no socket."""
+        resource = request.resource
+        which = GroupVersion(resource.group, resource.version)
+        check(
+            self._server.authorizer,
+            Attributes(
+                user=user,
+                verb=request.verb,
+                group=resource.group,
+                version=resource.version,
+                resource=resource.plural,
+                subresource=request.subresource,
+                namespace=request.namespace,
+                name=request.name,
+            ),
+        )
+        service = self.remote.get(which)
+        if service is None:
+            raise errors.NotFound("the server could not find the requested resource")
+        if not self.is_available(which):
+            raise errors.ServiceUnavailable("the server is currently unable to handle the request")
+        path = quote(resource.path(request.namespace, request.name, request.subresource), safe="/*")
+        query = "?" + urlencode(request.query) if request.query else ""
+        try:
+            code, answer = await self._call(service, path + query, remote_user_headers(user))
+        except Unreachable as error:
+            raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from None
+        if not isinstance(answer, dict):
+            raise errors.InternalError(f"{path} answered no object")
+        if code >= 400:
+            raise errors.from_status({**answer, "code": code})
+        return answer
+
     async def fetch(self, service: Object, path: str) -> Any:
         """A JSON document of a remote server, asked as the aggregator itself; Unreachable."""
+        code, document = await self._call(service, path, _CHECK_USER)
+        if not 200 <= code < 300:
+            shown = (await self.target(service))[0] + path
+            raise Unreachable(f"{shown}: bad status from {shown}: {code}")
+        return document
+
+    async def _call(self, service: Object, path: str, user: Sequence[tuple[str, str]]) -> tuple[int, Any]:
+        """(HTTP code, JSON document) of a path that is quoted already; an error needs no document. Unreachable."""
         import aiohttp
+        from yarl import URL
 
         shown = path
         try:
@@ -235,21 +280,21 @@ class ApiServices:
                     connector=aiohttp.TCPConnector(limit=16, force_close=True), trust_env=False
                 )
             async with self._session.get(
-                shown,
-                headers=_CHECK_HEADERS,
+                URL(shown, encoded=True),
+                headers=[("Accept", "application/json"), *user],
                 ssl=self.context(service),
                 server_hostname=server_name,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=CHECK_SECONDS_MAX),
             ) as response:
-                if not 200 <= response.status < 300:
-                    raise Unreachable(f"{shown}: bad status from {shown}: {response.status}")
                 body = bytearray()
                 async for chunk in response.content.iter_any():
                     body += chunk
                     if len(body) > DISCOVERY_BYTES_MAX:
                         raise Unreachable(f"{shown}: the answer is larger than {DISCOVERY_BYTES_MAX} bytes")
-            return orjson.loads(body)
+                if response.status >= 300 and response.content_type != "application/json":
+                    return response.status, {"message": body.decode(errors="replace").strip()}
+            return response.status, orjson.loads(body)
         except TimeoutError:
             raise Unreachable(f'{shown}: Get "{shown}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError, errors.ServiceUnavailable) as error:

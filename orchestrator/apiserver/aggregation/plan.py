@@ -1,4 +1,4 @@
-"""Decisions of the aggregator: local APIServices, the order of groups, and availability. Pure functions.
+"""Decisions of the aggregator: local APIServices, the order of groups, availability, who asks. Pure functions.
 
 Sources: the documentation of `APIServiceSpec` (priorities) and `APIServiceStatus`, and the reasons that
 kube-aggregator's availability controllers document in the condition `Available`.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.api.resources import API_SERVICES
 from orchestrator.apiserver.discovery import version_priority
 from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, addresses_behind
+from orchestrator.apiserver.user import User
 
 AUTOMANAGED_LABEL = "kube-aggregator.kubernetes.io/automanaged"
 BUILTIN_PRIORITIES = {
@@ -49,6 +51,7 @@ LOCAL = {
     "reason": "Local",
     "message": "Local APIServices are always available",
 }
+_LEGAL_IN_HEADERS = "!#$&'*+-.^_`|~"
 PASSED = {"type": "Available", "status": "True", "reason": "Passed", "message": "all checks passed"}
 
 
@@ -147,3 +150,15 @@ def plan_availability(spec: Mapping[str, Any], service: Object | None, slices: S
 def unavailable(reason: str, message: str) -> Object:
     """The condition `Available` that is false."""
     return {"type": "Available", "status": "False", "reason": reason, "message": message}
+
+
+def remote_user_headers(user: User) -> list[tuple[str, str]]:
+    """A user as headers, as the documentation of the authenticating proxy names them."""
+    headers = [("X-Remote-User", user.name)]
+    if user.uid:
+        headers.append(("X-Remote-Uid", user.uid))
+    headers += [("X-Remote-Group", group) for group in user.groups]
+    for key, values in user.extra.items():
+        name = f"X-Remote-Extra-{quote(key, safe=_LEGAL_IN_HEADERS)}"
+        headers += [(name, value) for value in values]
+    return headers

@@ -6,18 +6,13 @@ The user goes along in `X-Remote-*` headers, which the other server believes bec
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from aiohttp import web
 
 from orchestrator.apiserver.aggregation.api_services import ApiServices
-from orchestrator.apiserver.aggregation.plan import GroupVersion
+from orchestrator.apiserver.aggregation.plan import GroupVersion, remote_user_headers
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route, verb_of
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
-from orchestrator.apiserver.user import User
-
-_LEGAL_IN_HEADERS = "!#$&'*+-.^_`|~"
 
 
 class Aggregator:
@@ -71,15 +66,3 @@ class Aggregator:
             without=("x-remote-",),
             extra_headers=remote_user_headers(request.user),
         )
-
-
-def remote_user_headers(user: User) -> list[tuple[str, str]]:
-    """A user as headers, as the documentation of the authenticating proxy names them."""
-    headers = [("X-Remote-User", user.name)]
-    if user.uid:
-        headers.append(("X-Remote-Uid", user.uid))
-    headers += [("X-Remote-Group", group) for group in user.groups]
-    for key, values in user.extra.items():
-        name = f"X-Remote-Extra-{quote(key, safe=_LEGAL_IN_HEADERS)}"
-        headers += [(name, value) for value in values]
-    return headers
