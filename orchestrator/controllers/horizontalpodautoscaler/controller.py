@@ -7,43 +7,29 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, copy_object, key_of, namespace_of
-from orchestrator.api.quantity import Quantity, milli_value, parse_quantity
-from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, POD_METRICS, PODS, Resource
+from orchestrator.api.objects import Object, copy_object, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS, Resource
 from orchestrator.api.selectors import LabelSelector, parse_label_selector
 from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.conditions import condition, with_condition, with_status
+from orchestrator.controllers.horizontalpodautoscaler.adapters import MetricAdapters
 from orchestrator.controllers.horizontalpodautoscaler.behavior import (
     Change,
     Memory,
     Recommendation,
     plan_size,
 )
-from orchestrator.controllers.horizontalpodautoscaler.measures import (
-    TOLERANCE,
-    Measure,
-    MetricError,
-    Tolerances,
-    plan_by_average,
-    plan_by_utilization,
-    samples_of,
+from orchestrator.controllers.horizontalpodautoscaler.measures import MetricError
+from orchestrator.controllers.horizontalpodautoscaler.sources import (
+    FAILURES,
+    Found,
+    Look,
+    MetricSources,
+    context_of,
+    tolerances_of,
 )
 
 PERIOD_SECONDS = 15.0
-
-_KEYS = {"Resource": "resource", "ContainerResource": "containerResource", "Pods": "pods", "Object": "object",
-         "External": "external"}  # fmt: skip
-_FAILURES = {"Resource": "FailedGetResourceMetric", "ContainerResource": "FailedGetContainerResourceMetric",
-             "Pods": "FailedGetPodsMetric", "Object": "FailedGetObjectMetric",
-             "External": "FailedGetExternalMetric"}  # fmt: skip
-
-
-class _Found(NamedTuple):
-    """What one metric says: the size, its name in sentences, its status."""
-
-    replicas: int
-    name: str
-    status: dict[str, Any]
 
 
 class _Target(NamedTuple):
@@ -59,7 +45,10 @@ class HorizontalPodAutoscalerController(Controller):
     def __init__(self, *, resources: Callable[[], Sequence[Resource]], **dependencies: Unpack[Dependencies]) -> None:
         self._resources = resources
         self._memories: dict[str, Memory] = {}
+        self._selectors: dict[str, dict[str, LabelSelector]] = {}
+        """By namespace and name of an autoscaler: what its target selects."""
         super().__init__(**dependencies)
+        self._sources = MetricSources(self.client, MetricAdapters(self.client, self.clock, resources))
 
     def setup(self) -> None:
         """Autoscalers by key; their own status is no reason to look again."""
@@ -71,6 +60,10 @@ class HorizontalPodAutoscalerController(Controller):
         if new is None:
             assert old is not None
             self._memories.pop(key_of(old), None)
+            siblings = self._selectors.get(namespace_of(old), {})
+            siblings.pop(name_of(old), None)
+            if not siblings:
+                self._selectors.pop(namespace_of(old), None)
         elif old is None or old.get("spec") != new.get("spec"):
             self.queue.add(key_of(new))
 
@@ -186,28 +179,30 @@ class HorizontalPodAutoscalerController(Controller):
         self, hpa: Object, target: _Target, current: int, status: dict[str, Any], conditions: _Conditions
     ) -> tuple[int | None, str]:
         """(the largest size that a metric asks for, that metric); None when no decision is possible."""
-        text = (target.scale.get("status") or {}).get("selector") or ""
-        if not text:
-            message = "the HPA target's scale is missing a selector"
-            self.recorder.event(hpa, "Warning", "SelectorRequired", "selector is required")
-            conditions.set("ScalingActive", "False", "InvalidSelector", message)
+        selector = self._selector(hpa, target, conditions)
+        if selector is None:
             return None, ""
-        selector = parse_label_selector(text)
-        # Simplified: no AmbiguousSelector condition when several autoscalers select the same pods.
-        found: list[_Found] = []
+        look = Look(
+            namespace=namespace_of(hpa),
+            selector=selector,
+            pods=[pod for pod in self._pods.list(namespace_of(hpa)) if selector.matches(labels_of(pod))],
+            current=current,
+            observed=status["currentReplicas"],
+            tolerances=tolerances_of(hpa["spec"]),
+            now=self.clock.now(),
+        )
+        if not self._is_alone(hpa, look, conditions):
+            return None, ""
+        found: list[Found] = []
         failure: tuple[str, str, str] | None = None
-        shown: list[dict[str, Any]] = []
         for metric in hpa["spec"].get("metrics") or ():
             try:
-                one = await self._measure_one(hpa, metric, selector, current)
+                found.append(await self._sources.read(metric, look))
             except MetricError as error:
-                reason = _FAILURES.get(metric["type"], "InvalidMetricSourceType")
-                failure = failure or (reason, str(error), _prefix(metric) + str(error))
+                reason = FAILURES.get(metric["type"], "InvalidMetricSourceType")
+                failure = failure or (reason, str(error), context_of(metric) + error.context + str(error))
                 self.recorder.event(hpa, "Warning", reason, str(error))
-                continue
-            found.append(one)
-            shown.append(one.status)
-        status["currentMetrics"] = shown or None
+        status["currentMetrics"] = [one.status for one in found] or None
         best = max(found, key=lambda one: one.replicas, default=None)
         if failure is not None and (best is None or best.replicas < current):
             # With a metric unknown the others may not shrink anything: it might be the one that needs the pods.
@@ -222,81 +217,43 @@ class HorizontalPodAutoscalerController(Controller):
         conditions.set("ScalingActive", "True", "ValidMetricFound", message)
         return best.replicas, best.name
 
-    async def _measure_one(
-        self, hpa: Object, metric: Mapping[str, Any], selector: LabelSelector, current: int
-    ) -> _Found:
-        kind = metric["type"]
-        if kind not in ("Resource", "ContainerResource"):
-            # Simplified: no custom and external metrics APIs, hence no Pods, Object and External metrics.
-            name = (metric.get(_KEYS.get(kind, "")) or {}).get("metric", {}).get("name", "")
-            raise MetricError(
-                f"unable to get metric {name}: unable to fetch metrics from custom metrics API: "
-                "no custom metrics API (custom.metrics.k8s.io) registered"
-            )
-        source = metric[_KEYS[kind]]
-        resource, container, target = source["name"], source.get("container", ""), source["target"]
-        pods = [
-            pod for pod in self._pods.list(namespace_of(hpa)) if selector.matches(pod["metadata"].get("labels") or {})
-        ]
-        by_utilization = target["type"] == "Utilization"
-        prefix = f"failed to get {resource} {'utilization' if by_utilization else 'usage'}: "
+    def _selector(self, hpa: Object, target: _Target, conditions: _Conditions) -> LabelSelector | None:
+        text = (target.scale.get("status") or {}).get("selector") or ""
+        if not text:
+            message = "the HPA target's scale is missing a selector"
+            self.recorder.event(hpa, "Warning", "SelectorRequired", "selector is required")
+            conditions.set("ScalingActive", "False", "InvalidSelector", message)
+            return None
         try:
-            listed = await self.client.list(POD_METRICS, namespace_of(hpa), label_selector=str(selector))
-        except errors.ApiError as error:
-            raise MetricError(
-                f"{prefix}unable to get metrics for resource {resource}: unable to fetch metrics from resource "
-                f"metrics API: {error.message}"
-            ) from None
-        if not listed.get("items"):
-            raise MetricError(
-                f"{prefix}unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
-            )
-        samples = samples_of(listed["items"], resource, container)
-        now, tolerances = self.clock.now(), tolerances_of(hpa["spec"])
-        name = f"{resource} {'container resource' if container else 'resource'}"
-        try:
-            if by_utilization:
-                measure = plan_by_utilization(
-                    current, target["averageUtilization"], resource, pods, samples, now,
-                    container=container, tolerances=tolerances,
-                )  # fmt: skip
-                name += " utilization (percentage of request)"
-            else:
-                milli = milli_value(target["averageValue"])
-                measure = plan_by_average(current, milli, resource, pods, samples, now, tolerances=tolerances)
-        except MetricError as error:
-            raise MetricError(prefix + str(error)) from None
-        return _Found(measure.replicas, name, _metric_status(kind, source, measure))
+            return parse_label_selector(text)
+        except errors.BadRequest as error:
+            message = f"couldn't convert selector into a corresponding internal selector object: {error.message}"
+            self.recorder.event(hpa, "Warning", "InvalidSelector", message)
+            conditions.set("ScalingActive", "False", "InvalidSelector", message)
+            return None
+
+    def _is_alone(self, hpa: Object, look: Look, conditions: _Conditions) -> bool:
+        """Whether no other autoscaler selects one of these pods; two would pull them to and fro."""
+        if self._autoscalers.get(key_of(hpa)) is None:
+            return False  # deleted meanwhile
+        siblings = self._selectors.setdefault(look.namespace, {})
+        siblings[name_of(hpa)] = look.selector
+        names = plan_rivals(look.pods, siblings)
+        if len(names) <= 1:
+            return True
+        shown = " ".join(f"{{{name} {look.namespace}}}" for name in names)
+        message = f"pods by selector {look.selector} are controlled by multiple HPAs: [{shown}]"
+        self.recorder.event(hpa, "Warning", "AmbiguousSelector", message)
+        conditions.set("ScalingActive", "False", "AmbiguousSelector", message)
+        return False
 
 
-def _prefix(metric: Mapping[str, Any]) -> str:
-    kind = metric["type"]
-    if kind == "Resource":
-        return f"failed to get {metric['resource']['name']} resource metric value: "
-    if kind == "ContainerResource":
-        return f"failed to get {metric['containerResource']['name']} container metric value: "
-    return f"failed to get {_KEYS.get(kind, kind)} metric value: "
-
-
-def tolerances_of(spec: Mapping[str, Any]) -> Tolerances:
-    """How far from the target nothing happens, in each direction (KEP-4951)."""
-    behavior = spec.get("behavior") or {}
-
-    def of(key: str) -> float:
-        text = (behavior.get(key) or {}).get("tolerance")
-        return TOLERANCE if text is None else parse_quantity(text).nanos / 1e9
-
-    return Tolerances(of("scaleDown"), of("scaleUp"))
-
-
-def _metric_status(kind: str, source: Mapping[str, Any], measure: Measure) -> dict[str, Any]:
-    current: dict[str, Any] = {"averageValue": str(Quantity(measure.average_milli * 10**6))}
-    if measure.utilization is not None:
-        current["averageUtilization"] = measure.utilization
-    status = {"name": source["name"], "current": current}
-    if source.get("container"):
-        status["container"] = source["container"]
-    return {"type": kind, _KEYS[kind]: status}
+def plan_rivals(pods: Sequence[Object], selectors: Mapping[str, LabelSelector]) -> list[str]:
+    """The names of all autoscalers that select one of these pods, given the selectors of their namespace."""
+    # Pods of one template have the same labels.
+    kinds = {frozenset(labels_of(pod).items()) for pod in pods}
+    labels = [dict(kind) for kind in kinds]
+    return sorted(name for name, selector in selectors.items() if any(selector.matches(one) for one in labels))
 
 
 class _Conditions:

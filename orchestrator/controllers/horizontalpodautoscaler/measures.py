@@ -17,7 +17,7 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import parse_time
 from orchestrator.api.objects import Object, condition_of, is_terminating, name_of
 from orchestrator.api.quantity import milli_value
-from orchestrator.controllers.pods import phase_of, time_of
+from orchestrator.controllers.pods import is_ready, phase_of, time_of
 
 CPU_INITIALIZATION = timedelta(minutes=5)
 INITIAL_READINESS = timedelta(seconds=30)
@@ -27,7 +27,14 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e
 
 
 class MetricError(Exception):
-    """A metric cannot be had or used; the text stands in conditions and events."""
+    """A metric cannot be had or used; the text stands in conditions and events.
+
+    `context` stands before it where all failures of an autoscaler are summed up.
+    """
+
+    def __init__(self, text: str, context: str = "") -> None:
+        super().__init__(text)
+        self.context = context
 
 
 class Sample(NamedTuple):
@@ -189,6 +196,35 @@ def plan_by_average(
     fallback = dict.fromkeys(groups.missing, target_milli)
     replicas = _size(current, ratio_of, groups, known, fallback, tolerances)
     return Measure(replicas, sum(known.values()) // len(known))
+
+
+def plan_by_total(
+    current: int, value_milli: int, target_milli: int, pods: Sequence[Object], *, tolerances: Tolerances
+) -> int:
+    """The size at which a value that all pods share would be its target (Object and External with `value`)."""
+    ratio = value_milli / target_milli
+    if current == 0:
+        return math.ceil(ratio)
+    if tolerances.cover(ratio):
+        return current
+    if not pods:
+        raise MetricError(
+            "unable to calculate ready pods: no pods returned by selector while calculating replica count"
+        )
+    return math.ceil(ratio * sum(phase_of(pod) == "Running" and is_ready(pod) for pod in pods))
+
+
+def plan_by_share(replicas: int, value_milli: int, target_milli: int, *, tolerances: Tolerances) -> Measure:
+    """The size at which each pod's share of a value is its target (Object and External with `averageValue`).
+
+    `replicas`: how many pods there are by the status of the scale.
+    """
+    if replicas == 0:
+        return Measure(math.ceil(value_milli / target_milli), value_milli)
+    wanted = replicas
+    if not tolerances.cover(value_milli / (target_milli * replicas)):
+        wanted = math.ceil(value_milli / target_milli)
+    return Measure(wanted, math.ceil(value_milli / replicas))
 
 
 def _prepare(

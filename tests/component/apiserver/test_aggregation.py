@@ -21,11 +21,13 @@ from orchestrator.api.resources import (
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
     SERVICES,
+    Resource,
 )
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.aggregation.plan import plan_availability, plan_order
 from orchestrator.apiserver.user import User
 from orchestrator.client.client import Client
+from orchestrator.client.transport import Request
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import eventually, running_cluster
 from tests.golden.replay import anonymous_session_of, session_of
@@ -210,6 +212,30 @@ async def test_requests_go_to_the_server_behind_the_service(cluster: Cluster, ex
         assert headers["X-Remote-User"] == ["eve"]
         assert headers["X-Remote-Extra-example.com%2fteam".replace("%2f", "%2F")] == ["a"]
         assert not [name for name in headers if name.lower().startswith(("impersonate", "authorization"))]
+
+
+async def test_components_read_there_as_themselves(cluster: Cluster, extension: Extension) -> None:
+    flunders = Resource(GROUP, VERSION, "flunders", "Flunder")
+    request = Request("get", flunders, "default", "*", "metric", {"labelSelector": "a in (b,c)"})
+    with pytest.raises(errors.NotFound, match="could not find the requested resource"):
+        await cluster.client().transport.send(request)
+    client = cluster.client()
+    await client.create(API_SERVICES, api_service(extension.port, caBundle=base64.b64encode(extension.ca).decode()))
+    with pytest.raises(errors.ServiceUnavailable):
+        await client.transport.send(request)
+    await expose(client)
+    await available(client, "Passed")
+    answer = await cluster.client("somebody", ("system:masters",)).transport.send(request)
+    path = f"{BASE}/namespaces/default/flunders/*/metric?labelSelector=a+in+%28b%2Cc%29"
+    assert answer["path"] == path
+    headers = extension.headers_of(path)
+    assert headers["X-Remote-User"] == ["somebody"]
+    assert "system:masters" in headers["X-Remote-Group"]
+    with pytest.raises(errors.Forbidden, match='User "mallory" cannot get resource "flunders/metric"'):
+        await cluster.client("mallory", ()).transport.send(request)
+    extension.fails = True
+    with pytest.raises(errors.InternalError):
+        await cluster.client().transport.send(request)
 
 
 async def test_discovery_and_openapi_of_all_servers_are_one(cluster: Cluster, extension: Extension) -> None:

@@ -12,6 +12,8 @@ from orchestrator.controllers.horizontalpodautoscaler.measures import (
     MetricError,
     Tolerances,
     plan_by_average,
+    plan_by_share,
+    plan_by_total,
     plan_by_utilization,
     samples_of,
 )
@@ -100,3 +102,32 @@ def test_one_container_of_a_pod() -> None:
     assert samples_of(one, "cpu")["a"].milli == 1010
     assert samples_of(one, "cpu", "side")["a"].milli == 1000
     assert samples_of(one, "cpu", "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("current", "value", "pods", "expected"),
+    [
+        (2, 100, [pod("a"), pod("b")], 2),
+        (2, 109, [pod("a"), pod("b")], 2),  # within a tenth
+        (2, 200, [pod("a"), pod("b")], 4),
+        (2, 200, [pod("a"), pod("b", ready=False)], 2),  # only pods that are ready had a part in it
+        (4, 50, [pod("a"), pod("b"), pod("c"), pod("d")], 2),
+        (0, 250, [], 3),
+    ],
+)
+def test_a_value_of_all_pods_together(current: int, value: int, pods: list[Any], expected: int) -> None:
+    assert plan_by_total(current, value * 1000, 100_000, pods, tolerances=Tolerances()) == expected
+
+
+def test_a_value_of_all_pods_needs_pods() -> None:
+    with pytest.raises(MetricError, match="unable to calculate ready pods: no pods returned by selector"):
+        plan_by_total(1, 2, 1, [], tolerances=Tolerances())
+
+
+@pytest.mark.parametrize(
+    ("replicas", "value", "expected", "average"),
+    [(3, 30, 3, 10_000), (3, 32, 3, 10_667), (3, 40, 4, 13_334), (3, 11, 2, 3_667), (0, 25, 3, 25_000)],
+)
+def test_a_share_for_each_pod(replicas: int, value: int, expected: int, average: int) -> None:
+    measure = plan_by_share(replicas, value * 1000, 10_000, tolerances=Tolerances())
+    assert (measure.replicas, measure.average_milli) == (expected, average)
