@@ -4,8 +4,8 @@ Mirrors endpointslice-controller, endpoints-controller and endpointslice-mirrori
 `membership` follows which pods a Service selects; the other modules turn them into objects.
 """
 
+from orchestrator.controllers.endpoints.controller import EndpointSliceController
 from orchestrator.controllers.endpoints.legacy import EndpointsController
 from orchestrator.controllers.endpoints.mirroring import EndpointSliceMirroringController
-from orchestrator.controllers.endpoints.slices import EndpointSliceController
 
 __all__ = ["EndpointSliceController", "EndpointSliceMirroringController", "EndpointsController"]

@@ -31,6 +31,7 @@ from orchestrator.controllers.endpoints.addresses import (
     target_of,
 )
 from orchestrator.controllers.endpoints.membership import ServicePods, selector_of
+from orchestrator.controllers.endpoints.triggers import TriggerTimes
 from orchestrator.controllers.pods import is_ready, node_of
 from orchestrator.controllers.replicas import is_namespace_terminating
 
@@ -118,6 +119,7 @@ class EndpointsController(Controller):
         """Services by key, pods through the membership index, Endpoints by their own key."""
         self._services = self.informer(SERVICES)
         self._endpoints = self.informer(ENDPOINTS)
+        self._triggers = TriggerTimes()
         self._members = ServicePods(self._services, self.informer(PODS), self.queue.add)
         self._endpoints.add_handler(self._on_endpoints)
 
@@ -132,6 +134,7 @@ class EndpointsController(Controller):
         service = self._services.get(key)
         present = self._endpoints.get(key)
         if service is None:
+            self._triggers.forget(key)
             if present is not None and labels_of(present).get(MANAGED_BY) == MANAGER:
                 try:
                     await self.client.delete(ENDPOINTS, name_of(present), namespace_of(present), uid=uid_of(present))
@@ -140,7 +143,9 @@ class EndpointsController(Controller):
             return None
         if not selector_of(service) or is_terminating(service):
             return None
-        wanted = plan_endpoints(service, self._members.pods_of(service), present)
+        pods = self._members.pods_of(service)
+        wanted = plan_endpoints(service, pods, present)
+        self._triggers.stamp(key, service, pods, () if wanted is None else (wanted,))
         if wanted is None:
             return None
         try:

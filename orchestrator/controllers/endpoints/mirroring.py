@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from orchestrator.api.objects import Object, annotations_of, is_terminating, key_of, labels_of, namespace_of
-from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from orchestrator.api.objects import Object, annotations_of, is_terminating, key_of, labels_of
+from orchestrator.api.resources import ENDPOINTS, SERVICES
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.endpoints.membership import selector_of
+from orchestrator.controllers.endpoints.service_slices import ServiceSlices
 from orchestrator.controllers.endpoints.slices import (
-    MANAGED_BY,
-    SERVICE_NAME,
     EndpointGroup,
     SlicePlan,
-    SliceWriter,
     plan_slices,
 )
-from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
+from orchestrator.controllers.endpoints.triggers import LAST_CHANGE
+from orchestrator.controllers.expectations import RECHECK_SECONDS
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 LEADER = "control-plane.alpha.kubernetes.io/leader"
 MAX_ENDPOINTS_PER_SUBSET = 1000
-_INDEX = f"service/{MANAGER}"
+_NOT_MIRRORED = frozenset((LAST_CHANGE, "kubectl.kubernetes.io/last-applied-configuration"))
 
 
 def is_mirrored(endpoints: Object, service: Object | None) -> bool:
@@ -64,49 +63,34 @@ class EndpointSliceMirroringController(Controller):
         """Endpoints, Services and mirrored slices, all by the key that they share."""
         self._services = self.informer(SERVICES)
         self._endpoints = self.informer(ENDPOINTS)
-        self._slices = self.informer(ENDPOINT_SLICES)
-        self._slices.add_index(_INDEX, _index_slices)
-        self._expectations = Expectations()
-        self._writer = SliceWriter(self, self._slices, self._expectations)
+        self._slices = ServiceSlices(self, MANAGER)
         self._endpoints.add_handler(self.enqueue_object)
         self._services.add_handler(self._on_service)
-        self._slices.add_handler(self._on_slice)
 
     def _on_service(self, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or selector_of(old) != selector_of(new) or labels_of(old) != labels_of(new):
             self.enqueue_object(old, new)
 
-    def _on_slice(self, old: Object | None, new: Object | None) -> None:
-        for one in (old, new):
-            if one is not None:
-                for key in _index_slices(one):
-                    self.queue.add(key)
-
     async def reconcile(self, key: str) -> float | None:
         """Compare the slices with the Endpoints."""
-        if not self._expectations.is_fulfilled(key):
+        if not self._slices.is_current(key):
             return RECHECK_SECONDS
         endpoints, service = self._endpoints.get(key), self._services.get(key)
-        existing = [one for one in self._slices.by_index(_INDEX, key) if not is_terminating(one)]
+        existing = self._slices.of(key)
         if endpoints is None or is_terminating(endpoints) or not is_mirrored(endpoints, service):
             if existing:
-                await self._writer.apply(key, service or existing[0], SlicePlan(delete=existing))
+                await self._slices.apply(key, service or existing[0], SlicePlan(delete=existing))
             elif endpoints is None:
-                self._expectations.forget(key)
+                self._slices.forget(key)
             return None
-        # The slices are named after the Endpoints and carry their labels; the families are those of its addresses.
+        # The slices are named after the Endpoints and carry what these carry; the families are those of its addresses.
         groups = mirrored_groups(endpoints)
         spec = {"ipFamilies": [*dict.fromkeys(group.address_type for group in groups)] or ["IPv4"]}
         if service is not None and (service.get("spec") or {}).get("clusterIP") == "None":
             spec["clusterIP"] = "None"  # type: ignore[assignment]
-        plan = plan_slices({**endpoints, "spec": spec}, groups, existing, manager=MANAGER, owner=endpoints)
-        await self._writer.apply(key_of(endpoints), endpoints, plan)
+        annotations = {name: text for name, text in annotations_of(endpoints).items() if name not in _NOT_MIRRORED}
+        plan = plan_slices(
+            {**endpoints, "spec": spec}, groups, existing, manager=MANAGER, owner=endpoints, annotations=annotations
+        )
+        await self._slices.apply(key_of(endpoints), endpoints, plan)
         return None
-
-
-def _index_slices(one: Object) -> list[str]:
-    labels = labels_of(one)
-    name = labels.get(SERVICE_NAME)
-    if not name or labels.get(MANAGED_BY) != MANAGER:
-        return []
-    return [f"{namespace_of(one)}/{name}"]

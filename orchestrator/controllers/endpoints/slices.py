@@ -1,4 +1,4 @@
-"""EndpointSlices of Services with a selector. Mirrors endpointslice-controller.
+"""What the EndpointSlices of a Service should be. Pure; mirrors the reconciler of endpointslice-controller.
 
 `plan_slices` changes as few slices as possible: consumers follow slices, and an unchanged slice
 costs them nothing.
@@ -7,26 +7,22 @@ costs them nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from msgspec import Struct, field
 
-from orchestrator.api import errors
 from orchestrator.api.objects import (
     Object,
+    annotations_of,
     copy_object,
-    is_terminating,
     key_of,
     labels_of,
     name_of,
     namespace_of,
     owner_reference,
-    uid_of,
 )
-from orchestrator.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from orchestrator.client.informer import Informer
-from orchestrator.component.controller import Controller
 from orchestrator.controllers.endpoints.addresses import (
     HEADLESS_LABEL,
     ZONE_LABEL,
@@ -37,10 +33,7 @@ from orchestrator.controllers.endpoints.addresses import (
     is_headless,
     ports_for,
 )
-from orchestrator.controllers.endpoints.membership import ServicePods, selector_of
-from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
-from orchestrator.controllers.pods import NODE_INDEX, index_by_node, node_of
-from orchestrator.controllers.replicas import is_namespace_terminating
+from orchestrator.controllers.pods import node_of
 
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
@@ -169,12 +162,13 @@ def plan_slices(
     manager: str = MANAGER,
     limit: int = MAX_ENDPOINTS,
     owner: Object | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> SlicePlan:
     """Bring slices to the wanted endpoints: keep what fits, fill gaps, reuse names, then create or delete.
 
-    Every address type of the Service keeps at least one slice, an empty one if need be.
+    Every address type of the Service keeps at least one slice, an empty one if need be. `annotations`: what all
+    slices carry; None when they keep what they have.
     """
-    # Simplified: no annotation endpoints.kubernetes.io/last-change-trigger-time; only latency metrics read it.
     labels = slice_labels(service, manager)
     owners = [owner_reference(owner or service)]
     present: dict[tuple[str, bytes], list[Object]] = {}
@@ -204,6 +198,8 @@ def plan_slices(
                 "labels": labels,
                 "ownerReferences": owners,
             }
+            if annotations:
+                metadata["annotations"] = dict(annotations)
             fresh = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **body}
             plan.create.append(fresh)
             continue
@@ -212,11 +208,14 @@ def plan_slices(
             and _ports_identity(known.get("ports")) == _ports_identity(group.ports)
             and labels_of(known) == labels
             and known["metadata"].get("ownerReferences") == owners
+            and (annotations is None or annotations_of(known) == annotations)
         )
         if not is_same:
             changed = copy_object({**known, **body})
             changed["metadata"]["labels"] = labels
             changed["metadata"]["ownerReferences"] = owners
+            if annotations is not None:
+                changed["metadata"]["annotations"] = dict(annotations)
             plan.update.append(changed)
     plan.delete = spare
     return plan
@@ -264,97 +263,3 @@ def _fill(
         result.append((None, group, waiting[:limit]))
         waiting = waiting[limit:]
     return result
-
-
-class SliceWriter:
-    """Applies a plan and remembers what the cache does not show yet."""
-
-    def __init__(self, controller: Controller, slices: Informer, expectations: Expectations) -> None:
-        self._controller = controller
-        self._slices = slices
-        self._expectations = expectations
-
-    async def apply(self, key: str, owner: Object, plan: SlicePlan) -> None:
-        """Write what the plan says; ApiError, with an event, when the API refuses."""
-        client = self._controller.client
-        try:
-            for one in plan.create:
-                self._expectations.wrote(key, self._slices, await client.create(ENDPOINT_SLICES, one))
-            for one in plan.update:
-                self._expectations.wrote(key, self._slices, await client.update(ENDPOINT_SLICES, one))
-            for one in plan.delete:
-                try:
-                    await client.delete(ENDPOINT_SLICES, name_of(one), namespace_of(one), uid=uid_of(one))
-                except errors.NotFound:
-                    continue
-                self._expectations.deleted(key, self._slices, one)
-        except errors.Conflict:
-            raise
-        except errors.ApiError as error:
-            if is_namespace_terminating(error):
-                return
-            message = f"Error updating Endpoint Slices for {owner['kind']} {key}: {error.message}"
-            self._controller.recorder.event(owner, "Warning", "FailedToUpdateEndpointSlices", message)
-            raise
-
-
-class EndpointSliceController(Controller):
-    """Keeps the slices of each Service that has a selector."""
-
-    name: ClassVar[str] = "endpointslice"
-
-    def setup(self) -> None:
-        """Services by key; pods through the membership index; slices and nodes lead to their Services."""
-        self._services = self.informer(SERVICES)
-        self._pods = self.informer(PODS)
-        self._nodes = self.informer(NODES)
-        self._slices = self.informer(ENDPOINT_SLICES)
-        self._slices.add_index(f"service/{MANAGER}", _index_slices)
-        self._pods.add_index(NODE_INDEX, index_by_node)
-        self._expectations = Expectations()
-        self._writer = SliceWriter(self, self._slices, self._expectations)
-        self._entries = EntryCache()
-        self._members = ServicePods(self._services, self._pods, self.queue.add)
-        self._slices.add_handler(self._on_slice)
-        self._nodes.add_handler(self._on_node)
-
-    def _on_slice(self, old: Object | None, new: Object | None) -> None:
-        for one in (old, new):
-            if one is not None:
-                for key in _index_slices(one):
-                    self.queue.add(key)
-
-    def _on_node(self, old: Object | None, new: Object | None) -> None:
-        before = labels_of(old).get(ZONE_LABEL) if old is not None else None
-        after = labels_of(new).get(ZONE_LABEL) if new is not None else None
-        if before == after:
-            return
-        node = new if new is not None else old
-        assert node is not None
-        for pod in self._pods.by_index(NODE_INDEX, name_of(node)):
-            for key in self._members.services_of(pod):
-                self.queue.add(key)
-
-    async def reconcile(self, key: str) -> float | None:
-        """Compare slices with pods; a Service that is gone takes its slices with it by owner reference."""
-        service = self._services.get(key)
-        if service is None:
-            self._expectations.forget(key)
-            self._entries.forget(key)
-            return None
-        if not selector_of(service) or is_terminating(service):
-            return None
-        if not self._expectations.is_fulfilled(key):
-            return RECHECK_SECONDS
-        existing = [s for s in self._slices.by_index(f"service/{MANAGER}", key) if not is_terminating(s)]
-        groups = self._entries.groups(service, self._members.pods_of(service), self._nodes)
-        await self._writer.apply(key, service, plan_slices(service, groups, existing))
-        return None
-
-
-def _index_slices(one: Object) -> list[str]:
-    labels = labels_of(one)
-    name = labels.get(SERVICE_NAME)
-    if not name or labels.get(MANAGED_BY) != MANAGER:
-        return []
-    return [f"{namespace_of(one)}/{name}"]

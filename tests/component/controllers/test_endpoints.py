@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.api.objects import Object, labels_of, name_of
+from orchestrator.api.objects import Object, annotations_of, condition_of, labels_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, REPLICA_SETS, SERVICES
+from orchestrator.controllers.endpoints.triggers import LAST_CHANGE
 
 from .conftest import Stage, replica_set
 
@@ -51,6 +52,11 @@ async def test_slices_and_endpoints_follow_pods(stage: Stage) -> None:
     )
     assert endpoints["subsets"][0]["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
     assert labels_of(endpoints)["endpoints.kubernetes.io/managed-by"] == "endpoint-controller"
+    pods = (await stage.client.list(PODS, "default"))["items"]
+    moments = {(condition_of(pod, "Ready") or {})["lastTransitionTime"] for pod in pods}
+    moments.add((await stage.client.get(SERVICES, "web", "default"))["metadata"]["creationTimestamp"])
+    for written in (one, endpoints):
+        assert annotations_of(written)[LAST_CHANGE] in moments
     gone = next(iter(ready_names(slices)))
     await stage.client.delete(PODS, gone, "default")
     await stage.until(ENDPOINT_SLICES, lambda s: len(ready_names(s)) == 3 and gone not in ready_names(s))

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.objects import Object, labels_of, name_of, uid_of
+from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, uid_of
 from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES, STATEFUL_SETS
 from orchestrator.apiserver.bootstrap import publish_endpoints
+from orchestrator.controllers.endpoints.triggers import LAST_CHANGE
 
 from .conftest import Stage
 from .test_endpoints import mine, service
@@ -131,7 +132,12 @@ async def test_a_service_that_loses_its_selector_keeps_its_endpoints(stage: Stag
 @pytest.mark.parametrize("headless", [False, True])
 async def test_mirrored_endpoints_follow_every_change(stage: Stage, headless: bool) -> None:
     await stage.client.create(SERVICES, service(selector=None, **({"clusterIP": "None"} if headless else {})))
-    metadata = {"name": "web", "namespace": "default", "labels": {"mine": "yes"}}
+    metadata = {
+        "name": "web",
+        "namespace": "default",
+        "labels": {"mine": "yes"},
+        "annotations": {"mine": "too", LAST_CHANGE: "2026-01-01T00:00:00Z"},
+    }
     subsets = [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"name": "example", "port": 80, "protocol": "TCP"}]}]
     made = await stage.client.create(
         ENDPOINTS, {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
@@ -145,12 +151,15 @@ async def test_mirrored_endpoints_follow_every_change(stage: Stage, headless: bo
 
     (first,) = mine(await stage.until(ENDPOINT_SLICES, shows("10.1.2.3", port=80)))
     assert labels_of(first)["mine"] == "yes"
+    assert annotations_of(first) == {"mine": "too"}
     assert [ref["uid"] for ref in first["metadata"]["ownerReferences"]] == [uid_of(made)]
     both = [{"ip": "10.1.2.3"}, {"ip": "10.2.3.4"}]
     changed = [{"addresses": both, "ports": [{"name": "example", "port": 8080, "protocol": "TCP"}]}]
     await stage.client.patch(ENDPOINTS, "web", {"subsets": changed}, "default")
     (second,) = mine(await stage.until(ENDPOINT_SLICES, shows("10.1.2.3", "10.2.3.4", port=8080)))
     assert uid_of(second) == uid_of(first)
+    await stage.client.patch(ENDPOINTS, "web", {"metadata": {"annotations": {"mine": None}}}, "default")
+    await stage.until(ENDPOINT_SLICES, lambda s: [annotations_of(one) for one in mine(s)] == [{}])
     unready = [{"notReadyAddresses": both[:1], "ports": changed[0]["ports"]}]
     await stage.client.patch(ENDPOINTS, "web", {"subsets": unready}, "default")
     await stage.until(ENDPOINT_SLICES, lambda s: [
