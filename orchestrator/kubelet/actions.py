@@ -1,11 +1,11 @@
-"""What probes and lifecycle hooks do: exec, httpGet, tcpSocket, grpc, sleep.
+"""What probes do: exec, httpGet, tcpSocket, grpc.
 
-Owns one attempt of one action. Never counts, never retries. Mirrors pkg/probe and
-pkg/kubelet/lifecycle.
+Owns one attempt of one action. Never counts, never retries. Mirrors pkg/probe.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,6 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.pod import is_host_network
 from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeFailure, RuntimeUnavailable
-from orchestrator.kubelet.syncer import HookFailed
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -23,19 +22,26 @@ if TYPE_CHECKING:
 OUTPUT_BYTES_MAX = 10_240
 """How much of a probe's answer goes into its event."""
 REDIRECTS_MAX = 10
-HOOK_HTTP_SECONDS = 10.0
+
+
+class Outcome(enum.Enum):
+    """What one attempt says."""
+
+    SUCCESS = enum.auto()
+    WARNING = enum.auto()
+    """Counts as success, and is told."""
+    FAILURE = enum.auto()
+    UNKNOWN = enum.auto()
+    """The handler could not even be run (its program does not exist): nothing is counted."""
 
 
 class Actions(Protocol):
-    """Runs one handler of a probe or a hook: (succeeded, what to tell)."""
+    """Runs one handler of a probe: (outcome, what to tell)."""
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool | None, str]:
-        """Never raises for a failure of the handler itself; RuntimeUnavailable when nobody can tell.
-
-        None instead of a verdict: the handler could not even be run (its program does not exist).
-        """
+    ) -> tuple[Outcome, str]:
+        """Never raises for a failure of the handler itself; RuntimeUnavailable when nobody can tell."""
         ...
 
 
@@ -44,8 +50,8 @@ class HollowActions:
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool | None, str]:
-        return True, ""
+    ) -> tuple[Outcome, str]:
+        return Outcome.SUCCESS, ""
 
 
 class RealActions:
@@ -57,10 +63,10 @@ class RealActions:
 
     async def run(
         self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool | None, str]:
+    ) -> tuple[Outcome, str]:
         if (action := handler.get("exec")) is not None:
             return await self._exec(container_id, action, seconds)
-        host = _host(pod, ips)
+        host = host_of(pod, ips)
         if (action := handler.get("httpGet")) is not None:
             return await self._http(container, action, host, seconds)
         if (action := handler.get("tcpSocket")) is not None:
@@ -68,43 +74,42 @@ class RealActions:
         if (action := handler.get("grpc")) is not None:
             from orchestrator.kubelet.grpc_health import check
 
-            return await check(host, int(action["port"]), action.get("service") or "", seconds)
-        return True, ""
+            succeeded, message = await check(host, int(action["port"]), action.get("service") or "", seconds)
+            return Outcome.SUCCESS if succeeded else Outcome.FAILURE, message
+        return Outcome.SUCCESS, ""
 
-    async def _exec(self, container_id: str, action: Object, seconds: float) -> tuple[bool | None, str]:
+    async def _exec(self, container_id: str, action: Object, seconds: float) -> tuple[Outcome, str]:
         try:
             code, output = await self._runtime.exec_sync(container_id, action.get("command") or [], seconds)
         except TimeoutError:
-            return False, f"command timed out: {' '.join(action.get('command') or [])!r} timed out after {seconds:g}s"
+            return (
+                Outcome.FAILURE,
+                f"command timed out: {' '.join(action.get('command') or [])!r} timed out after {seconds:g}s",
+            )
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
-            return None, str(error)
-        return code == 0, output[:OUTPUT_BYTES_MAX].decode(errors="replace")
+            return Outcome.UNKNOWN, str(error)
+        return Outcome.FAILURE if code else Outcome.SUCCESS, output[:OUTPUT_BYTES_MAX].decode(errors="replace")
 
-    async def _tcp(self, host: str, port: int, seconds: float) -> tuple[bool | None, str]:
+    async def _tcp(self, host: str, port: int, seconds: float) -> tuple[Outcome, str]:
         import asyncio
 
         try:
             async with asyncio.timeout(seconds):
                 _, writer = await asyncio.open_connection(host, port)
         except TimeoutError:
-            return False, f"dial tcp {host}:{port}: i/o timeout"
+            return Outcome.FAILURE, f"dial tcp {host}:{port}: i/o timeout"
         except OSError as error:
-            return False, f"dial tcp {host}:{port}: connect: {_reason(error)}"
+            return Outcome.FAILURE, f"dial tcp {host}:{port}: connect: {_reason(error)}"
         writer.close()
-        return True, ""
+        return Outcome.SUCCESS, ""
 
-    async def _http(self, container: Object, action: Object, host: str, seconds: float) -> tuple[bool | None, str]:
+    async def _http(self, container: Object, action: Object, host: str, seconds: float) -> tuple[Outcome, str]:
         import aiohttp
 
-        scheme = (action.get("scheme") or "HTTP").lower()
-        target = action.get("host") or host
-        port = port_number(container, action.get("port"))
-        shown = f"[{target}]" if ":" in target else target
-        path = action.get("path") or "/"
-        url = f"{scheme}://{shown}:{port}{path if path.startswith('/') else '/' + path}"
-        headers = _headers(action.get("httpHeaders") or ())
+        url = url_of(action, host, container)
+        headers = headers_of(action.get("httpHeaders") or (), agent="kube-probe")
         # A connection of its own each time, as a probe must not be answered by yesterday's process.
         connector = aiohttp.TCPConnector(ssl=False, force_close=True)
         try:
@@ -116,41 +121,35 @@ class RealActions:
             ) as session:
                 return await _follow(session, url, headers)
         except TimeoutError:
-            return False, (
+            return Outcome.FAILURE, (
                 f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
             )  # fmt: skip
         except aiohttp.ClientConnectorError as error:
-            return False, f'Get "{url}": dial tcp {shown}:{port}: connect: {_reason(error.os_error)}'
+            return (
+                Outcome.FAILURE,
+                f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {_reason(error.os_error)}',
+            )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return False, f'Get "{url}": {error}'
+            return Outcome.FAILURE, f'Get "{url}": {error}'
 
 
-class LifecycleHooks:
-    """Implements `syncer.Hooks` on the same actions."""
-
-    def __init__(self, *, actions: Actions, clock: Clock) -> None:
-        self._actions = actions
-        self._clock = clock
-
-    async def run(
-        self, pod: Object, container: Object, container_id: str, handler: Object, ips: tuple[str, ...]
-    ) -> None:  # fmt: skip
-        """Run one hook to its end; the caller limits the time."""
-        if (action := handler.get("sleep")) is not None:
-            await self._clock.sleep(float(action.get("seconds") or 0))
-            return
-        seconds = HOOK_HTTP_SECONDS if "exec" not in handler else 24 * 3600.0
-        succeeded, output = await self._actions.run(pod, container, container_id, handler, ips, seconds)
-        if not succeeded:
-            raise HookFailed(output)
+def url_of(action: Object, host: str, container: Object) -> str:
+    """The URL of an httpGet action."""
+    scheme = (action.get("scheme") or "HTTP").lower()
+    target = action.get("host") or host
+    shown = f"[{target}]" if ":" in target else target
+    path = action.get("path") or "/"
+    return (
+        f"{scheme}://{shown}:{port_number(container, action.get('port'))}{path if path.startswith('/') else '/' + path}"
+    )
 
 
-def _headers(given: Iterable[Object]) -> CIMultiDict[str]:
-    """A probe's headers; a name may come several times, and an empty User-Agent or Accept means none at all."""
+def headers_of(given: Iterable[Object], *, agent: str) -> CIMultiDict[str]:
+    """The headers of an httpGet action; a name may come several times, an empty User-Agent or Accept means none."""
     headers: CIMultiDict[str] = CIMultiDict()
     for header in given:
         headers.add(header["name"], header.get("value") or "")
-    for name, value in (("User-Agent", "kube-probe/1.36"), ("Accept", "*/*")):
+    for name, value in (("User-Agent", f"{agent}/1.36"), ("Accept", "*/*")):
         if name not in headers:
             headers[name] = value
         elif not headers[name]:
@@ -158,7 +157,7 @@ def _headers(given: Iterable[Object]) -> CIMultiDict[str]:
     return headers
 
 
-async def _follow(session: ClientSession, url: str, headers: CIMultiDict[str]) -> tuple[bool, str]:
+async def _follow(session: ClientSession, url: str, headers: CIMultiDict[str]) -> tuple[Outcome, str]:
     """Ask, and ask again where a redirect leads on the same host; one to another host counts as an answer."""
     from yarl import URL
 
@@ -172,13 +171,16 @@ async def _follow(session: ClientSession, url: str, headers: CIMultiDict[str]) -
                 if following.host == where.host:
                     where = following
                     continue
-            if 200 <= response.status < 400:
-                return True, body.decode(errors="replace")
-            return False, f"HTTP probe failed with statuscode: {response.status}"
-    return False, f'Get "{where}": stopped after {REDIRECTS_MAX} redirects'
+            if 300 <= response.status < 400:
+                return Outcome.WARNING, f"Probe terminated redirects, Response body: {body.decode(errors='replace')}"
+            if 200 <= response.status < 300:
+                return Outcome.SUCCESS, body.decode(errors="replace")
+            return Outcome.FAILURE, f"HTTP probe failed with statuscode: {response.status}"
+    return Outcome.FAILURE, f'Get "{where}": stopped after {REDIRECTS_MAX} redirects'
 
 
-def _host(pod: Object, ips: tuple[str, ...]) -> str:
+def host_of(pod: Object, ips: tuple[str, ...]) -> str:
+    """Where a pod is asked when its handler names no host."""
     return ips[0] if ips else ("127.0.0.1" if is_host_network(pod) else "")
 
 

@@ -23,10 +23,11 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
-from orchestrator.kubelet.actions import Actions, HollowActions, LifecycleHooks, RealActions
+from orchestrator.kubelet.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
+from orchestrator.kubelet.hooks import HollowHooks, RealHooks
 from orchestrator.kubelet.image_gc import ImageCollector
 from orchestrator.kubelet.mirrors import Mirrors
 from orchestrator.kubelet.node import (
@@ -37,6 +38,7 @@ from orchestrator.kubelet.node import (
     heartbeat_delay_seconds,
     plan_node_status,
 )
+from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.probes import ProbeScheduler
@@ -47,7 +49,7 @@ from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
 from orchestrator.kubelet.status import NodeIdentity
-from orchestrator.kubelet.syncer import Cgroups, PodFiles, PodSyncer, SyncResult
+from orchestrator.kubelet.syncer import PodSyncer
 from orchestrator.logs import get_logger
 
 RETRY_BASE_SECONDS = 0.5
@@ -71,6 +73,7 @@ class Kubelet:
         options: NodeOptions,
         files: PodFiles | None = None,
         actions: Actions | None = None,
+        hooks: Hooks | None = None,
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
         cluster_domain: str = "cluster.local",
@@ -95,6 +98,10 @@ class Kubelet:
         if actions is None:
             actions = HollowActions() if files is None else RealActions(runtime=runtime, clock=clock)
         self._actions = actions
+        if hooks is None:
+            tell = self._recorder.event
+            hooks = HollowHooks(clock=clock) if files is None else RealHooks(runtime=runtime, clock=clock, tell=tell)
+        self._hooks = hooks
         self._cluster_domain = cluster_domain
         self._usage: UsageSource
         if files is None:
@@ -146,6 +153,7 @@ class Kubelet:
             spawn=self._spawn,
             node_name=self.options.name,
         )
+        self._facts = NodeFacts(NodeIdentity(ips=(self.options.ip,)))
         self._syncer = PodSyncer(
             client=self._client,
             recorder=self._recorder,
@@ -153,11 +161,11 @@ class Kubelet:
             runtime=self.runtime,
             sources=self._sources,
             files=self._files,
-            hooks=LifecycleHooks(actions=self._actions, clock=self._clock),
+            hooks=self._hooks,
             probes=self._probes,
             cgroups=self._cgroups,
+            facts=self._facts,
             node_name=self.options.name,
-            node_ips=(self.options.ip,),
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
             seccomp_root=self.options.seccomp_root,
@@ -438,7 +446,7 @@ class Kubelet:
         if forbidden is not None:
             return forbidden
         others = self._others(record)
-        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._syncer.allocatable)
+        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
 
     def _allocate(self, record: PodRecord) -> None:
         """Give the pod what it asks for now, if that fits; a wish that does not fit stays pending."""
@@ -450,7 +458,7 @@ class Kubelet:
         before, record.resize_pending = record.resize_pending, None
         self._deferred.discard(record.uid)
         if wished(pod) != record.allocation:
-            pending = judge_wish(pod, (o.requests for o in self._others(record)), self._syncer.allocatable)
+            pending = judge_wish(pod, (o.requests for o in self._others(record)), self._facts.allocatable)
             if pending is None:
                 record.allocation = wished(pod)
             else:
@@ -553,10 +561,10 @@ class Kubelet:
     def _apply_info(self, info: RuntimeInfo) -> None:
         self._info = info
         status = plan_node_status(self.options, info, NodeHealth(), (), self._clock.now(), {})
-        self._syncer.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
-        self._syncer.node_memory_bytes = info.memory_bytes
-        self._syncer.runtime_handlers = info.handlers
-        self._syncer.allocatable = status["allocatable"]
+        self._facts.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
+        self._facts.memory_bytes = info.memory_bytes
+        self._facts.handlers = info.handlers
+        self._facts.allocatable = status["allocatable"]
 
     async def _heartbeat(self) -> None:
         """Register the node; then a lease every 10 s, and the status when it changed or became old."""

@@ -18,10 +18,10 @@ from orchestrator.kubelet.actions import Actions
 from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.parts import Cgroups, Hooks, PodFiles
 from orchestrator.kubelet.runtime import ContainerRuntime
 from orchestrator.kubelet.server import KubeletServer
 from orchestrator.kubelet.sources import Sources
-from orchestrator.kubelet.syncer import Cgroups, PodFiles
 from orchestrator.logs import get_logger
 
 ClientFactory = Callable[[str], Client]
@@ -69,6 +69,7 @@ class Kubelets:
         *,
         files: PodFiles | None = None,
         actions: Actions | None = None,
+        hooks: Hooks | None = None,
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
     ) -> Kubelet:
@@ -86,6 +87,7 @@ class Kubelets:
             options=options,
             files=files,
             actions=actions,
+            hooks=hooks,
             read_signals=read_signals,
             cgroups=cgroups,
             cluster_domain=self._cluster_domain,

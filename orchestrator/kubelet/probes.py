@@ -18,7 +18,7 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api.objects import Object
 from orchestrator.component.events import EventRecorder
-from orchestrator.kubelet.actions import Actions
+from orchestrator.kubelet.actions import Actions, Outcome
 from orchestrator.kubelet.plan import ProbeVerdict
 from orchestrator.kubelet.pod import all_containers_of, field_path_of
 from orchestrator.kubelet.runtime import Container, RuntimeUnavailable
@@ -118,7 +118,7 @@ class _Target:
 
 
 class ProbeScheduler:
-    """Implements `syncer.Probes`. A task exists only while a probe is being made."""
+    """Implements `parts.Probes`. A task exists only while a probe is being made."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class ProbeScheduler:
         self._started_at: datetime = clock.now()
         self._log = get_logger("kubelet/probes", node=node_name)
 
-    # syncer.Probes
+    # parts.Probes
 
     def follow(self, uid: str, pod: Object, running: Mapping[str, Container], ips: tuple[str, ...]) -> None:
         """Probe exactly these containers of the pod from now on."""
@@ -286,7 +286,7 @@ class ProbeScheduler:
         began = self._clock.monotonic()
         try:
             async with self._slots:
-                succeeded, output = await self._actions.run(
+                outcome, output = await self._actions.run(
                     probe.pod,
                     probe.container,
                     probe.target.container_id,
@@ -295,20 +295,23 @@ class ProbeScheduler:
                     probe.state.timing.timeout_seconds,
                 )
         except RuntimeUnavailable:
-            succeeded, output = None, ""  # nobody can tell: keep the last result
+            outcome, output = Outcome.UNKNOWN, ""  # nobody can tell: keep the last result
         except Exception:
             self._log.exception("probe.failed", container=probe.container["name"], kind=probe.kind)
-            succeeded, output = None, ""
+            outcome, output = Outcome.UNKNOWN, ""
         if not probe.is_stopped:
-            if succeeded is not None:
-                self._count(probe, succeeded, output)
+            if outcome is not Outcome.UNKNOWN:
+                self._count(probe, outcome, output)
             elif output:
                 self._tell(probe, f"{_TITLES[probe.kind]} probe errored and resulted in unknown state: {output}")
             self._push(probe, began + probe.state.timing.period_seconds)
 
-    def _count(self, probe: _Probe, succeeded: bool, output: str) -> None:
+    def _count(self, probe: _Probe, outcome: Outcome, output: str) -> None:
+        succeeded = outcome is not Outcome.FAILURE
         if not succeeded:
             self._tell(probe, f"{_TITLES[probe.kind]} probe failed: {output}")
+        elif outcome is Outcome.WARNING:
+            self._tell(probe, f"{_TITLES[probe.kind]} probe warning: {output}", reason="ProbeWarning")
         if not probe.state.count(succeeded):
             return
         if probe.kind == "startup" and succeeded:
@@ -319,9 +322,9 @@ class ProbeScheduler:
             return  # alive is what it was taken for anyway
         self._notify(probe.target.uid)
 
-    def _tell(self, probe: _Probe, message: str) -> None:
+    def _tell(self, probe: _Probe, message: str, *, reason: str = "Unhealthy") -> None:
         path = field_path_of(probe.pod, probe.container["name"])
-        self._recorder.event(probe.pod, "Warning", "Unhealthy", message, field_path=path)
+        self._recorder.event(probe.pod, "Warning", reason, message, field_path=path)
 
     def _push_now(self, probe: _Probe) -> None:
         """Move a probe to the front (its older entry in the heap is dropped)."""

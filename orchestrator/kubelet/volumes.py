@@ -40,6 +40,7 @@ from orchestrator.kubelet.mounts import (
     unmount_below,
 )
 from orchestrator.kubelet.ownership import give_to_group
+from orchestrator.kubelet.parts import VolumeError
 from orchestrator.kubelet.payload import (
     Payload,
     PayloadError,
@@ -52,7 +53,6 @@ from orchestrator.kubelet.payload import (
 from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of
 from orchestrator.kubelet.runtime import Container, Mount
 from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
-from orchestrator.kubelet.syncer import VolumeError
 from orchestrator.logs import get_logger
 
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
@@ -71,7 +71,7 @@ _PLUGINS = {
 
 
 class PodVolumes:
-    """Implements `syncer.PodFiles` for one node."""
+    """Implements `parts.PodFiles` for one node."""
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import EVENTS, PODS, SERVICE_ACCOUNTS
 from orchestrator.client.client import Client
@@ -21,7 +22,10 @@ from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.hollow import HollowRuntime
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
+from orchestrator.kubelet.parts import Hooks
 from orchestrator.testing import eventually
+
+MakeHooks = Callable[[Clock], Hooks]
 
 
 class SteppedClock:
@@ -82,12 +86,15 @@ async def settle(turns: int = 60) -> None:
 class Node:
     """A node under test and what a test wants to ask of it."""
 
-    def __init__(self, cluster: Cluster, clock: SteppedClock, actions: Actions | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: SteppedClock, actions: Actions | None = None, hooks: MakeHooks | None = None
+    ) -> None:
         self.cluster = cluster
         self.clock = clock
         self.client: Client = cluster.client()
         self.runtime = HollowRuntime(clock=clock, pod_cidr="10.244.1.0/24", missing_images="missing")
         self.actions = actions
+        self.hooks = hooks(clock) if hooks is not None else None
         self.options = NodeOptions(name="node-1", ip="172.30.0.2", pod_cidr="10.244.1.0/24")
         self.read_signals: ReadSignals | None = None
         self.prepare()
@@ -105,7 +112,9 @@ class Node:
             clock=self.clock,
             detect_mutations=True,
         )
-        self.kubelets.add(self.options, self.runtime, actions=self.actions, read_signals=self.read_signals)
+        self.kubelets.add(
+            self.options, self.runtime, actions=self.actions, hooks=self.hooks, read_signals=self.read_signals
+        )
         self._tasks = [
             asyncio.create_task(informers.run(), name="informers"),
             asyncio.create_task(self.kubelets.run(), name="kubelets"),
@@ -159,7 +168,9 @@ class Node:
 
 
 @asynccontextmanager
-async def hollow_node(tmp_path: Any, *, actions: Actions | None = None, kind: type[Node] = Node) -> AsyncIterator[Node]:
+async def hollow_node(
+    tmp_path: Any, *, actions: Actions | None = None, hooks: MakeHooks | None = None, kind: type[Node] = Node
+) -> AsyncIterator[Node]:
     """A cluster of an API server and one hollow node."""
     clock = SteppedClock()
     config = Config(data_dir=tmp_path, listen="127.0.0.1:0", nodes=0, runtime="hollow", ephemeral=True)
@@ -167,7 +178,7 @@ async def hollow_node(tmp_path: Any, *, actions: Actions | None = None, kind: ty
     async with Cluster(config, clock=clock, parts=parts, detect_mutations=True) as cluster:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         await cluster.client().create(SERVICE_ACCOUNTS, account, "default")
-        node = kind(cluster, clock, actions)
+        node = kind(cluster, clock, actions, hooks)
         await node.start()
         try:
             yield node

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES
 from orchestrator.component.kubelet_api import PodLogOptions
+from orchestrator.kubelet.actions import Outcome
+from orchestrator.kubelet.hooks import HollowHooks
+from orchestrator.kubelet.parts import HookFailed
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
 
@@ -419,19 +424,37 @@ async def test_deleted_node_registers_again(node: Node) -> None:
 
 
 class ScriptedActions:
-    """Probes and hooks that do what the test says."""
+    """Probes that do what the test says."""
 
     def __init__(self) -> None:
         self.failing: set[str] = set()
         """Paths of httpGet handlers that fail."""
+        self.warning: set[str] = set()
         self.calls: list[str] = []
 
     async def run(
         self, pod: Any, container: Any, container_id: str, handler: Any, ips: tuple[str, ...], seconds: float
-    ) -> tuple[bool, str]:
+    ) -> tuple[Outcome, str]:
         path = handler["httpGet"]["path"]
         self.calls.append(path)
-        return path not in self.failing, f"{path} is scripted"
+        outcome = Outcome.WARNING if path in self.warning else Outcome.SUCCESS
+        return Outcome.FAILURE if path in self.failing else outcome, f"{path} is scripted"
+
+
+class ScriptedHooks(HollowHooks):
+    """Hooks that are called and fail like probes."""
+
+    def __init__(self, actions: ScriptedActions, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self._actions = actions
+
+    async def run(self, pod: Any, container: Any, container_id: str, handler: Any, ips: tuple[str, ...]) -> None:
+        if "httpGet" not in handler:
+            await super().run(pod, container, container_id, handler, ips)
+            return
+        outcome, output = await self._actions.run(pod, container, container_id, handler, ips, 1.0)
+        if outcome is Outcome.FAILURE:
+            raise HookFailed(output)
 
 
 def http(path: str, **more: Any) -> dict[str, Any]:
@@ -441,7 +464,7 @@ def http(path: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def scripted(tmp_path: Path) -> AsyncIterator[tuple[Node, ScriptedActions]]:
     actions = ScriptedActions()
-    async with hollow_node(tmp_path, actions=actions) as running:
+    async with hollow_node(tmp_path, actions=actions, hooks=partial(ScriptedHooks, actions)) as running:
         yield running, actions
 
 
@@ -464,6 +487,16 @@ async def test_readiness_follows_its_thresholds(scripted: tuple[Node, ScriptedAc
     await node.clock.advance(5)
     await node.wait("web", lambda p: not p["status"]["containerStatuses"][0]["ready"])
     assert "Unhealthy: Readiness probe failed: /ready is scripted" in await node.event_messages("web")
+
+
+async def test_a_probe_that_warns_succeeds(scripted: tuple[Node, ScriptedActions]) -> None:
+    node, actions = scripted
+    actions.warning.add("/ready")
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": http("/ready")}])
+    await node.wait_phase("web", "Running")
+    await node.clock.advance(1)
+    await node.wait("web", lambda p: (condition_of(p, "Ready") or {}).get("status") == "True")
+    assert "ProbeWarning: Readiness probe warning: /ready is scripted" in await node.event_messages("web")
 
 
 async def test_failed_liveness_restarts_the_container(scripted: tuple[Node, ScriptedActions]) -> None:
@@ -568,7 +601,7 @@ async def test_hooks(scripted: tuple[Node, ScriptedActions]) -> None:
     await node.client.delete(PODS, "web", "default")
     await node.wait_gone("web")
     assert actions.calls == ["/post", "/pre"]
-    assert "FailedPreStopHook: PreStopHook failed: /pre is scripted" in await node.event_messages("web")
+    assert "FailedPreStopHook: PreStopHook failed" in await node.event_messages("web")
 
 
 async def test_failed_post_start_kills_the_container(scripted: tuple[Node, ScriptedActions]) -> None:
@@ -580,7 +613,9 @@ async def test_failed_post_start_kills_the_container(scripted: tuple[Node, Scrip
     )
     pod = await node.wait_phase("web", "Failed")
     assert state(pod)["terminated"]["exitCode"] == 143
-    assert "FailedPostStartHook: PostStartHook failed: /post is scripted" in await node.event_messages("web")
+    messages = await node.event_messages("web")
+    assert "FailedPostStartHook: PostStartHook failed" in messages
+    assert "Killing: FailedPostStartHook" in messages
 
 
 async def test_shorter_grace_cuts_a_running_deletion_short(node: Node) -> None:

@@ -45,6 +45,8 @@ SANDBOX_CONTAINER_NAME = "POD"
 MEMORY_BYTES_MIN = 6 * 1024 * 1024
 """The Engine refuses less. Simplified: a smaller limit is raised to this."""
 SANDBOX_CPU_SHARES = 2
+HOSTNAME_MAX = 64
+"""Of the kernel; a full name (setHostnameAsFQDN, hostnameOverride) may be as long."""
 
 
 class Owner(Struct, frozen=True):
@@ -174,7 +176,7 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
         "HostConfig": host,
     }
     if spec.hostname and not spec.host_network:
-        config["Hostname"] = spec.hostname[:63]
+        config["Hostname"] = spec.hostname[:HOSTNAME_MAX]
     return config
 
 

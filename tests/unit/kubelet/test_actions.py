@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.actions import RealActions, port_number
+from orchestrator.kubelet.actions import Outcome, RealActions, port_number
 from orchestrator.kubelet.grpc_health import check
 from orchestrator.kubelet.hollow import HollowRuntime
 
@@ -29,7 +29,7 @@ async def serving(serve: Serve) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def probe(handler: Object, seconds: float = 5.0) -> tuple[bool | None, str]:
+async def probe(handler: Object, seconds: float = 5.0) -> tuple[Outcome, str]:
     clock = SystemClock()
     actions = RealActions(runtime=HollowRuntime(clock=clock), clock=clock)
     container = {"name": "a", "ports": [{"name": "web", "containerPort": 8080}]}
@@ -48,12 +48,12 @@ def http_server(status: str) -> Serve:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("200 OK", (True, "ok")),
-        ("302 Found", (True, "ok")),
-        ("404 Not Found", (False, "HTTP probe failed with statuscode: 404")),
+        ("200 OK", (Outcome.SUCCESS, "ok")),
+        ("302 Found", (Outcome.WARNING, "Probe terminated redirects, Response body: ok")),
+        ("404 Not Found", (Outcome.FAILURE, "HTTP probe failed with statuscode: 404")),
     ],
 )
-async def test_http(status: str, expected: tuple[bool, str]) -> None:
+async def test_http(status: str, expected: tuple[Outcome, str]) -> None:
     async with serving(http_server(status)) as port:
         assert await probe({"httpGet": {"path": "/x", "port": port}}) == expected
 
@@ -70,13 +70,17 @@ def redirecting(target: str, asked: list[str]) -> Serve:
 
 
 @pytest.mark.parametrize(
-    ("target", "succeeded", "requests"),
-    [("/end", False, 2), ("http://elsewhere.example/", True, 1), ("/again", False, 10)],
+    ("target", "outcome", "requests"),
+    [
+        ("/end", Outcome.FAILURE, 2),
+        ("http://elsewhere.example/", Outcome.WARNING, 1),
+        ("/again", Outcome.FAILURE, 10),
+    ],
 )
-async def test_http_redirects_are_followed_on_the_same_host(target: str, succeeded: bool, requests: int) -> None:
+async def test_http_redirects_are_followed_on_the_same_host(target: str, outcome: Outcome, requests: int) -> None:
     asked: list[str] = []
     async with serving(redirecting(target, asked)) as port:
-        assert (await probe({"httpGet": {"path": "/x", "port": port}}))[0] is succeeded
+        assert (await probe({"httpGet": {"path": "/x", "port": port}}))[0] is outcome
     assert len(asked) == requests
 
 
@@ -95,16 +99,16 @@ async def test_http_that_does_not_answer_in_time() -> None:
         await reader.read()
 
     async with serving(silent) as port:
-        succeeded, why = await probe({"httpGet": {"path": "/", "port": port}}, seconds=0.05)
-    assert not succeeded
+        outcome, why = await probe({"httpGet": {"path": "/", "port": port}}, seconds=0.05)
+    assert outcome is Outcome.FAILURE
     assert "context deadline exceeded" in why
 
 
 async def test_tcp() -> None:
     async with serving(http_server("200 OK")) as port:
-        assert await probe({"tcpSocket": {"port": port}}) == (True, "")
-    succeeded, why = await probe({"tcpSocket": {"port": port}})
-    assert not succeeded
+        assert await probe({"tcpSocket": {"port": port}}) == (Outcome.SUCCESS, "")
+    outcome, why = await probe({"tcpSocket": {"port": port}})
+    assert outcome is Outcome.FAILURE
     assert why == f"dial tcp 127.0.0.1:{port}: connect: connection refused"
 
 

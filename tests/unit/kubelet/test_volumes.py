@@ -17,9 +17,9 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources
 from orchestrator.kubelet.mounts import UnsafeSubPath, mounted_below, open_beneath
+from orchestrator.kubelet.parts import VolumeError
 from orchestrator.kubelet.payload import plan_payload, token_wishes
 from orchestrator.kubelet.runtime import Container, ContainerPhase
-from orchestrator.kubelet.syncer import VolumeError
 from orchestrator.kubelet.volumes import PodVolumes, memory_volume_bytes, remove_all
 from tests.unit.kubelet.pods import NOW, exited, pod
 
