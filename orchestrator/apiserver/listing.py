@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
 from orchestrator.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
 from orchestrator.apiserver.request import ApiRequest
@@ -75,7 +74,7 @@ def parse_selection(request: ApiRequest, indexed_fields: Mapping[str, Mapping[st
         **kind.selectable_fields,
     }
     name, index = request.name, None
-    indexable = indexed_fields.get(stored_resource(kind), {})
+    indexable = indexed_fields.get(kind.stored_resource, {})
     if not kind.resource.namespaced:
         del readers["metadata.namespace"]
     fields.check_supported(readers, default_message=not kind.selectable_fields and kind.schema is None)
@@ -96,11 +95,6 @@ def selected_name(field_selector: str) -> str:
         return parse_field_selector(field_selector).exact_match("metadata.name") or ""
     except ValueError:
         return ""
-
-
-def stored_resource(kind: Kind) -> str:
-    """The group-resource under which the store keeps objects of this kind."""
-    return (kind.conversion.stored_as if kind.conversion else kind.resource).group_resource
 
 
 def parse_limit(request: ApiRequest) -> int:

@@ -228,7 +228,7 @@ class ApiServer:
         token = request.query.get("continue", "")
         position = await self._list_position(request, match, token)
         revision, after, since = position
-        resource = listing.stored_resource(kind)
+        resource = kind.stored_resource
         namespace = request.namespace or None
         convert = conversion.at_encoding(kind)
         if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
@@ -341,7 +341,7 @@ class ApiServer:
         version = query.get("resourceVersion", "")
         since = listing.parse_resource_version(version)
         send_initial = is_true(query["sendInitialEvents"]) if "sendInitialEvents" in query else None
-        resource, namespace = listing.stored_resource(kind), request.namespace or None
+        resource, namespace = kind.stored_resource, request.namespace or None
         initial: list[Record] = []
         wants_initial = send_initial or (send_initial is None and since in (None, 0))
         if wants_initial:
@@ -432,7 +432,7 @@ class ApiServer:
         stored = await conversion.to_stored(kind, obj)
         if request.dry_run:
             return await self._dry_run_create(request, stored)
-        key = Key(listing.stored_resource(kind), request.namespace, name_of(obj))
+        key = Key(kind.stored_resource, request.namespace, name_of(obj))
         with translated(kind, name_of(obj)):
             record = await self._commit(reservations, self.store.create(key, stored))
         self._tell("created", request, record)
@@ -449,7 +449,7 @@ class ApiServer:
 
     async def _dry_run_create(self, request: ApiRequest, stored: Object) -> ObjectResult:
         name = name_of(stored)
-        key = Key(listing.stored_resource(request.kind), request.namespace, name)
+        key = Key(request.kind.stored_resource, request.namespace, name)
         if await self.store.get(key) is not None:
             raise errors.already_exists(request.group, request.plural, name)
         return ObjectResult(await conversion.from_stored(request.kind, stored), None, 201)
@@ -699,7 +699,7 @@ class ApiServer:
             record = await self._current(request)
             obj = record.obj
             deletion.check_preconditions(kind, obj, options)
-            attributes = self._attributes(request, "DELETE", {}, obj)
+            attributes = self._attributes(request, "DELETE", {}, await conversion.from_stored(kind, obj))
             await self.admission.validate(attributes)
             plan = deletion.plan_deletion(kind, obj, options, self.clock.now())
             if options.dry_run or request.dry_run:
@@ -816,7 +816,7 @@ class ApiServer:
     # Small things.
 
     def _key(self, request: ApiRequest) -> Key:
-        return Key(listing.stored_resource(request.kind), request.namespace, request.name)
+        return Key(request.kind.stored_resource, request.namespace, request.name)
 
     def _check_served(self, request: ApiRequest, verb: str) -> None:
         if verb not in request.kind.verbs:
@@ -844,7 +844,7 @@ class ApiServer:
     async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Reservation]:
         """What the hooks reserve; a dry run gives it back at once."""
         reservations: list[Reservation] = []
-        for hook in self.write_hooks.get(listing.stored_resource(request.kind), ()):
+        for hook in self.write_hooks.get(request.kind.stored_resource, ()):
             try:
                 reservation = await hook(new, old)
             except BaseException:

@@ -27,6 +27,12 @@ class User(Struct, frozen=True):
         return info
 
 
+def service_account(namespace: str, name: str) -> User:
+    """A service account as it is known by its token."""
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED_GROUP)
+    return User(f"system:serviceaccount:{namespace}:{name}", groups=groups)
+
+
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 MASTERS_GROUP = "system:masters"
 AUTHENTICATED_GROUP = "system:authenticated"

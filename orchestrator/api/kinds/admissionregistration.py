@@ -209,8 +209,9 @@ def _validate_webhook(webhook: dict[str, Any], path: str, *, mutating: bool) -> 
     return causes
 
 
-_REQUEST = ("object", "oldObject", "request")
-"""What each expression of admission sees."""
+_AUTHORIZER = ("authorizer", "authorizer.requestResource")
+_REQUEST = ("object", "oldObject", "request", *_AUTHORIZER)
+"""What each expression of admission sees; those of messages do not ask the authorizer."""
 
 
 def policy_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -372,6 +373,16 @@ def _validate_match_resources(match: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
+def _validate_mutable(constraints: dict[str, Any], path: str) -> list[Cause]:
+    """What is deleted cannot be mutated."""
+    supported = [operation for operation in _OPERATIONS if operation != "DELETE"]
+    return [
+        fields.not_supported(f"{fields.index(f'{path}.resourceRules', position)}.operations", "DELETE", supported)
+        for position, rule in enumerate(constraints.get("resourceRules") or ())
+        if "DELETE" in (rule.get("operations") or ())
+    ]
+
+
 def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
     spec = obj.get("spec") or {}
     causes: list[Cause] = []
@@ -391,6 +402,8 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
         if not constraints.get("resourceRules"):
             causes.append(fields.required("spec.matchConstraints.resourceRules"))
     visible = policy_names(spec)
+    if mutating and constraints is not None:
+        causes += _validate_mutable(constraints, "spec.matchConstraints")
     causes += _validate_match_conditions(spec.get("matchConditions") or (), "spec.matchConditions", visible)
     environment = _environment(visible)
     seen: set[str] = set()
@@ -426,13 +439,15 @@ def _validate_validations(spec: dict[str, Any], environment: Environment) -> lis
             fields.required("spec.auditAnnotations", "validations or auditAnnotations must contain at least one item")
         )
     reasons = ("Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge")
+    of_messages = environment.without(*_AUTHORIZER)
     for position, validation in enumerate(validations):
         path = fields.index("spec.validations", position)
         if not (validation.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
-        for key, result in (("expression", "BOOL"), ("messageExpression", "STRING")):
-            if (validation.get(key) or "").strip():
-                causes += _validate_expression(validation[key], f"{path}.{key}", environment, result)
+        else:
+            causes += _validate_expression(validation["expression"], f"{path}.expression", environment, "BOOL")
+        if (text := validation.get("messageExpression") or "").strip():
+            causes += _validate_expression(text, f"{path}.messageExpression", of_messages, "STRING")
         reason = validation.get("reason")
         if reason is not None and reason not in reasons:
             causes.append(fields.not_supported(f"{path}.reason", reason, reasons))
@@ -501,7 +516,7 @@ def _validate_policy_binding(obj: Object, *, mutating: bool) -> list[Cause]:
     if spec.get("matchResources") is not None:
         causes += _validate_match_resources(spec["matchResources"], "spec.matchResources")
     if mutating:
-        return causes
+        return causes + _validate_mutable(spec.get("matchResources") or {}, "spec.matchResources")
     actions = spec.get("validationActions") or []
     known = ("Audit", "Deny", "Warn")
     if not actions:

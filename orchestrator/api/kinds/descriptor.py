@@ -167,6 +167,11 @@ class Kind(Struct, frozen=True):
     schema: Schema | None = None
     """The structure, where it does not come from a published definition (custom resources)."""
 
+    @property
+    def stored_resource(self) -> str:
+        """The group-resource under which the store keeps objects of this kind."""
+        return (self.conversion.stored_as if self.conversion else self.resource).group_resource
+
     def but(self, **changes: Any) -> Kind:
         """A copy with some fields changed."""
         return replace(self, **changes)

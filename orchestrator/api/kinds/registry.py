@@ -17,6 +17,8 @@ class Registry:
     def __init__(self, kinds: Iterable[Kind] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str, str], Kind] = {}
+        self._by_storage: dict[str, list[Kind]] = {}
+        """Group-resource in the store → kinds that are stored there: the versions of one resource"""
         self.generation = 0
         """Counts changes, so that what is derived (discovery, OpenAPI) knows when it is stale."""
         self._builtin_groups: set[str] = set()
@@ -29,6 +31,8 @@ class Registry:
     def register(self, kind: Kind) -> None:
         """Serve a kind from now on, or replace its descriptor."""
         resource = kind.resource
+        self._forget(self._by_path.get((resource.group, resource.version, resource.plural)))
+        self._by_storage.setdefault(kind.stored_resource, []).append(kind)
         self._by_path[resource.group, resource.version, resource.plural] = kind
         self._by_kind[resource.group, resource.version, resource.kind] = kind
         self._changed(kind)
@@ -36,9 +40,21 @@ class Registry:
     def unregister(self, kind: Kind) -> None:
         """Stop to serve a kind; unknown ones are ignored."""
         resource = kind.resource
-        self._by_path.pop((resource.group, resource.version, resource.plural), None)
+        self._forget(self._by_path.pop((resource.group, resource.version, resource.plural), None))
         self._by_kind.pop((resource.group, resource.version, resource.kind), None)
         self._changed(kind)
+
+    def _forget(self, kind: Kind | None) -> None:
+        if kind is not None:
+            together = self._by_storage[kind.stored_resource]
+            together[:] = [one for one in together if one is not kind]
+            if not together:
+                del self._by_storage[kind.stored_resource]
+
+    def siblings(self, kind: Kind) -> list[Kind]:
+        """The same resource in other groups and versions."""
+        together = self._by_storage.get(kind.stored_resource, ())
+        return [one for one in together if one.resource != kind.resource] if len(together) > 1 else []
 
     def _changed(self, kind: Kind) -> None:
         self.generation += 1

@@ -26,10 +26,10 @@ from orchestrator.apiserver.admission.storage_protection import (
 )
 from orchestrator.apiserver.admission.taint_nodes import TaintNodesByCondition
 from orchestrator.apiserver.admission.validating_policy import ValidatingAdmissionPolicy
-from orchestrator.apiserver.admission.webhook_client import WebhookClient
 from orchestrator.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from orchestrator.apiserver.rbac.policy import Policy
 from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.webhook_client import WebhookClient
 
 
 def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
@@ -54,10 +54,10 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         CertificateSigning(server.authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(server),
-        MutatingAdmissionPolicy(server.store, server, server.registry),
-        MutatingAdmissionWebhook(server.store, server, webhooks),
+        MutatingAdmissionPolicy(server.store, server, server.registry, server.authorizer),
+        MutatingAdmissionWebhook(server.store, server, server.registry, server.authorizer, webhooks),
         RbacEscalation(policy, server.authorizer),
-        ValidatingAdmissionPolicy(server.store, server, server.registry),
-        ValidatingAdmissionWebhook(server.store, server, webhooks),
+        ValidatingAdmissionPolicy(server.store, server, server.registry, server.authorizer),
+        ValidatingAdmissionWebhook(server.store, server, server.registry, server.authorizer, webhooks),
         ResourceQuota(server.store),
     ]

@@ -1,18 +1,22 @@
 """CEL in admission: what expressions of match conditions and policies see.
 
 Source: "Validating Admission Policy" and "Matching requests: matchConditions", kubernetes.io.
-# Simplified: the variable `authorizer` does not exist; expressions are checked without types, when they first run.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
 from orchestrator.apiserver.admission.plugin import Attributes
+from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
+from orchestrator.apiserver.authorizer import Authorizer, Decision
+from orchestrator.apiserver.user import User, service_account
 
 
 class ExpressionError(Exception):
@@ -20,12 +24,50 @@ class ExpressionError(Exception):
 
 
 def variables_of(attributes: Attributes) -> dict[str, Any]:
-    """`object`, `oldObject` and `request`, as every expression of admission has them."""
+    """`object`, `oldObject`, `request` and `authorizer`, as every expression of admission has them."""
+    # Imported with the first expression: a start without any need not pay for CEL.
+    from orchestrator.api.structural.cel.library import authorizer_value
+
+    resource = (attributes.requested or attributes.kind).resource
     return {
         "object": attributes.obj or None,
         "oldObject": attributes.old,
         "request": request_of(attributes, str(uuid.uuid4())),
+        "authorizer": authorizer_value(
+            group=resource.group,
+            resource=resource.plural,
+            subresource=attributes.subresource,
+            namespace=attributes.namespace,
+            name=attributes.name,
+        ),
     }
+
+
+@contextmanager
+def authorizing(authorizer: Authorizer, user: User) -> Iterator[None]:
+    """Have this authorizer answer what expressions ask about the user of a request, or about a service account."""
+    from orchestrator.api.structural.cel.authorization import Answer, Question, answering
+
+    def ask(question: Question) -> Answer:
+        asked = service_account(*question.service_account) if question.service_account else user
+        decision, reason = authorizer.authorize(
+            AuthorizerAttributes(
+                user=asked,
+                verb=question.verb,
+                group=question.group,
+                version="*" if question.resource else "",
+                resource=question.resource,
+                subresource=question.subresource,
+                namespace=question.namespace,
+                name=question.name,
+                path=question.path,
+                field_selector=question.field_selector,
+            )
+        )
+        return Answer(decision is Decision.ALLOW, reason)
+
+    with answering(ask):
+        yield
 
 
 def evaluate(expression: str, variables: dict[str, Any]) -> Any:
@@ -58,12 +100,15 @@ def meets_conditions(conditions: Iterable[Mapping[str, Any]], variables: dict[st
 def request_of(attributes: Attributes, uid: str) -> Object:
     """An `admission.k8s.io/v1` AdmissionRequest without its objects."""
     resource = attributes.kind.resource
-    kind = kind_of(attributes)
-    plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-    request: Object = {"uid": uid, "kind": kind, "resource": plural}
+    requested = attributes.requested or attributes.kind
+    request: Object = {
+        "uid": uid,
+        "kind": kind_of(attributes.kind, attributes),
+        "resource": _plural_of(attributes.kind),
+    }
     if attributes.subresource:
         request["subResource"] = attributes.subresource
-    request |= {"requestKind": kind, "requestResource": plural}
+    request |= {"requestKind": kind_of(requested, attributes), "requestResource": _plural_of(requested)}
     if attributes.subresource:
         request["requestSubResource"] = attributes.subresource
     if attributes.name:
@@ -80,10 +125,15 @@ def request_of(attributes: Attributes, uid: str) -> Object:
     return request
 
 
-def kind_of(attributes: Attributes) -> dict[str, str]:
+def _plural_of(kind: Kind) -> dict[str, str]:
+    resource = kind.resource
+    return {"group": resource.group, "version": resource.version, "resource": resource.plural}
+
+
+def kind_of(kind: Kind, attributes: Attributes) -> dict[str, str]:
     """The kind of the object that is written, which for a subresource can be another one."""
-    resource: Resource = attributes.kind.resource
-    for subresource in attributes.kind.subresources:
+    resource: Resource = kind.resource
+    for subresource in kind.subresources:
         if subresource.name == attributes.subresource:
             group = subresource.group or ("" if subresource.version else resource.group)
             return {"group": group, "version": subresource.version or resource.version, "kind": subresource.kind}

@@ -1,8 +1,6 @@
 """Which writes a webhook or an admission policy is about; pure.
 
 Source: "Dynamic Admission Control", kubernetes.io: rules, scope, namespaceSelector, objectSelector.
-# Simplified: `matchPolicy: Equivalent` matches as `Exact`: a rule that names one version of a resource does not
-# see requests for another. Only autoscaling, events and custom resources are served in several versions.
 """
 
 from __future__ import annotations
@@ -10,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, labels_of
+from orchestrator.api.resources import Resource
 from orchestrator.api.selectors import from_label_selector
 from orchestrator.apiserver.admission.plugin import Attributes
 
@@ -29,13 +29,13 @@ EXEMPT = frozenset(
 """Nobody can lock a cluster's administrator out of the configuration of admission itself."""
 
 
-def matches_rules(rules: Iterable[Mapping[str, Any]], attributes: Attributes) -> bool:
-    """Whether one of the rules is about a write."""
-    return any(_matches_rule(rule, attributes) for rule in rules)
+def matches_rules(rules: Iterable[Mapping[str, Any]], attributes: Attributes, kind: Kind | None = None) -> bool:
+    """Whether one of the rules is about a write, as the kind it was asked for or as another one."""
+    resource = (kind or attributes.kind).resource
+    return any(_matches_rule(rule, attributes, resource) for rule in rules)
 
 
-def _matches_rule(rule: Mapping[str, Any], attributes: Attributes) -> bool:
-    resource = attributes.kind.resource
+def _matches_rule(rule: Mapping[str, Any], attributes: Attributes, resource: Resource) -> bool:
     operations = rule.get("operations") or ()
     if attributes.operation not in operations and "*" not in operations:
         return False
@@ -85,17 +85,3 @@ def matches_object(selector: Mapping[str, Any] | None, attributes: Attributes) -
         return True
     compiled = from_label_selector(selector)
     return any(compiled.matches(labels_of(obj)) for obj in (attributes.obj, attributes.old) if obj)
-
-
-def matches_resources(constraints: Mapping[str, Any] | None, attributes: Attributes, namespace: Object | None) -> bool:
-    """Whether a write is inside `MatchResources` of a policy or binding; None means everything."""
-    if constraints is None:
-        return True
-    if matches_rules(constraints.get("excludeResourceRules") or (), attributes):
-        return False
-    rules = constraints.get("resourceRules")
-    if rules and not matches_rules(rules, attributes):
-        return False
-    return matches_namespace(constraints.get("namespaceSelector"), attributes, namespace) and matches_object(
-        constraints.get("objectSelector"), attributes
-    )

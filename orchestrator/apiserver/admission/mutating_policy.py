@@ -19,9 +19,17 @@ from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.resources import MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS
 from orchestrator.api.structural.cel.object_literals import without_types
-from orchestrator.apiserver.admission.expressions import ExpressionError, evaluate, meets_conditions, variables_of
+from orchestrator.apiserver.admission.equivalence import seen_as, take_back
+from orchestrator.apiserver.admission.expressions import (
+    ExpressionError,
+    authorizing,
+    evaluate,
+    meets_conditions,
+    variables_of,
+)
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.admission.policies import Bound, Policies, cause_of, compute_variables
+from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.apiserver.field_ownership import structure_of_kind
 from orchestrator.apiserver.incoming import normalized, schema_of
 from orchestrator.store import Store
@@ -32,7 +40,8 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
 
     name = "MutatingAdmissionPolicy"
 
-    def __init__(self, store: Store, reader: Reader, registry: Registry) -> None:
+    def __init__(self, store: Store, reader: Reader, registry: Registry, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
         self._policies = Policies(
             store,
             reader,
@@ -52,7 +61,9 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
                 continue
             before = attributes.obj
             try:
-                await self._mutate(bound, attributes)
+                seen = await seen_as(attributes, bound.kind)
+                await self._mutate(bound, seen)
+                await take_back(attributes, seen)
             except ExpressionError as error:
                 attributes.obj = before
                 if bound.ignores_failures:
@@ -66,11 +77,12 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
         spec = bound.policy["spec"]
         for parameter in await self._policies.parameters(bound, attributes):
             variables = {**variables_of(attributes), "namespaceObject": bound.namespace, "params": parameter}
-            if not meets_conditions(spec.get("matchConditions") or (), variables):
-                continue
-            for mutation in spec.get("mutations") or ():
-                attributes.obj = plan_mutation(attributes.kind, spec, mutation, variables, attributes.obj)
-                variables["object"] = attributes.obj
+            with authorizing(self._authorizer, attributes.user):
+                if not meets_conditions(spec.get("matchConditions") or (), variables):
+                    continue
+                for mutation in spec.get("mutations") or ():
+                    attributes.obj = plan_mutation(attributes.kind, spec, mutation, variables, attributes.obj)
+                    variables["object"] = attributes.obj
 
 
 def plan_mutation(

@@ -35,6 +35,8 @@ class Attributes(Struct):
     is_reinvocation: bool = False
     seen_by_webhooks: dict[str, Object] = field(default_factory=dict)
     """What each mutating webhook left the object like, to find out who must see it again."""
+    requested: Kind | None = None
+    """What the client asked for, where `kind` is an equivalent of it that a rule names."""
 
     @property
     def group_resource(self) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.api.resources import Resource
 from orchestrator.api.selectors import from_label_selector
+from orchestrator.apiserver.admission.equivalence import match_resources
 from orchestrator.apiserver.admission.expressions import ExpressionError, evaluate
-from orchestrator.apiserver.admission.matching import EXEMPT, matches_resources
+from orchestrator.apiserver.admission.matching import EXEMPT
 from orchestrator.apiserver.admission.plugin import Attributes, Reader
 from orchestrator.store import Event, EventType, Record, Store
 
@@ -26,6 +28,8 @@ class Bound(Struct, frozen=True):
     policy: Object
     binding: Object
     namespace: Object | None
+    kind: Kind
+    """As which the policy's rules are about the write."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -66,10 +70,10 @@ class Policies:
             if record is None:
                 continue
             constraints = record.obj["spec"].get("matchConstraints") or {}
-            if matches_resources(constraints, attributes, namespace) and matches_resources(
-                binding["spec"].get("matchResources"), attributes, namespace
-            ):
-                found.append(Bound(record.obj, binding, namespace))
+            kind = match_resources(constraints, attributes, namespace, self._registry)
+            resources = binding["spec"].get("matchResources")
+            if kind is not None and match_resources(resources, attributes, namespace, self._registry) is not None:
+                found.append(Bound(record.obj, binding, namespace, kind))
         return found
 
     async def parameters(self, bound: Bound, attributes: Attributes) -> list[Object | None]:

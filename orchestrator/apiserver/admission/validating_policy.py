@@ -16,9 +16,17 @@ from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.resources import VALIDATING_ADMISSION_POLICIES, VALIDATING_ADMISSION_POLICY_BINDINGS
-from orchestrator.apiserver.admission.expressions import ExpressionError, evaluate, meets_conditions, variables_of
+from orchestrator.apiserver.admission.equivalence import seen_as
+from orchestrator.apiserver.admission.expressions import (
+    ExpressionError,
+    authorizing,
+    evaluate,
+    meets_conditions,
+    variables_of,
+)
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.admission.policies import Bound, Policies, cause_of, compute_variables
+from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.store import Store
 
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
@@ -53,7 +61,8 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
 
     name = "ValidatingAdmissionPolicy"
 
-    def __init__(self, store: Store, reader: Reader, registry: Registry) -> None:
+    def __init__(self, store: Store, reader: Reader, registry: Registry, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
         self._policies = Policies(
             store,
             reader,
@@ -67,10 +76,8 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
 
     async def validate(self, attributes: Attributes) -> None:
         denials: list[tuple[str, Failure]] = []
-        variables: dict[str, Any] | None = None
         for bound in await self._policies.matching(attributes):
-            if variables is None:
-                variables = variables_of(attributes)
+            variables = variables_of(await seen_as(attributes, bound.kind))
             policy, binding = bound.names
             actions = bound.binding["spec"].get("validationActions") or ("Deny",)
             for failure in await self._judge(bound, attributes, {**variables, "namespaceObject": bound.namespace}):
@@ -93,8 +100,9 @@ class ValidatingAdmissionPolicy(AdmissionPlugin):
         except ExpressionError as error:
             return [] if ignores else [Failure(str(error), "Invalid")]
         failures: list[Failure] = []
-        for parameter in parameters:
-            failures += plan_verdict(bound.policy["spec"], {**variables, "params": parameter}, ignores=ignores)
+        with authorizing(self._authorizer, attributes.user):
+            for parameter in parameters:
+                failures += plan_verdict(bound.policy["spec"], {**variables, "params": parameter}, ignores=ignores)
         return failures
 
 

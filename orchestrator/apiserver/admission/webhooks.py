@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from msgspec import Struct
@@ -19,19 +19,24 @@ from msgspec import Struct
 from orchestrator.api import errors
 from orchestrator.api.decode import decode
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.resources import MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS, Resource
+from orchestrator.apiserver.admission.equivalence import match_kind, seen_as, take_back
 from orchestrator.apiserver.admission.expressions import (
     ExpressionError,
+    authorizing,
     meets_conditions,
     request_of,
     variables_of,
 )
-from orchestrator.apiserver.admission.matching import EXEMPT, matches_namespace, matches_object, matches_rules
+from orchestrator.apiserver.admission.matching import EXEMPT, matches_namespace, matches_object
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
-from orchestrator.apiserver.admission.webhook_client import WebhookClient, WebhookFailed, gather_all
+from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.apiserver.incoming import normalized, schema_of
+from orchestrator.apiserver.webhook_client import WebhookClient, WebhookFailed, gather_all
 from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType, Record, Store
 
@@ -69,13 +74,26 @@ class Verdict(Struct, frozen=True):
     warnings: list[str]
 
 
+class _Match(NamedTuple):
+    """A webhook that is about a write."""
+
+    identity: str
+    webhook: Mapping[str, Any]
+    kind: Kind
+    """As which it sees the object."""
+
+
 class _Webhooks(AdmissionPlugin):
     """What both plugins share: which webhooks there are, which of them are about a write, and the call."""
 
     resource: Resource
 
-    def __init__(self, store: Store, reader: Reader, client: WebhookClient) -> None:
+    def __init__(
+        self, store: Store, reader: Reader, registry: Registry, authorizer: Authorizer, client: WebhookClient
+    ) -> None:
         self._reader = reader
+        self._registry = registry
+        self._authorizer = authorizer
         self._client = client
         self._configurations: dict[str, Record] = {}
         self._log = get_logger("apiserver/webhooks")
@@ -101,11 +119,11 @@ class _Webhooks(AdmissionPlugin):
             for position, webhook in enumerate(self._configurations[name].obj.get("webhooks") or ()):
                 yield f"{name}/{position}", webhook
 
-    async def _matching(self, attributes: Attributes) -> list[tuple[str, Mapping[str, Any]]]:
+    async def _matching(self, attributes: Attributes) -> list[_Match]:
         found = [
-            (identity, webhook)
+            _Match(identity, webhook, kind)
             for identity, webhook in self._webhooks()
-            if matches_rules(webhook.get("rules") or (), attributes)
+            if (kind := self._matched_kind(webhook, attributes)) is not None
             and matches_object(webhook.get("objectSelector"), attributes)
         ]
         if not found:
@@ -114,17 +132,19 @@ class _Webhooks(AdmissionPlugin):
         if attributes.kind.resource.namespaced:
             namespace = await self._reader.read("namespaces", attributes.namespace)
         return [
-            (identity, webhook)
-            for identity, webhook in found
-            if matches_namespace(webhook.get("namespaceSelector"), attributes, namespace)
+            match for match in found if matches_namespace(match.webhook.get("namespaceSelector"), attributes, namespace)
         ]
+
+    def _matched_kind(self, webhook: Mapping[str, Any], attributes: Attributes) -> Kind | None:
+        policy = webhook.get("matchPolicy") or "Equivalent"
+        return match_kind(webhook.get("rules") or (), policy, attributes, self._registry)
 
     async def _ask(self, webhook: Mapping[str, Any], attributes: Attributes) -> Verdict | None:
         """The verdict of one webhook; None when it does not want to see this, or may be ignored."""
         name = webhook.get("name") or ""
         try:
             conditions = webhook.get("matchConditions") or ()
-            if conditions and not meets_conditions(conditions, variables_of(attributes)):
+            if conditions and not self._meets(conditions, attributes):
                 return None
             if attributes.dry_run and webhook.get("sideEffects") not in ("None", "NoneOnDryRun"):
                 raise errors.BadRequest(f"admission webhook {quoted(name)} does not support dry run")
@@ -141,6 +161,10 @@ class _Webhooks(AdmissionPlugin):
                 return None
             raise errors.InternalError(f"Internal error occurred: {why}", causes=(Cause("", why),)) from None
 
+    def _meets(self, conditions: Sequence[Mapping[str, Any]], attributes: Attributes) -> bool:
+        with authorizing(self._authorizer, attributes.user):
+            return meets_conditions(conditions, variables_of(attributes))
+
 
 class MutatingAdmissionWebhook(_Webhooks):
     """Webhooks that may change the object."""
@@ -153,32 +177,34 @@ class MutatingAdmissionWebhook(_Webhooks):
             return
         seen: dict[str, Object] = {}
         before = attributes.obj
-        for identity, webhook in await self._matching(attributes):
+        for identity, webhook, kind in await self._matching(attributes):
             if attributes.is_reinvocation and (
                 webhook.get("reinvocationPolicy") != "IfNeeded"
                 or attributes.seen_by_webhooks.get(identity) in (None, attributes.obj)
             ):
                 continue
-            await self._mutate(webhook, attributes)
+            await self._mutate(webhook, attributes, kind)
             seen[identity] = copy_object(attributes.obj)
         if not attributes.is_reinvocation:
             attributes.seen_by_webhooks = seen
             # Plugins that ran before have not seen what webhooks made of the object.
             attributes.reinvoke = attributes.reinvoke or (attributes.obj != before and bool(seen))
 
-    async def _mutate(self, webhook: Mapping[str, Any], attributes: Attributes) -> None:
-        verdict = await self._ask(webhook, attributes)
+    async def _mutate(self, webhook: Mapping[str, Any], attributes: Attributes, kind: Kind) -> None:
+        seen = await seen_as(attributes, kind)
+        verdict = await self._ask(webhook, seen)
         if verdict is None:
             return
         attributes.warnings.extend(verdict.warnings)
         if verdict.patch and attributes.operation != "CONNECT":
-            attributes.obj = patched(attributes, verdict.patch, webhook.get("name") or "")
+            seen.obj = patched(seen, verdict.patch, webhook.get("name") or "")
+            await take_back(attributes, seen)
 
     async def validate(self, attributes: Attributes) -> None:
         if attributes.operation != "DELETE":
             return
-        for _, webhook in await self._matching(attributes):
-            verdict = await self._ask(webhook, attributes)
+        for _, webhook, kind in await self._matching(attributes):
+            verdict = await self._ask(webhook, await seen_as(attributes, kind))
             if verdict is not None:
                 attributes.warnings.extend(verdict.warnings)
 
@@ -193,7 +219,8 @@ class ValidatingAdmissionWebhook(_Webhooks):
         matching = await self._matching(attributes)
         if not matching:
             return
-        for verdict in await gather_all([self._ask(webhook, attributes) for _, webhook in matching]):
+        calls = [self._ask(webhook, await seen_as(attributes, kind)) for _, webhook, kind in matching]
+        for verdict in await gather_all(calls):
             if verdict is not None:
                 attributes.warnings.extend(verdict.warnings)
 

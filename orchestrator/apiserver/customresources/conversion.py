@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.webhook_client import Reader, WebhookClient, WebhookFailed
+from orchestrator.apiserver.webhook_client import WebhookClient, WebhookFailed
 
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 
@@ -20,13 +20,14 @@ _REVIEW_VERSIONS = ("v1", "v1beta1")
 class WebhookConverter:
     """Asks one webhook for other versions of objects of one definition."""
 
-    def __init__(self, definition: Object, reader: Reader) -> None:
+    def __init__(self, definition: Object, client: WebhookClient) -> None:
         spec = definition["spec"]
         webhook = spec["conversion"]["webhook"]
         self._kind = f"{spec['group']}/%s, Kind={spec['names']['kind']}"
         offered = webhook.get("conversionReviewVersions") or ()
         self._review_version = next((version for version in offered if version in _REVIEW_VERSIONS), "v1")
-        self._client = WebhookClient(webhook["clientConfig"], reader)
+        self._config = webhook["clientConfig"]
+        self._client = client
 
     async def convert(self, objects: Sequence[Object], api_version: str) -> list[Object]:
         """The objects in another version; those that have it already come back as they are."""
@@ -42,9 +43,8 @@ class WebhookConverter:
         request = {"uid": uid, "desiredAPIVersion": api_version, "objects": objects}
         review_version = f"apiextensions.k8s.io/{self._review_version}"
         try:
-            answer = await self._client.post(
-                {"kind": "ConversionReview", "apiVersion": review_version, "request": request}
-            )
+            review = {"kind": "ConversionReview", "apiVersion": review_version, "request": request}
+            answer = await self._client.post(self._config, review)
             response = _checked_response(answer, review_version, uid)
         except WebhookFailed as error:
             raise errors.InternalError(f"conversion webhook for {what} failed: {error}") from error

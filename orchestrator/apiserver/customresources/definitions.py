@@ -26,6 +26,7 @@ from orchestrator.apiserver.customresources.naming import plan_status, terminati
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import MASTERS_GROUP, User
+from orchestrator.apiserver.webhook_client import WebhookClient
 from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType
 
@@ -46,6 +47,8 @@ class CustomResources:
         """Group-resources of instances that are observed; observers stay for good."""
         self._queue: WorkQueue[str] = WorkQueue(clock=server.clock)
         self._busy = asyncio.Lock()
+        self._webhooks = WebhookClient(server)
+        server.closers.append(self._webhooks.close)
         self._log = get_logger("apiserver/customresources")
 
     def follow(self) -> None:
@@ -89,7 +92,7 @@ class CustomResources:
 
         fetch = None
         if (definition["spec"].get("conversion") or {}).get("strategy") == "Webhook":
-            fetch = WebhookConverter(definition, self._server).convert
+            fetch = WebhookConverter(definition, self._webhooks).convert
         kinds = [
             kind_of(definition, version, conversion_of(definition, version, fetch))
             for version in versions_of(definition)

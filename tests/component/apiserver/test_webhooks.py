@@ -23,6 +23,7 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import (
     CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINT_SLICES,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     SERVICES,
@@ -177,6 +178,50 @@ async def test_mutating_webhooks_run_in_order_and_again_where_needed(cluster: Cl
     created = await admin.create(CONFIG_MAPS, config_map())
     assert created["data"] == {"a": "b", "first": "1", "second": "2", "third": "3"}
     assert [request["path"].partition("?")[0] for request in hook.requests] == ["/one", "/two", "/one"]
+
+
+async def test_an_answer_may_be_large(cluster: Cluster, hook: Hook) -> None:
+    admin, text = cluster.client(), "x" * 500_000
+    hook.answer = lambda request: patch({"op": "add", "path": "/data/large", "value": text})
+    one = configuration("MutatingWebhookConfiguration", {"clientConfig": hook.config()})
+    await admin.create(MUTATING_WEBHOOK_CONFIGURATIONS, one)
+    assert (await admin.create(CONFIG_MAPS, config_map()))["data"]["large"] == text
+
+
+@pytest.mark.parametrize("policy", ["Equivalent", "Exact"])
+async def test_a_rule_about_another_version_sees_the_object_in_it(cluster: Cluster, hook: Hook, policy: str) -> None:
+    admin = cluster.client()
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    versions = [
+        {"name": name, "served": True, "storage": name == "v1", "schema": {"openAPIV3Schema": schema}}
+        for name in ("v1", "v2")
+    ]
+    names = {"plural": "gadgets", "kind": "Gadget"}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions}
+    definition = {"metadata": {"name": "gadgets.example.com"}, "spec": spec}
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
+    rule = {"operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["v2"], "resources": ["gadgets"]}
+    webhook = {"clientConfig": hook.config(), "rules": [rule], "matchPolicy": policy}
+    hook.answer = lambda request: (
+        patch({"op": "add", "path": "/seen", "value": request["object"]["apiVersion"]})
+        if request["operation"] == "CREATE"
+        else {"allowed": True}
+    )
+    one = configuration("MutatingWebhookConfiguration", webhook)
+    await admin.create(MUTATING_WEBHOOK_CONFIGURATIONS, one)
+    gadgets = Resource("example.com", "v1", "gadgets", "Gadget", True)
+    created = await admin.create(gadgets, {"metadata": {"name": "g", "namespace": "default"}})
+    await admin.delete(gadgets, "g", "default")
+    if policy == "Exact":
+        assert (created.get("seen"), hook.requests) == (None, [])
+        return
+    assert (created["apiVersion"], created["seen"]) == ("example.com/v1", "example.com/v2")
+    asked = hook.requests[0]
+    assert asked["kind"] == {"group": "example.com", "version": "v2", "kind": "Gadget"}
+    assert asked["requestKind"] == {"group": "example.com", "version": "v1", "kind": "Gadget"}
+    assert asked["requestResource"]["version"] == "v1"
+    assert hook.requests[1]["operation"] == "DELETE"
+    assert hook.requests[1]["oldObject"]["apiVersion"] == "example.com/v2"
 
 
 async def test_selectors_and_conditions_choose(cluster: Cluster, hook: Hook) -> None:

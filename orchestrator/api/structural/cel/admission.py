@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.api.structural.cel.environment import DoesNotCompile, checked_extensions, clean
+from orchestrator.api.structural.cel.library import OPAQUE_PACKAGE
 from orchestrator.api.structural.cel.published import NAMESPACE_NODE, REQUEST_NODE, published_node
 from orchestrator.api.structural.cel.types import TypeRegistry
 from orchestrator.api.structural.values import Node
@@ -34,6 +35,8 @@ class AdmissionTypes:
             "params": registry.type_of(params) if params is not None else cel.Type.DYN,
             "request": registry.type_of(REQUEST_NODE),
             "namespaceObject": registry.type_of(NAMESPACE_NODE),
+            "authorizer": cel.Type(f"{OPAQUE_PACKAGE}.Authorizer"),
+            "authorizer.requestResource": cel.Type(f"{OPAQUE_PACKAGE}.ResourceCheck"),
         }
         self._pool = registry.pool()
         self._extensions = checked_extensions()
@@ -52,6 +55,11 @@ class Environment:
         self._extensions = extensions
         self._types = dict(types)
         self._environment: Any = None
+
+    def without(self, *names: str) -> Environment:
+        """The same environment where these variables cannot be seen."""
+        types = {name: value for name, value in self._types.items() if name not in names}
+        return Environment(self._cel, self._pool, self._extensions, types)
 
     def add_variable(self, name: str, expression: str) -> None:
         """Make `variables.<name>` known, with the type of its expression; dyn when that does not compile."""

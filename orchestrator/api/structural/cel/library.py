@@ -2,7 +2,7 @@
 
 Owns their signatures (for the checker) and what they do (for evaluation). Mirrors
 k8s.io/apiserver/pkg/cel/library; strings, optionals and bindings come with the CEL library itself.
-# Simplified: named formats (`format.dns1123Label()`), two-variable comprehensions and `authorizer` are not there.
+# Simplified: named formats (`format.dns1123Label()`) and two-variable comprehensions are not there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from orchestrator.api.names import parse_cidr, parse_ip
 from orchestrator.api.quantity import QuantityError, parse_quantity
+from orchestrator.api.structural.cel import authorization
 
 # Values of Kubernetes' own types are maps in an expression, so that they compare by value.
 _TYPE = "kubernetes.io/type"
@@ -272,7 +273,42 @@ def _version_compare(left: Any, right: Any) -> int:
     return (first > second) - (first < second)
 
 
+# --- the authorizer ---
+
+
+def authorizer_value(**request_resource: str) -> dict[str, Any]:
+    """The variable `authorizer`, with what the request itself is about as its `requestResource`."""
+    return {_TYPE: "Authorizer", "requestResource": {_TYPE: "ResourceCheck", **request_resource}}
+
+
+def _step(kind: str, *keys: str) -> Callable[..., dict[str, str]]:
+    """One more step of a check: the texts become the values of these keys."""
+
+    def run(value: Any, *texts: str) -> dict[str, str]:
+        return {**_parts(value), **dict(zip(keys, texts, strict=True)), _TYPE: kind}
+
+    return run
+
+
+def _parts(value: Any) -> dict[str, str]:
+    return {
+        str(key): str(_plain(part))
+        for key, part in _plain(value).items()
+        if key != _TYPE and not isinstance(_plain(part), dict)
+    }
+
+
+def _of_service_account(value: Any, namespace: str, name: str) -> dict[str, str]:
+    return {**_parts(value), "service_account": f"{namespace}/{name}", _TYPE: "Authorizer"}
+
+
+def _check(value: Any, verb: str) -> dict[str, Any]:
+    answer = authorization.ask(_parts(value), verb)
+    return {_TYPE: "Decision", "allowed": answer.allowed, "reason": answer.reason}
+
+
 _LIST_OF_STRINGS = "list(string)"
+_CHECK = "PathCheck|ResourceCheck"
 
 FUNCTIONS: tuple[Function, ...] = (
     Function("isSorted", ("list", "bool"), _is_sorted),
@@ -333,6 +369,20 @@ FUNCTIONS: tuple[Function, ...] = (
              lambda left, right: _opaque("Quantity", str(_number(left) + _number(right)))),
     Function("sub", ("Quantity", "Quantity|int", "Quantity"),
              lambda left, right: _opaque("Quantity", str(_number(left) - _number(right)))),
+    Function("path", ("Authorizer", "string", "PathCheck"), _step("PathCheck", "path")),
+    Function("group", ("Authorizer", "string", "GroupCheck"), _step("GroupCheck", "group")),
+    Function("serviceAccount", ("Authorizer", "string", "string", "Authorizer"), _of_service_account),
+    Function("resource", ("GroupCheck", "string", "ResourceCheck"), _step("ResourceCheck", "resource")),
+    Function("subresource", ("ResourceCheck", "string", "ResourceCheck"), _step("ResourceCheck", "subresource")),
+    Function("namespace", ("ResourceCheck", "string", "ResourceCheck"), _step("ResourceCheck", "namespace")),
+    Function("name", ("ResourceCheck", "string", "ResourceCheck"), _step("ResourceCheck", "name")),
+    Function("fieldSelector", ("ResourceCheck", "string", "ResourceCheck"), _step("ResourceCheck", "field_selector")),
+    Function("labelSelector", ("ResourceCheck", "string", "ResourceCheck"), _step("ResourceCheck", "label_selector")),
+    Function("check", (_CHECK, "string", "Decision"), _check),
+    Function("allowed", ("Decision", "bool"), lambda decision: bool(_plain(_plain(decision)["allowed"]))),
+    Function("reason", ("Decision", "string"), lambda decision: str(_plain(_plain(decision)["reason"]))),
+    Function("errored", ("Decision", "bool"), lambda decision: False),
+    Function("error", ("Decision", "string"), lambda decision: ""),
     Function("isSemver", ("string", "bool"), lambda text: _SEMVER.fullmatch(text) is not None, member=False),
     Function("semver", ("string", "Semver"), _semver, member=False),
     Function("major", ("Semver", "int"), lambda v: _version_key(v)[0][0]),
@@ -355,7 +405,9 @@ def _any_compare(left: Any, right: Any) -> int:
 
 
 OPAQUE_PACKAGE = "kubernetes"
-OPAQUE = ("URL", "IP", "CIDR", "Quantity", "Semver")
+OPAQUE = (
+    "URL", "IP", "CIDR", "Quantity", "Semver", "Authorizer", "PathCheck", "GroupCheck", "ResourceCheck", "Decision",
+)  # fmt: skip
 """Types of Kubernetes' own; the checker knows them as messages without fields."""
 
 
@@ -364,7 +416,7 @@ def _type(cel: Any, name: str, *, is_checked: bool) -> Any:
     if name in OPAQUE:
         return types(f"{OPAQUE_PACKAGE}.{name}") if is_checked else types.MAP
     if "|" in name:
-        return types.DYN
+        return types.MAP if name == _CHECK else types.DYN
     plain = {"bool": types.BOOL, "int": types.INT, "double": types.DOUBLE, "string": types.STRING,
              "dyn": types.DYN, "list": types.LIST, "map": types.MAP,
              _LIST_OF_STRINGS: types.List(types.STRING)}  # fmt: skip

@@ -8,16 +8,17 @@ import pytest
 
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.registry import Registry
+from orchestrator.apiserver.admission.equivalence import match_kind, match_resources, seen_as, take_back
+from orchestrator.apiserver.admission.expressions import request_of
 from orchestrator.apiserver.admission.matching import (
     matches_namespace,
     matches_object,
-    matches_resources,
     matches_rules,
 )
 from orchestrator.apiserver.admission.plugin import Attributes
-from orchestrator.apiserver.admission.webhook_client import WebhookFailed
 from orchestrator.apiserver.admission.webhooks import WebhookDenied, verdict_of
 from orchestrator.apiserver.user import User
+from orchestrator.apiserver.webhook_client import WebhookFailed
 
 REGISTRY = Registry(builtin_kinds())
 
@@ -74,9 +75,38 @@ def test_selectors() -> None:
 
 def test_excluded_resources() -> None:
     constraints = {"resourceRules": [rule()], "excludeResourceRules": [rule(resources=["pods"])]}
-    assert matches_resources(constraints, write("services"), None)
-    assert not matches_resources(constraints, write(), None)
-    assert matches_resources(None, write(), None)
+    assert match_resources(constraints, write("services"), None, REGISTRY) is not None
+    assert match_resources(constraints, write(), None, REGISTRY) is None
+    assert match_resources(None, write(), None, REGISTRY) is not None
+    constraints = {"resourceRules": [rule(resources=["horizontalpodautoscalers"], apiVersions=["v2"])]}
+    scaler = write("horizontalpodautoscalers", group="autoscaling")
+    assert match_resources({**constraints, "matchPolicy": "Exact"}, scaler, None, REGISTRY) is None
+    matched = match_resources(constraints, scaler, None, REGISTRY)
+    assert matched is not None
+    assert matched.resource.version == "v2"
+
+
+async def test_an_equivalent_rule_sees_the_object_in_its_own_version() -> None:
+    scaler = write("horizontalpodautoscalers", group="autoscaling")
+    scaler.obj |= {
+        "apiVersion": "autoscaling/v1",
+        "kind": "HorizontalPodAutoscaler",
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "x"}, "targetCPUUtilizationPercentage": 50},
+    }
+    rules = [rule(apiVersions=["v2"], apiGroups=["autoscaling"])]
+    kind = match_kind(rules, "Equivalent", scaler, REGISTRY)
+    assert kind is not None
+    seen = await seen_as(scaler, kind)
+    assert seen.obj["apiVersion"] == "autoscaling/v2"
+    assert seen.obj["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 50
+    request = request_of(seen, "u")
+    assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v2", "v1")
+    assert (request["resource"]["version"], request["requestResource"]["version"]) == ("v2", "v1")
+    seen.obj["spec"]["maxReplicas"] = 4
+    await take_back(scaler, seen)
+    assert scaler.obj["apiVersion"] == "autoscaling/v1"
+    assert scaler.obj["spec"]["maxReplicas"] == 4
+    assert scaler.obj["spec"]["targetCPUUtilizationPercentage"] == 50
 
 
 @pytest.mark.parametrize(
