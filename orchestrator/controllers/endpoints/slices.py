@@ -79,7 +79,8 @@ def _ports_identity(ports: Sequence[Mapping[str, Any]] | None) -> bytes:
                                 p.get("appProtocol") or "") for p in ports or ()))  # fmt: skip
 
 
-def _endpoint_identity(endpoint: Mapping[str, Any]) -> str:
+def endpoint_identity(endpoint: Mapping[str, Any]) -> str:
+    """What tells an endpoint from others of its address family: its pod, else its address."""
     target = endpoint.get("targetRef") or {}
     return str(target.get("uid") or endpoint["addresses"][0])
 
@@ -103,7 +104,7 @@ def entries_of(service: Object, pod: Object, node: Object | None) -> list[Entry]
         if address_of(pod, family):
             ports = ports_for(service, pod)
             endpoint = endpoint_of(pod, service, node, family)
-            entries.append(Entry((family, _ports_identity(ports)), ports, _endpoint_identity(endpoint), endpoint))
+            entries.append(Entry((family, _ports_identity(ports)), ports, endpoint_identity(endpoint), endpoint))
     return entries
 
 
@@ -230,14 +231,14 @@ def _fill(
         endpoints: list[dict[str, Any]] = []
         is_changed = False
         for endpoint in one.get("endpoints") or ():
-            wanted = missing.pop(_endpoint_identity(endpoint), None)
+            wanted = missing.pop(endpoint_identity(endpoint), None)
             if wanted is not None and len(endpoints) < limit:
                 endpoints.append(wanted)
                 is_changed = is_changed or wanted != endpoint
             else:
                 is_changed = True
                 if wanted is not None:
-                    missing[_endpoint_identity(wanted)] = wanted
+                    missing[endpoint_identity(wanted)] = wanted
         kept.append((one, endpoints, is_changed))
     waiting = list(missing.values())
     # First into slices that are written anyway, then into the fullest one that has room for all, then new ones.

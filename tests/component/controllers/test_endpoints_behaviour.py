@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, uid_of
-from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES, STATEFUL_SETS
+from orchestrator.api.resources import ENDPOINT_SLICES, ENDPOINTS, EVENTS, NODES, PODS, SERVICES, STATEFUL_SETS
 from orchestrator.apiserver.bootstrap import publish_endpoints
 from orchestrator.controllers.endpoints.triggers import LAST_CHANGE
 
@@ -60,6 +60,47 @@ async def test_an_endpoint_tells_its_node_its_zone_and_its_pod(stage: Stage) -> 
     assert endpoint["conditions"] == {"ready": True, "serving": True, "terminating": False}
     await stage.client.patch(NODES, "n", {"metadata": {"labels": {"topology.kubernetes.io/zone": "b"}}})
     await stage.until(ENDPOINT_SLICES, lambda s: by_pod(s)["one"].get("zone") == "b")
+
+
+async def test_topology_mode_shares_endpoints_out_to_zones(stage: Stage) -> None:
+    for name in ("a", "b"):
+        metadata = {"name": name, "labels": {"topology.kubernetes.io/zone": name}}
+        made = await stage.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        status = {"allocatable": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]}
+        await stage.client.update_status(NODES, {**made, "status": status})
+    mode = {"service.kubernetes.io/topology-mode": "Auto"}
+    one = service(trafficDistribution="PreferClose")
+    one["metadata"]["annotations"] = mode
+    await stage.client.create(SERVICES, one)
+    for number in range(4):
+        await stage.client.create(PODS, pod(f"p{number}", {"app": "web"}, nodeName="a"))
+
+    def serve(*zones: str) -> Any:
+        def check(slices: list[Object]) -> bool:
+            hints = [endpoint.get("hints") or {} for endpoint in by_pod(slices).values()]
+            return sorted(zone["name"] for one in hints for zone in one.get("forZones") or ()) == [*zones]
+
+        return check
+
+    await stage.until(ENDPOINT_SLICES, serve("a", "a", "b", "b"))
+    # Three times the CPU: three of the four endpoints.
+    patch = {"status": {"allocatable": {"cpu": "12"}}}
+    await stage.client.patch(NODES, "a", patch, subresource="status")
+    await stage.until(ENDPOINT_SLICES, serve("a", "a", "a", "b"))
+    await stage.client.patch(NODES, "b", {"metadata": {"labels": {"topology.kubernetes.io/zone": None}}})
+    await stage.until(ENDPOINT_SLICES, serve())
+    # Without the mode it is the distribution that counts.
+    annotations = {"metadata": {"annotations": dict.fromkeys(mode)}}
+    await stage.client.patch(SERVICES, "web", annotations, "default")
+    await stage.until(ENDPOINT_SLICES, serve("a", "a", "a", "a"))
+
+    def said(events: list[Object]) -> bool:
+        found = {(e["type"], e["reason"], e["message"]) for e in events}
+        why = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes"
+        enabled = ("Normal", "TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled, addressType: IPv4")
+        return {enabled, ("Warning", "TopologyAwareHintsDisabled", f"{why}, addressType: IPv4")} <= found
+
+    await stage.until(EVENTS, said)
 
 
 async def test_a_headless_service_names_the_members_of_its_stateful_set(stage: Stage) -> None:
