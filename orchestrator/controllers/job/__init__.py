@@ -1,7 +1,8 @@
 """Jobs: run pods to completion. Mirrors job-controller.
 
-`indexes` are the completion indexes of Indexed Jobs, `failures` judges failed pods (backoff limits,
-pod failure policy), `plan` decides everything about one Job, `controller` applies it.
+`plan` decides everything about one Job from the facts in `state`: `counting` finished pods, the `verdict`, and the
+`pods` that come and go. `indexes` are those of Indexed Jobs, `failures` judges failed pods by the policy, and
+`controller` applies the plan.
 """
 
 from orchestrator.controllers.job.controller import JobController

@@ -21,7 +21,8 @@ from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
-from orchestrator.controllers.job.plan import FINALIZER, MANAGED_BY, JobPlan, has_finalizer, plan_job
+from orchestrator.controllers.job.plan import plan_job
+from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, has_finalizer
 from orchestrator.controllers.ownership import (
     CONTROLLER_INDEX,
     claim,

@@ -55,6 +55,7 @@ async def test_completions_are_counted_and_pods_released(stage: Stage) -> None:
     assert status["completionTime"]
     assert {c["type"]: c["reason"] for c in status["conditions"]} == {
         "SuccessCriteriaMet": "CompletionsReached", "Complete": "CompletionsReached"}  # fmt: skip
+    assert all(c["lastProbeTime"] == c["lastTransitionTime"] for c in status["conditions"])
     pods = await pods_of(stage)
     assert len(pods) == 4
     assert not any(TRACKING in (pod["metadata"].get("finalizers") or ()) for pod in pods)
@@ -164,6 +165,25 @@ async def test_pod_failure_policy_ignores_disruptions(timed: TimedStage) -> None
     (one,) = (await timed.client.list(JOBS, "default"))["items"]
     assert (one["status"].get("failed"), one["status"]["active"]) == (None, 1)
     assert len(await pods_of(timed)) == 2
+
+
+async def test_ignored_failures_of_an_index_only_delay_it(timed: TimedStage) -> None:
+    """They are counted apart; the limit of the index is about the others."""
+    codes = iter((44, 44, 44, 0))
+    timed.exit_code = lambda pod: None
+    rules = [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [44]}}]
+    await timed.client.create(
+        JOBS,
+        job(completions=1, completionMode="Indexed", backoffLimitPerIndex=0, podFailurePolicy={"rules": rules}),
+    )
+    for seconds, ignored in ((0, None), (11, "1"), (21, "2"), (41, "3")):
+        await timed.after(seconds)
+        pod = next(p for p in await pods_of(timed) if p["status"]["phase"] == "Running")
+        assert annotations_of(pod)["batch.kubernetes.io/job-index-failure-count"] == "0"
+        assert annotations_of(pod).get("batch.kubernetes.io/job-index-ignored-failure-count") == ignored
+        await timed.finish(pod, next(codes))
+    await timed.after(1)
+    assert has("Complete")((await timed.client.list(JOBS, "default"))["items"][0])
 
 
 async def test_pod_failure_policy_fails_an_index_without_retry(timed: TimedStage) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.controllers.job.indexes import format_indexes, parse_indexes
-from orchestrator.controllers.job.plan import FINALIZER, JobPlan, plan_job
+from orchestrator.controllers.job.plan import plan_job
+from orchestrator.controllers.job.state import FINALIZER, JobPlan
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
