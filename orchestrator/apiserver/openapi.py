@@ -151,19 +151,8 @@ def custom_definitions(kind: Kind, version: Version) -> dict[str, Definition]:
     assert kind.schema is not None
     resource = kind.resource
     name = custom_definition_name(kind)
-    raw = dict(kind.schema.raw)
-    item = _custom_node(raw, version)
-    properties = {
-        **item.get("properties", {}),
-        **_TYPE_META,
-        "metadata": _with_reference(
-            {"description": "Standard object's metadata."}, f"{_PREFIX[version]}{_META}ObjectMeta", version
-        ),
-    }
     item = {
-        **item,
-        "type": "object",
-        "properties": properties,
+        **_custom_item(kind.schema.raw, version),
         "x-kubernetes-group-version-kind": [
             {"group": resource.group, "kind": resource.kind, "version": resource.version}
         ],
@@ -188,6 +177,19 @@ def custom_definitions(kind: Kind, version: Version) -> dict[str, Definition]:
         ],
     }
     return {name: Definition.of(item), f"{name}List": Definition.of(listed)}
+
+
+def _custom_item(raw: Mapping[str, Any], version: Version) -> Object:
+    """The type of a custom resource itself."""
+    if version == "v2" and raw.get("x-kubernetes-preserve-unknown-fields"):
+        # Clients that know some of the properties would take all others for mistakes.
+        return {"type": "object"}
+    item = _custom_node(raw, version)
+    metadata = _with_reference(
+        {"description": "Standard object's metadata."}, f"{_PREFIX[version]}{_META}ObjectMeta", version
+    )
+    properties = {**item.get("properties", {}), **_TYPE_META, "metadata": metadata}
+    return {**item, "type": "object", "properties": properties}
 
 
 _V2_DROPPED = ("oneOf", "anyOf", "not", "nullable", "default", "x-kubernetes-validations", "example")

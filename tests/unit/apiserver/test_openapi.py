@@ -320,3 +320,18 @@ def test_protobuf_holds_the_whole_document() -> None:
 def test_protobuf_refuses_what_it_does_not_know() -> None:
     with pytest.raises(KeyError):
         encode_document({"swagger": "2.0", "unheard-of": 1})
+
+
+def test_a_custom_kind_of_unknown_structure_promises_nothing_in_v2() -> None:
+    node = {
+        "type": "object",
+        "description": "Anything.",
+        "x-kubernetes-preserve-unknown-fields": True,
+        "properties": {"spec": {"type": "object"}},
+    }
+    kind = CRON_TAB.but(schema=schema_from_openapi_v3(node))
+    v2 = openapi.custom_definitions(kind, "v2")["com.example.stable.v1.CronTab"].value
+    gvk = [{"group": "stable.example.com", "kind": "CronTab", "version": "v1"}]
+    assert v2 == {"type": "object", "x-kubernetes-group-version-kind": gvk}
+    v3 = openapi.custom_definitions(kind, "v3")["com.example.stable.v1.CronTab"].value
+    assert set(v3["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
