@@ -41,11 +41,16 @@ _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _BUILTIN_TYPES = (_JSON, _YAML, _PROTOBUF)
 _CUSTOM_TYPES = (_JSON, _YAML)
 _STREAM_TYPES = {_JSON: f"{_JSON};stream=watch", _PROTOBUF: f"{_PROTOBUF};stream=watch"}
+_A_LIST: Final = "io.k8s.api.core.v1.PodList"
 
-_TYPE_META: Final[Object] = {
-    "apiVersion": {"type": "string", "description": "Group and version of this representation of the object."},
-    "kind": {"type": "string", "description": "The kind of object that this is, in CamelCase."},
-}
+
+def _described(field: str, definition: str = "io.k8s.api.core.v1.Pod") -> Object:
+    """The description of a field that all kinds have, in the published words."""
+    return {"description": schema.definitions()[definition]["properties"][field]["description"]}
+
+
+def _type_meta() -> Object:
+    return {field: {"type": "string", **_described(field)} for field in ("apiVersion", "kind")}
 
 
 # Types.
@@ -162,15 +167,13 @@ def custom_definitions(kind: Kind, version: Version) -> dict[str, Definition]:
         "type": "object",
         "required": ["items"],
         "properties": {
-            **_TYPE_META,
+            **_type_meta(),
             "items": {
-                "description": f"List of {resource.plural}.",
+                "description": _described("items", _A_LIST)["description"].replace("pods", resource.plural),
                 "type": "array",
                 "items": {"$ref": _PREFIX[version] + name},
             },
-            "metadata": _with_reference(
-                {"description": "Standard list metadata."}, f"{_PREFIX[version]}{_META}ListMeta", version
-            ),
+            "metadata": _with_reference(_described("metadata", _A_LIST), f"{_PREFIX[version]}{_META}ListMeta", version),
         },
         "x-kubernetes-group-version-kind": [
             {"group": resource.group, "kind": f"{resource.kind}List", "version": resource.version}
@@ -185,10 +188,8 @@ def _custom_item(raw: Mapping[str, Any], version: Version) -> Object:
         # Clients that know some of the properties would take all others for mistakes.
         return {"type": "object"}
     item = _custom_node(raw, version)
-    metadata = _with_reference(
-        {"description": "Standard object's metadata."}, f"{_PREFIX[version]}{_META}ObjectMeta", version
-    )
-    properties = {**item.get("properties", {}), **_TYPE_META, "metadata": metadata}
+    metadata = _with_reference(_described("metadata"), f"{_PREFIX[version]}{_META}ObjectMeta", version)
+    properties = {**item.get("properties", {}), **_type_meta(), "metadata": metadata}
     return {**item, "type": "object", "properties": properties}
 
 
@@ -218,7 +219,7 @@ def _custom_node(node: Mapping[str, Any], version: Version) -> Object:
                 result.pop(key, None)
     if node.get("x-kubernetes-embedded-resource"):
         metadata: Object = {"$ref": f"{_PREFIX[version]}{_META}ObjectMeta"}
-        result["properties"] = {**result.get("properties", {}), **_TYPE_META, "metadata": metadata}
+        result["properties"] = {**result.get("properties", {}), **_type_meta(), "metadata": metadata}
     return result
 
 

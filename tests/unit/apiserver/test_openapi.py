@@ -335,3 +335,14 @@ def test_a_custom_kind_of_unknown_structure_promises_nothing_in_v2() -> None:
     assert v2 == {"type": "object", "x-kubernetes-group-version-kind": gvk}
     v3 = openapi.custom_definitions(kind, "v3")["com.example.stable.v1.CronTab"].value
     assert set(v3["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
+
+
+def test_custom_kinds_describe_what_all_kinds_have_in_the_published_words(custom: dict[str, Any]) -> None:
+    own = fields(custom, "com.example.stable.v1.CronTab")["properties"]
+    published = openapi.published("io.k8s.api.core.v1.Pod", "v3")["properties"]
+    for field in ("apiVersion", "kind"):
+        assert own[field]["description"] == published[field]["description"]
+        assert own[field]["type"] == "string"
+    assert own["metadata"]["description"] == published["metadata"]["description"]
+    items = fields(custom, "com.example.stable.v1.CronTabList")["properties"]["items"]
+    assert items["description"].startswith("List of crontabs. More info: https://")
