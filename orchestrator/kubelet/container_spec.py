@@ -27,6 +27,7 @@ from orchestrator.kubelet.pod import (
     spec_of,
 )
 from orchestrator.kubelet.resource_values import resources_of
+from orchestrator.kubelet.restart_all import ROUND_LABEL
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -248,6 +249,8 @@ class ContainerInputs(Struct, frozen=True):
     accounts: Accounts = NO_ACCOUNTS
     target: Container | None = None
     """The running container that an ephemeral one names as its target."""
+    round: int = 0
+    """The round of restarts that it belongs to."""
 
 
 def container_spec(
@@ -257,6 +260,8 @@ def container_spec(
     target = container.get("targetContainerName") or ""
     stop_signal = ((container.get("lifecycle") or {}).get("stopSignal")) or ""
     labels = {HASH_LABEL: container_hash(container)}
+    if inputs.round:
+        labels[ROUND_LABEL] = str(inputs.round)
     if inputs.image.digests:
         labels[IMAGE_DIGEST_LABEL] = inputs.image.digests[0]
     pid_container = ""

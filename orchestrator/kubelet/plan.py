@@ -30,6 +30,7 @@ from orchestrator.kubelet.pod import (
     status_of,
 )
 from orchestrator.kubelet.resize import actual_resources, needs_restart
+from orchestrator.kubelet.restart_all import plan_round
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, Sandbox
 
 CRASH_BACKOFF_SECONDS = 10.0
@@ -96,6 +97,8 @@ class Start(Struct, frozen=True):
     attempt: int
     previous: Container | None = None
     """The dead container that it replaces."""
+    round: int = 0
+    """How often all containers of the pod were restarted together (`restart_all`)."""
 
 
 class Kill(Struct, frozen=True):
@@ -114,6 +117,8 @@ class PodPlan(Struct, frozen=True):
     kill_all: bool = False
     """Stop every container and every sandbox (before a new sandbox, or because the pod is over)."""
     kill: tuple[Kill, ...] = ()
+    restarting: str = ""
+    """Why all containers are killed, to be started again; they get no grace."""
     create_sandbox: bool = False
     sandbox_attempt: int = 0
     sandbox_changed: bool = False
@@ -257,6 +262,7 @@ class _Planner:
         self.verdicts = verdicts
         self.applied = applied
         self.newest = newest_containers(runtime_pod)
+        self.round = plan_round(pod, runtime_pod.containers if runtime_pod else (), self.newest)
         self.sandbox = current_sandbox(runtime_pod)
         self.start: list[Start] = []
         self.kill: list[Kill] = []
@@ -265,11 +271,11 @@ class _Planner:
         self.wake_at: datetime | None = None
 
     def current(self, name: str) -> Container | None:
-        """The newest container of this name, if it belongs to the sandbox in use."""
+        """The newest container of this name, if it belongs to the sandbox in use and to this round of restarts."""
         container = self.newest.get(name)
         if container is None or self.sandbox is None or container.sandbox_id != self.sandbox.id:
             return None
-        return container
+        return None if self.round.is_over_for(container) else container
 
     def wake(self, moment: datetime | None) -> None:
         if moment is not None and (self.wake_at is None or moment < self.wake_at):
@@ -288,11 +294,11 @@ class _Planner:
             return
         previous = self.newest.get(name)
         if previous is None:
-            self.start.append(Start(name, kind, 0))
+            self.start.append(Start(name, kind, 0, round=self.round.number))
             return
         if previous.phase is ContainerPhase.CREATED:
             # We stopped between create and start; creating again returns the very same container.
-            self.start.append(Start(name, kind, previous.attempt))
+            self.start.append(Start(name, kind, previous.attempt, round=self.round.number))
             return
         ended = previous.finished_at
         if ended is not None:
@@ -306,7 +312,7 @@ class _Planner:
                 self.crashed.append(name)
                 self.wake(until)
                 return
-        self.start.append(Start(name, kind, previous.attempt + 1, previous))
+        self.start.append(Start(name, kind, previous.attempt + 1, previous, self.round.number))
 
     def check_running(self, container: Object, running: Container) -> bool:
         """Whether a running container may go on; else it is killed."""
@@ -348,6 +354,12 @@ def plan_pod(
     extra_ready = any(other.ready for other in (runtime_pod.sandboxes[1:] if runtime_pod else ()))
     if is_new_needed:
         return _plan_new_sandbox(planner, runtime_pod)
+    left_over = (
+        [c for c in runtime_pod.containers if _is_running(c) and planner.round.is_over_for(c)] if runtime_pod else []
+    )
+    if left_over:
+        why = planner.round.message or "All containers of the pod are restarted"
+        return PodPlan(kill=tuple(Kill(container, why, grace_seconds=0) for container in left_over), restarting=why)
 
     initialized = any(planner.current(container["name"]) for container in app_containers_of(pod))
     failed_init = False
@@ -400,10 +412,13 @@ def _plan_new_sandbox(planner: _Planner, runtime_pod: RuntimePod | None) -> PodP
         if (
             newest is None
             or newest.phase is not ContainerPhase.EXITED
+            or planner.round.is_over_for(newest)
             or is_restarted_after(pod, container, newest.exit_code)
         ):
             remaining.append(container)
-    never_again = has_history and restart_policy_of(pod) == "Never" and sandbox is not None
+    never_again = (
+        has_history and restart_policy_of(pod) == "Never" and sandbox is not None and not planner.round.trigger
+    )
     if not remaining or (never_again and all(c.get("restartPolicy") in (None, "Never") for c in apps)):
         return PodPlan(kill_all=alive, finished=True)
     if planner.wake_at is None:
@@ -469,7 +484,7 @@ def _plan_apps(planner: _Planner) -> bool:
             finished = False
             continue
         newest = planner.newest.get(container["name"])
-        if newest is not None and newest.phase is ContainerPhase.EXITED:
+        if newest is not None and newest.phase is ContainerPhase.EXITED and not planner.round.is_over_for(newest):
             told = newest.labels.get(HASH_LABEL)
             changed = bool(told) and told != container_hash(container)
             if not changed and not is_restarted_after(planner.pod, container, newest.exit_code):

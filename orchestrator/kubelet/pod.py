@@ -117,15 +117,20 @@ def is_restarted_after(pod: Object, container: Object, exit_code: int, kind: Con
         return False
     if kind is ContainerKind.SIDECAR:
         return True
-    for rule in container.get("restartPolicyRules") or ():
-        if _rule_matches(rule, exit_code):
-            return bool(rule.get("action") == "Restart")
+    rule = matching_rule(container, exit_code)
+    if rule is not None:
+        return bool(rule.get("action") == "Restart")
     policy = container.get("restartPolicy") or restart_policy_of(pod)
     if policy == "Never":
         return False
     if policy == "OnFailure" or kind is ContainerKind.INIT:
         return exit_code != 0
     return True
+
+
+def matching_rule(container: Object, exit_code: int) -> Object | None:
+    """The first of a container's `restartPolicyRules` that is about this exit code."""
+    return next((rule for rule in container.get("restartPolicyRules") or () if _rule_matches(rule, exit_code)), None)
 
 
 def _rule_matches(rule: Mapping[str, Any], exit_code: int) -> bool:

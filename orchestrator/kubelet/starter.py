@@ -109,6 +109,7 @@ class ContainerStarter:
                     seccomp_root=self._seccomp_root,
                     accounts=await _accounts_of(pod, container, image),
                     target=target,
+                    round=start.round,
                 ),
             )
         except Held as held:

@@ -38,10 +38,20 @@ from orchestrator.kubelet.pod import (
 )
 from orchestrator.kubelet.resize import CONDITIONS as RESIZE_CONDITIONS
 from orchestrator.kubelet.resize import IN_PROGRESS, PENDING, Pending, actual_resources
+from orchestrator.kubelet.restart_all import CONDITION as ALL_RESTARTING
+from orchestrator.kubelet.restart_all import could_restart_all, plan_round
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod
 
 OWNED_CONDITIONS = frozenset(
-    ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", *RESIZE_CONDITIONS)
+    (
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+        ALL_RESTARTING,
+        *RESIZE_CONDITIONS,
+    )
 )
 """Conditions that the kubelet writes; all others belong to somebody else and are left alone."""
 
@@ -78,6 +88,8 @@ class StatusInputs(Struct, frozen=True):
     """`resources` of running containers as they were set, by container id."""
     resize_pending: Pending | None = None
     resize_error: str = ""
+    restarting: str = ""
+    """Why all containers are being restarted (KEP-5532)."""
     is_disrupted: bool = False
     """The kubelet ended the pod for the node's sake, which is not the pod's fault."""
 
@@ -121,6 +133,8 @@ def plan_status(
     status["conditions"] = _conditions(pod, phase, init_statuses, app_statuses, sandbox, now, old)
     if phase == "Running" or phase == "Pending":
         status["conditions"] += _resize_conditions(pod, (*init_statuses, *app_statuses), now, inputs, old)
+    if could_restart_all(pod):
+        status["conditions"].append(_restarting(pod, phase, inputs.restarting, now, old))
     if inputs.is_disrupted and inputs.failure is not None:
         status["conditions"].append(_disruption(inputs.failure[1], now, old))
     if node.ips:
@@ -140,6 +154,14 @@ def plan_status(
         status["ephemeralContainerStatuses"] = ephemeral_statuses
     status["qosClass"] = qos_class_of(pod)
     return status
+
+
+def _restarting(pod: Object, phase: str, why: str, now: datetime, old: Object) -> Object:
+    """Whether all containers of a pod are being ended to be started again."""
+    before = {condition["type"]: condition for condition in old.get("conditions") or ()}
+    generation = pod["metadata"].get("generation", 1)
+    reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase, "ContainerExited" if why else "")
+    return _condition(before, ALL_RESTARTING, generation, bool(why), now, reason, why)
 
 
 def _disruption(message: str, now: datetime, old: Object) -> Object:
@@ -222,6 +244,7 @@ class _ContainerStatuses:
         self._node = node
         self._inputs = inputs
         self._old = old
+        self._round = plan_round(pod, runtime_pod.containers if runtime_pod else (), newest)
         self._previous: dict[str, Container] = {}
         for container in runtime_pod.containers if runtime_pod else ():
             top = newest[container.name]
@@ -273,6 +296,8 @@ class _ContainerStatuses:
         state: Object
         last_state: Object = {}
         restart_count = newest.attempt if newest is not None else int((old or {}).get("restartCount") or 0)
+        if newest is not None and newest.phase is ContainerPhase.EXITED and self._round.is_over_for(newest):
+            waiting = waiting or Waiting(default_reason)  # all containers are restarted, and this one was not yet
         if newest is None or newest.phase is ContainerPhase.CREATED:
             waiting = waiting or Waiting(default_reason)
             state = {"waiting": _without_empty({"reason": waiting.reason, "message": waiting.message})}
@@ -292,7 +317,7 @@ class _ContainerStatuses:
 
         started = is_running and verdict.started
         if is_init and not is_sidecar(container):
-            ready = newest is not None and newest.phase is ContainerPhase.EXITED and newest.exit_code == 0
+            ready = "terminated" in state and newest is not None and newest.exit_code == 0
             if not is_running:
                 started = False
         elif is_ephemeral:

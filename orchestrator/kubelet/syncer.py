@@ -232,6 +232,9 @@ class PodSyncer:
             self._reporter.event(
                 pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
             )
+        if plan.restarting:
+            inputs = self._reporter.inputs(record, restarting=plan.restarting)
+            await self._reporter.report(record, observed, inputs)
         if plan.kill:
             await self._stopper.kill(record, plan.kill)
         if plan.create_sandbox:

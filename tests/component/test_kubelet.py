@@ -338,6 +338,47 @@ async def test_sidecar_starts_first_and_ends_last(node: Node) -> None:
     assert "terminated" in pod["status"]["initContainerStatuses"][0]["state"]
 
 
+async def test_the_exit_of_one_container_restarts_all(node: Node) -> None:
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    await node.create(
+        "web",
+        restartPolicy="Never",
+        initContainers=[
+            {"name": "init", "image": "app:1"},
+            {"name": "proxy", "image": "app:1", "restartPolicy": "Always"},
+        ],
+        containers=[
+            {"name": "a", "image": "app:1", "restartPolicy": "Never", "restartPolicyRules": [rule]},
+            {"name": "b", "image": "app:1"},
+        ],
+    )
+
+    async def finish_init(restarts: int) -> Any:
+        def is_running(pod: Any) -> bool:
+            entry = (pod["status"].get("initContainerStatuses") or [{}])[0]
+            return entry.get("restartCount") == restarts and "running" in entry["state"]
+
+        pod = await node.wait("web", is_running)
+        node.runtime.kill_container(pod["status"]["initContainerStatuses"][0]["containerID"].partition("://")[2], 0)
+        return await node.wait("web", lambda p: all("running" in e["state"] for e in p["status"]["containerStatuses"]))
+
+    pod = await finish_init(0)
+    assert (condition_of(pod, "AllContainersRestarting") or {})["status"] == "False"
+    node.runtime.kill_container(node.container_id(pod), 42)
+    pod = await finish_init(1)
+    entries = [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]
+    assert {entry["name"]: entry["restartCount"] for entry in entries} == {"init": 1, "proxy": 1, "a": 1, "b": 1}
+    assert all(entry["lastState"]["terminated"] for entry in entries)
+    assert pod["status"]["podIP"]
+    assert pod["status"]["phase"] == "Running"
+    assert (condition_of(pod, "AllContainersRestarting") or {})["status"] == "False"
+    assert (condition_of(pod, "Initialized") or {})["status"] == "True"
+    assert "Killing: Container a exited with code 42, triggering pod restart" in await node.event_messages("web")
+    node.runtime.kill_container(node.container_id(pod), 1)
+    node.runtime.kill_container(node.container_id(pod, 1), 0)
+    await node.wait_phase("web", "Failed")
+
+
 async def test_deadline(node: Node) -> None:
     await node.create("job", activeDeadlineSeconds=60)
     await node.wait_phase("job", "Running")

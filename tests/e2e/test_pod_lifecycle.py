@@ -309,6 +309,32 @@ def test_restart_policies_and_rules(k: Kubectl) -> None:
     assert status_of(bad)["restartCount"] == 0
 
 
+def test_the_exit_of_one_container_restarts_all(k: Kubectl) -> None:
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    volumes, mounts = [{"name": "work", "emptyDir": {}}], [{"name": "work", "mountPath": "/work"}]
+    script = "[ -e /work/done ] && exec sleep 1000; touch /work/done; exit 42"
+    apply(
+        k,
+        pod(
+            "restarted",
+            container(script, volumeMounts=mounts, restartPolicy="Never", restartPolicyRules=[rule]),
+            container(name="other"),
+            initContainers=[container("exit 0", name="init"), container(name="side", restartPolicy="Always")],
+            volumes=volumes,
+            restartPolicy="Never",
+        ),
+    )
+
+    names = ("init", "side", "main", "other")
+    running = wait_for_pod(
+        k, "restarted", lambda p: is_running(p) and all(status_of(p, n).get("restartCount") == 1 for n in names)
+    )
+    assert all(status_of(running, n)["lastState"]["terminated"] for n in names)
+    assert status_of(running)["lastState"]["terminated"]["exitCode"] == 42
+    assert condition(running, "AllContainersRestarting")["status"] == "False"
+    wait_for_event(k, "Killing", "Container main exited with code 42, triggering pod restart")
+
+
 def test_a_process_namespace_can_be_shared(k: Kubectl) -> None:
     seen = "while [ $(ps | grep -c '[s]leep 1234') -lt 1 ]; do sleep 0.1; done; ps"
     other = container("sleep 1234", name="other")

@@ -20,6 +20,7 @@ from orchestrator.kubelet.plan import (
     plan_termination,
     with_ghosts,
 )
+from orchestrator.kubelet.restart_all import ROUND_LABEL
 from orchestrator.kubelet.runtime import RuntimePod
 from tests.unit.kubelet.pods import NOW, created, exited, init, pod, running, sandbox, seconds, sidecar, state
 
@@ -105,6 +106,76 @@ CASES: list[tuple[str, Object, RuntimePod | None, list[str]]] = [
         ["kill a"],
     ),
 ]  # fmt: skip
+
+
+RULES = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]
+
+
+def ruled(name: str) -> Object:
+    return {"name": name, "image": "app:1", "restartPolicy": "Never", "restartPolicyRules": RULES}
+
+
+def in_round(number: int) -> dict[str, dict[str, str]]:
+    return {"labels": {ROUND_LABEL: str(number)}}
+
+
+WATCHED = pod(containers=[ruled("a"), init("b")], init=[init("i"), sidecar("p")], policy="Never")
+
+CASES += [
+    ("a code that no rule is about", WATCHED, state(exited("i"), running("p"), exited("a", 1), running("b")), []),
+    (
+        "all are ended for the code of one",
+        WATCHED,
+        state(exited("i"), running("p"), exited("a", 42), running("b")),
+        ["kill p", "kill b"],
+    ),
+    (
+        "then everything begins again",
+        WATCHED,
+        state(exited("i"), exited("p", 137), exited("a", 42), exited("b", 137)),
+        ["start i 1"],
+    ),
+    (
+        "what began again is not ended for the old code",
+        WATCHED,
+        state(exited("i"), running("i", 1, **in_round(1)), exited("p", 137), exited("a", 42), exited("b", 137)),
+        [],
+    ),
+    (
+        "one after the other as at first",
+        WATCHED,
+        state(
+            exited("i", 0, 1, **in_round(1)),
+            running("p", 1, **in_round(1)),
+            exited("a", 42),
+            exited("b", 137),
+        ),
+        ["start a 1", "start b 1"],
+    ),
+    (
+        "and again",
+        WATCHED,
+        state(
+            exited("i", 0, 1, **in_round(1)),
+            running("p", 1, **in_round(1)),
+            exited("a", 42, 1, **in_round(1)),
+            running("b", 1, **in_round(1)),
+        ),
+        ["kill p", "kill b"],
+    ),
+    (
+        "an init container may ask for it",
+        pod(init=[sidecar("p"), ruled("i")], policy="Never"),
+        state(running("p"), exited("i", 42)),
+        ["kill p"],
+    ),
+    (
+        "its failure in the next round is one",
+        pod(init=[sidecar("p"), ruled("i")], policy="Never"),
+        state(running("p", 1, **in_round(1)), exited("i", 1, 1, **in_round(1)), exited("a", 137)),
+        ["kill all", "finished"],
+    ),
+]
 
 
 @pytest.mark.parametrize(("obj", "observed", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

@@ -24,6 +24,10 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _NOT_IN_INIT = "may not be set for init containers without restartPolicy=Always"
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
+_RESTART_ACTIONS = ("Restart", "RestartAllContainers")
+_EXIT_CODE_OPERATORS = ("In", "NotIn")
+_RESTART_RULES_MAX = 20
+_EXIT_CODES_MAX = 255
 
 
 def validate_port(value: int | str, path: str) -> list[Cause]:
@@ -58,9 +62,7 @@ def validate_containers(
         seen.add(name)
         causes += _validate_lifecycle(container, spot)
         causes += _validate_probes(container, spot)
-        policy = container.get("restartPolicy")
-        if policy is not None and policy not in _RESTART_POLICIES:
-            causes.append(fields.not_supported(f"{spot}.restartPolicy", policy, _RESTART_POLICIES))
+        causes += _validate_restart(container, spot)
     return causes + _validate_host_ports(containers, where)
 
 
@@ -75,8 +77,7 @@ def validate_init_containers(
         spot = fields.index(f"{path}.initContainers", position)
         causes += _validate_container(container, spec, spot, volumes=volumes, claims=claims)
         policy = container.get("restartPolicy")
-        if policy is not None and policy not in _RESTART_POLICIES:
-            causes.append(fields.not_supported(f"{spot}.restartPolicy", policy, _RESTART_POLICIES))
+        causes += _validate_restart(container, spot)
         name = container.get("name") or ""
         if name and name in seen:
             causes.append(fields.duplicate(f"{spot}.name", name))
@@ -93,7 +94,39 @@ def validate_init_containers(
     return causes
 
 
-_EPHEMERAL_FORBIDDEN = ("ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "resizePolicy")
+def _validate_restart(container: dict[str, Any], spot: str) -> list[Cause]:
+    """A container's own restart policy, and rules for single exit codes (KEP-5307, KEP-5532)."""
+    causes: list[Cause] = []
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
+    if policy is not None and policy not in _RESTART_POLICIES:
+        causes.append(fields.not_supported(f"{spot}.restartPolicy", policy, _RESTART_POLICIES))
+    where = f"{spot}.restartPolicyRules"
+    if rules and policy is None:
+        causes.append(
+            fields.required(f"{spot}.restartPolicy", "must specify restartPolicy when restart rules are used")
+        )
+    if len(rules) > _RESTART_RULES_MAX:
+        causes.append(fields.too_long(where, _RESTART_RULES_MAX))
+    for position, rule in enumerate(rules):
+        at = fields.index(where, position)
+        action, codes = rule.get("action") or "", rule.get("exitCodes")
+        if action not in _RESTART_ACTIONS:
+            causes.append(fields.not_supported(f"{at}.action", action, _RESTART_ACTIONS))
+        if codes is None:
+            causes.append(fields.required(f"{at}.exitCodes", "must be specified"))
+            continue
+        if codes.get("operator") not in _EXIT_CODE_OPERATORS:
+            operator = codes.get("operator") or ""
+            causes.append(fields.not_supported(f"{at}.exitCodes.operator", operator, _EXIT_CODE_OPERATORS))
+        if len(codes.get("values") or ()) > _EXIT_CODES_MAX:
+            causes.append(fields.too_long(f"{at}.exitCodes.values", _EXIT_CODES_MAX))
+    return causes
+
+
+_EPHEMERAL_FORBIDDEN = (
+    *("ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "resizePolicy"),
+    *("restartPolicy", "restartPolicyRules"),
+)
 
 
 def validate_ephemeral_containers(

@@ -25,6 +25,7 @@ from orchestrator.api.kinds.core.taints import validate_tolerations
 from orchestrator.api.kinds.core.volume_validation import validate_volumes
 from orchestrator.api.kinds.label_selectors import validate_labels
 
+_HOSTNAME_MAX = 64
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _NAME_SERVERS_MAX = 3
@@ -76,6 +77,7 @@ def validate_pod_spec(spec: dict[str, Any], path: str) -> list[Cause]:
         causes.append(fields.invalid(f"{path}.activeDeadlineSeconds", deadline, names.range_message(1, 2**31 - 1)))
     causes += _label(spec.get("hostname"), f"{path}.hostname")
     causes += _label(spec.get("subdomain"), f"{path}.subdomain")
+    causes += _validate_hostname_override(spec, f"{path}.hostnameOverride")
     if spec.get("tolerations"):
         causes += validate_tolerations(spec["tolerations"], f"{path}.tolerations")
     for position, alias in enumerate(spec.get("hostAliases") or ()):
@@ -243,4 +245,18 @@ def _validate_os(spec: dict[str, Any], path: str) -> list[Cause]:
     ):  # fmt: skip
         if context.get(key):
             causes.append(fields.forbidden(f"{path}.securityContext.{key}", "cannot be set for a windows pod"))
+    return causes
+
+
+def _validate_hostname_override(spec: dict[str, Any], where: str) -> list[Cause]:
+    """The full host name that a pod may have instead of one of the cluster's (KEP-4762)."""
+    name = spec.get("hostnameOverride")
+    if name is None:
+        return []
+    causes = [fields.invalid(where, name, text) for text in names.is_dns1123_subdomain(name)]
+    if len(name) > _HOSTNAME_MAX:
+        causes.append(fields.too_long(where, _HOSTNAME_MAX))
+    for other in ("setHostnameAsFQDN", "hostNetwork"):
+        if spec.get(other):
+            causes.append(fields.forbidden(where, f"may not be set when `{other}` is true"))
     return causes

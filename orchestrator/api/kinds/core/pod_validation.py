@@ -239,8 +239,19 @@ def validate_pod_status_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _could_restart_all(spec: dict[str, Any]) -> bool:
+    return any(
+        rule.get("action") == "RestartAllContainers"
+        for key in ("containers", "initContainers")
+        for container in spec.get(key) or ()
+        for rule in container.get("restartPolicyRules") or ()
+    )
+
+
 def _validate_transitions(new: Any, old: Any, spec: dict[str, Any], path: str) -> list[Cause]:
     causes: list[Cause] = []
+    if _could_restart_all(spec):
+        return causes
     sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
     current = {entry.get("name"): entry for entry in new}
     ruled = {

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.api.kinds.core.pod import POD, default_pod, pod_cells, prepare_pod_create, qos_class, row
 from orchestrator.api.kinds.core.pod_spec import image_tag
+from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
 from orchestrator.api.kinds.core.pod_validation import (
     validate_ephemeral_containers_update,
     validate_pod,
@@ -196,3 +197,48 @@ def test_field_selectors() -> None:
     assert values["spec.nodeName"] == "n1"
     assert values["status.phase"] == "Running"
     assert values["spec.hostNetwork"] == "false"
+
+
+RULE = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+
+
+@pytest.mark.parametrize(
+    ("container", "field"),
+    [
+        ({"restartPolicy": "Never", "restartPolicyRules": [RULE]}, ""),
+        ({"restartPolicyRules": [RULE]}, "restartPolicy"),
+        ({"restartPolicy": "Never", "restartPolicyRules": [RULE] * 21}, "restartPolicyRules"),
+        (
+            {"restartPolicy": "Never", "restartPolicyRules": [{**RULE, "action": "Explode"}]},
+            "restartPolicyRules[0].action",
+        ),
+        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]}, "restartPolicyRules[0].exitCodes"),
+        (
+            {
+                "restartPolicy": "Never",
+                "restartPolicyRules": [{**RULE, "exitCodes": {"operator": "Gt", "values": [1]}}],
+            },
+            "restartPolicyRules[0].exitCodes.operator",
+        ),
+    ],
+)
+def test_rules_for_exit_codes_are_checked(container: dict[str, Any], field: str) -> None:
+    obj = pod()
+    obj["spec"]["containers"][0].update(container)
+    expected = [f"spec.containers[0].{field}"] if field else []
+    assert [cause.field for cause in validate_pod_spec(obj["spec"], "spec")] == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [
+        ({"hostnameOverride": "a.b.example"}, 0),
+        ({"hostnameOverride": "Not-RFC1123"}, 1),
+        ({"hostnameOverride": "a" * 60 + ".bcdef"}, 1),
+        ({"hostnameOverride": "a", "setHostnameAsFQDN": True}, 1),
+        ({"hostnameOverride": "a", "hostNetwork": True}, 1),
+    ],
+)
+def test_a_host_name_of_its_own_goes_with_no_other(spec: dict[str, Any], count: int) -> None:
+    found = [cause.field for cause in validate_pod_spec(pod(**spec)["spec"], "spec")]
+    assert found == ["spec.hostnameOverride"] * count
