@@ -326,6 +326,7 @@ class Cluster:
         add_network_policies(
             self.supervisor,
             cluster_id=network.cluster_id,
+            cidrs=network.cidrs,
             informers=self._informers("network-policy", NETWORK_POLICY),
             clock=self.clock,
             dns_address=address,

@@ -35,12 +35,24 @@ def policy_table(cluster_id: str) -> str:
 
 
 def add_network_policies(
-    supervisor: Supervisor, *, cluster_id: str, informers: Informers, clock: Clock, dns_address: str
+    supervisor: Supervisor,
+    *,
+    cluster_id: str,
+    cidrs: ClusterCidrs,
+    informers: Informers,
+    clock: Clock,
+    dns_address: str,
 ) -> None:
     """Supervise the enforcement of NetworkPolicies."""
     from orchestrator.proxy.policy.enforcer import PolicyEnforcer
 
-    enforcer = PolicyEnforcer(informers=informers, table=policy_table(cluster_id), dns_address=dns_address, clock=clock)
+    enforcer = PolicyEnforcer(
+        informers=informers,
+        table=policy_table(cluster_id),
+        dns_address=dns_address,
+        pod_range=str(cidrs.pods),
+        clock=clock,
+    )
     supervisor.add("network-policy", enforcer.run)
 
 

@@ -23,7 +23,14 @@ from orchestrator.kubelet.environment import ConfigurationError
 from orchestrator.kubelet.image_puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
 from orchestrator.kubelet.plan import PodPlan, Waiting, current_sandbox, newest_containers, plan_pod
-from orchestrator.kubelet.pod import all_containers_of, describe_pod, find_container, grace_seconds_of, spec_of
+from orchestrator.kubelet.pod import (
+    all_containers_of,
+    describe_pod,
+    find_container,
+    grace_seconds_of,
+    is_host_network,
+    spec_of,
+)
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.reporter import PodReporter
 from orchestrator.kubelet.resizer import PodResizer
@@ -148,6 +155,8 @@ class PodSyncer:
                 break
             observed = await self._reporter.observe(record)
             self._reporter.follow_probes(record, observed)
+            if plan.create_sandbox:
+                await self._report_address(record, observed)
             if record.interrupted:
                 raise Interrupted
         else:
@@ -269,6 +278,17 @@ class PodSyncer:
             result.retry = True
             return False
         return True
+
+    async def _report_address(self, record: PodRecord, observed: RuntimePod | None) -> None:
+        """Tell the address of a pod before a container of it starts: NetworkPolicies must be about it by then.
+
+        PodReadyToStartContainers tells the same moment (KEP-3085).
+        """
+        sandbox = current_sandbox(observed)
+        if self._files is None or sandbox is None or not sandbox.ips or is_host_network(record.pod):
+            return
+        verdicts = self._probes.verdicts(record.uid)
+        await self._reporter.report(record, observed, self._reporter.inputs(record, verdicts=verdicts))
 
     async def _runtime_handler(self, pod: Object) -> str:
         """The handler of the pod's RuntimeClass; ConfigurationError when there is no such class or handler here."""

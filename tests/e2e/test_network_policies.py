@@ -195,3 +195,28 @@ def test_the_table_is_repaired_and_goes_with_the_last_policy(pods: Pods) -> None
         return subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
 
     until(lambda: table not in tables())
+
+
+def test_a_new_pod_is_isolated_before_its_first_container_starts(pods: Pods) -> None:
+    """kubernetes.io "Pod lifecycle": filtering is effective from the very first instant on."""
+    pods.allow(podSelector={"matchLabels": {"app": "eager"}}, policyTypes=["Egress"])
+    digest = hashlib.sha256(pods.k.process.cluster_id.encode()).hexdigest()[:8]
+    until(lambda: "policy_egress" in nft("list", "table", "ip", f"orchestrator_pol_{digest}"))
+    connect = f"busybox nc -w 1 {pods.server.address} {PORT} </dev/null 2>&1 | grep server"
+    eager = []
+    for number in range(4):
+        one = pod(f"eager-{number}", container(f"{connect} || {connect} || echo isolated"), restartPolicy="Never")
+        one["metadata"]["labels"] = {"app": "eager"}
+        eager.append(one)
+    apply(pods.k, *eager)
+    pods.k.wait_for(
+        "pods",
+        lambda found: len(found) == len(eager) and all(one["status"]["phase"] == "Succeeded" for one in found),
+        selector="app=eager",
+    )
+    assert {pods.k("logs", one["metadata"]["name"]) for one in eager} == {"isolated\n"}
+
+
+def nft(*arguments: str) -> str:
+    """Run nft; its output, or nothing when it fails."""
+    return subprocess.run(["nft", *arguments], check=False, capture_output=True, text=True).stdout

@@ -22,11 +22,19 @@ class PolicyEnforcer:
     """Drops what policies do not allow."""
 
     def __init__(
-        self, *, informers: Informers, table: str, dns_address: str, clock: Clock, nft: Nft | None = None
+        self,
+        *,
+        informers: Informers,
+        table: str,
+        dns_address: str,
+        pod_range: str,
+        clock: Clock,
+        nft: Nft | None = None,
     ) -> None:
         self.model = PolicyModel()
         self._name = table
         self._dns_address = dns_address
+        self._pod_range = pod_range
         self._table = KernelTable(table, clock=clock, on_damage=self._on_damage, nft=nft)
         self._wake = asyncio.Event()
         self._must_replace = True
@@ -87,7 +95,8 @@ class PolicyEnforcer:
             text = removal(self._name) if self._is_written or replaces else ""
             self._is_written = False
         elif replaces or not self._is_written:
-            text = skeleton(self._name, dns_address=self._dns_address) + self.model.everything().text(self._name)
+            text = skeleton(self._name, dns_address=self._dns_address, pods=self._pod_range)
+            text += self.model.everything().text(self._name)
             self._is_written = True
         else:
             text = changes.text(self._name)

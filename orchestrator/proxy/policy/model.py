@@ -13,6 +13,8 @@ from orchestrator.proxy.changes import Element, TableChanges
 from orchestrator.proxy.policy.plan import EGRESS, INGRESS, MemberSet, PodFacts, PolicyRules, Scope, chain_of, digest
 
 OWN_NODE = "own_node"
+KNOWN_PODS = "known_pods"
+"""Addresses of pods that policies know about; what else there is in the pods' range has no business yet."""
 MAPS = {INGRESS: "ingress_pods", EGRESS: "egress_pods"}
 
 
@@ -26,6 +28,8 @@ class PolicyModel:
         self._pods: dict[str, PodFacts] = {}
         self._pods_of: dict[str, set[str]] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._addresses: Counter[str] = Counter()
+        """Of pods; two may have the same for a moment."""
         self._sets: dict[MemberSet, Counter[str]] = {}
         """Elements, and how many members contribute each."""
         self._users: Counter[MemberSet] = Counter()
@@ -70,6 +74,21 @@ class PolicyModel:
         for members in self._sets:
             self._update_member(members, key)
         self._isolate(key)
+        self._count_address(facts, 1)
+        self._count_address(old, -1)
+
+    def _count_address(self, pod: PodFacts | None, change: int) -> None:
+        if pod is None:
+            return
+        address = pod.address
+        self._addresses[address] += change
+        count = self._addresses[address]
+        if not count:
+            del self._addresses[address]
+        if self._policies and (change, count) == (1, 1):
+            self.changes.add((KNOWN_PODS, address), "")
+        elif self._policies and (change, count) == (-1, 0):
+            self.changes.delete((KNOWN_PODS, address), "")
 
     def set_policy(self, key: str, rules: PolicyRules | None) -> None:
         """A policy has these rules; None: it is gone."""
@@ -89,6 +108,12 @@ class PolicyModel:
                 self._set_chain(chain_of(key, direction), accepts)
         for pod in sorted(self._pods_of.get(namespace, ())):
             self._isolate(pod)
+        if rules is not None and len(self._policies) == 1 and old is None:
+            for address in self._addresses:
+                self.changes.add((KNOWN_PODS, address), "")
+        elif rules is None and not self._policies:
+            for address in self._addresses:
+                self.changes.delete((KNOWN_PODS, address), "")
         for direction in old.accepts if old is not None else ():
             if rules is None or direction not in rules.accepts:
                 self._delete_chain(chain_of(key, direction))
@@ -236,6 +261,8 @@ class PolicyModel:
         for members, elements in self._sets.items():
             whole.added.update(((members.name, element), "") for element in elements)
         whole.added.update((element, next(reversed(claims.values()))) for element, claims in self._claims.items())
+        if self._policies:
+            whole.added.update(((KNOWN_PODS, address), "") for address in self._addresses)
         return whole
 
 
@@ -244,13 +271,16 @@ def removal(table: str) -> str:
     return f"table ip {table} {{}}\ndelete table ip {table}\n"
 
 
-def skeleton(table: str, *, dns_address: str) -> str:
+def skeleton(table: str, *, dns_address: str, pods: str) -> str:
     """The table without any policy, as text that first removes an older one.
 
     Both directions of a connection between two pods pass here: what leaves a pod is checked against its egress
     first, then what arrives against the other's ingress. Every packet of the side that opened the connection is
     checked, not the first one only, so that a policy also ends connections that live. Cluster DNS answers on the
     node itself; a node's own agents are always allowed, and so is it.
+
+    A pod's address is reported before its first container starts. Until it is known here, nothing goes to it or comes
+    from it, so that a pod is isolated from its first moment on (as the page about NetworkPolicies asks for).
     """
     state = "ct direction reply accept\n    ct state related accept"
     return (
@@ -260,20 +290,24 @@ table ip {table} {{
   map ingress_pods {{ type ipv4_addr : verdict; }}
   map egress_pods {{ type ipv4_addr : verdict; }}
   set {OWN_NODE} {{ type ipv4_addr . ipv4_addr; }}
+  set {KNOWN_PODS} {{ type ipv4_addr; }}
   chain egress {{
     type filter hook forward priority -20; policy accept;
     {state}
+    ip saddr {pods} ip saddr != @{KNOWN_PODS} drop
     ip saddr vmap @egress_pods
   }}
   chain egress_to_nodes {{
     type filter hook input priority -20; policy accept;
     {state}
     ip daddr {dns_address} accept
+    ip saddr {pods} ip saddr != @{KNOWN_PODS} drop
     ip saddr vmap @egress_pods
   }}
   chain ingress {{
     type filter hook forward priority -19; policy accept;
     {state}
+    ip daddr {pods} ip daddr != @{KNOWN_PODS} drop
     ip daddr vmap @ingress_pods
   }}
 }}
