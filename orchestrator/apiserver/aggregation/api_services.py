@@ -77,6 +77,8 @@ class ApiServices:
         """What was found at the remote servers: entries of an APIResourceList."""
         self.openapi: dict[GroupVersion, str] = {}
         """Where a remote server has its OpenAPI v3 document: path and query."""
+        self._openapi_v2: dict[GroupVersion, tuple[float, Any]] = {}
+        """When a remote server was asked for its OpenAPI v2 document, and the document (None: it has none)"""
         self.generation = 0
         """Counts changes of what discovery says."""
         self._by_service: dict[tuple[str, str], set[str]] = {}
@@ -128,6 +130,7 @@ class ApiServices:
             self._contexts.pop(name, None)
             self.resources.pop(group_version_of(new), None)
             self.openapi.pop(group_version_of(new), None)
+            self._openapi_v2.pop(group_version_of(new), None)
         else:
             self._services[name] = new
             if not is_local(new):
@@ -299,6 +302,30 @@ class ApiServices:
             raise Unreachable(f'{shown}: Get "{shown}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError, errors.ServiceUnavailable) as error:
             raise Unreachable(f'{shown}: Get "{shown}": {error}') from error
+
+    async def openapi_v2(self) -> list[tuple[str, Any]]:
+        """(path prefix, OpenAPI v2 document) of the remote group versions; each is asked twice a minute at most."""
+        available = [which for which in self.remote if self.is_available(which)]
+        documents = await asyncio.gather(*(self._openapi_v2_of(which) for which in available))
+        return [
+            (f"/apis/{which.group}/{which.version}", document)
+            for which, document in zip(available, documents, strict=True)
+            if document is not None
+        ]
+
+    async def _openapi_v2_of(self, which: GroupVersion) -> Any:
+        now = self._server.clock.monotonic()
+        asked, known = self._openapi_v2.get(which, (None, None))
+        if asked is not None and now - asked < CHECK_INTERVAL_SECONDS:
+            return known
+        try:
+            document = await self.fetch(self.remote[which], "/openapi/v2")
+        except Unreachable:
+            document = None
+        if document == known:
+            document = known  # the same object, so that nothing is merged again
+        self._openapi_v2[which] = (now, document)
+        return document
 
     def context(self, service: Object) -> ssl.SSLContext:
         """TLS to the server of an APIService: its CA bundle, and our certificate as the front proxy; ValueError."""

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -25,6 +26,8 @@ from orchestrator.apiserver.aggregation.api_services import ApiServices, Unreach
 from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.openapi_merging import merge_documents
+from orchestrator.logs import get_logger
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -39,15 +42,22 @@ class _Document(Struct):
     content_type: str
     kinds: tuple[Kind, ...]
     """What it was made from."""
+    others: tuple[tuple[str, Any], ...] = ()
+    """Documents of other servers that it contains, each with the prefix of its paths."""
     hash: str = ""
     compressed: bytes = b""
 
     def __post_init__(self) -> None:
         self.hash = hashlib.sha512(self.body).hexdigest().upper()
 
-    def is_of(self, kinds: Sequence[Kind]) -> bool:
-        """Whether it still describes just these kinds: descriptors are immutable, so identity tells."""
-        return len(kinds) == len(self.kinds) and all(a is b for a, b in zip(kinds, self.kinds, strict=True))
+    def is_of(self, kinds: Sequence[Kind], others: Sequence[tuple[str, Any]] = ()) -> bool:
+        """Whether it still describes just these: descriptors are immutable, so identity tells."""
+        return (
+            len(kinds) == len(self.kinds)
+            and all(a is b for a, b in zip(kinds, self.kinds, strict=True))
+            and len(others) == len(self.others)
+            and all(a[0] == b[0] and a[1] is b[1] for a, b in zip(others, self.others, strict=True))
+        )
 
 
 class OpenApiDocuments:
@@ -62,6 +72,7 @@ class OpenApiDocuments:
         self._index: _Document | None = None
         self._generation = -1
         self._lock = asyncio.Lock()
+        self._log = get_logger("apiserver/openapi")
         self.api_services: ApiServices | None = None
         """Knows the documents of other servers."""
         for path in ("/openapi/v3", "/openapi/v3/"):
@@ -118,12 +129,15 @@ class OpenApiDocuments:
     async def v2(self, request: HttpRequest) -> web.StreamResponse:
         """`/openapi/v2`, as JSON or protobuf."""
         content_type = self._check_accept(request, (JSON, V2_PROTOBUF, V2_PROTOBUF_ANSWER))
+        others: list[tuple[str, Any]] = []
+        if self.api_services is not None and self.api_services.remote:
+            others = await self.api_services.openapi_v2()
         kinds = tuple(self._registry)
         build = self._build_v2_json if content_type == JSON else self._build_v2_protobuf
         async with self._lock:
             document = self._v2.get(build.__name__)
-            if document is None or not document.is_of(kinds):
-                document = self._v2[build.__name__] = await asyncio.to_thread(build, kinds)
+            if document is None or not document.is_of(kinds, others):
+                document = self._v2[build.__name__] = await asyncio.to_thread(build, kinds, tuple(others))
         return await self._answer(request, document)
 
     def _check_accept(self, request: HttpRequest, offered: tuple[str, ...]) -> str:
@@ -190,15 +204,23 @@ class OpenApiDocuments:
             )
         return documents
 
-    def _build_v2_json(self, kinds: tuple[Kind, ...]) -> _Document:
-        value = openapi.v2_document(kinds, self._version)
-        return _Document(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), JSON, kinds)
+    def _build_v2_json(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
+        value = merge_documents(openapi.v2_document(kinds, self._version), others)
+        return _Document(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), JSON, kinds, others)
 
-    def _build_v2_protobuf(self, kinds: tuple[Kind, ...]) -> _Document:
+    def _build_v2_protobuf(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
         from orchestrator.apiserver.openapi_protobuf import encode_document
 
-        value = openapi.v2_document(kinds, self._version)
-        return _Document(encode_document(value), V2_PROTOBUF_ANSWER, kinds)
+        own = openapi.v2_document(kinds, self._version)
+        try:
+            encoded = encode_document(merge_documents(own, others))
+        except (KeyError, TypeError, ValueError) as error:
+            if not others:
+                raise
+            # Something that our encoder does not know: all the rest is more useful than nothing.
+            self._log.warning("openapi.unencodable", others=[prefix for prefix, _ in others], error=repr(error))
+            encoded = encode_document(own)
+        return _Document(encoded, V2_PROTOBUF_ANSWER, kinds, others)
 
 
 def _url(key: str, document: _Document) -> str:

@@ -25,6 +25,7 @@ from orchestrator.api.resources import (
 )
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.aggregation.plan import plan_availability, plan_order
+from orchestrator.apiserver.http.openapi_documents import V2_PROTOBUF
 from orchestrator.apiserver.user import User
 from orchestrator.client.client import Client
 from orchestrator.client.transport import Request
@@ -37,6 +38,22 @@ NAME = f"{VERSION}.{GROUP}"
 BASE = f"/apis/{GROUP}/{VERSION}"
 FLUNDERS = {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": ["list"]}
 TOKENS = {"eve": User("eve", groups=("devs",), extra={"example.com/team": ("a", "b")}), "mallory": User("mallory")}
+META, FLUNDER = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "com.example.wardle.v1alpha1.Flunder"
+GET = {
+    "operationId": "listFlunder",
+    "parameters": [{"$ref": "#/parameters/pretty"}],
+    "responses": {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{FLUNDER}"}}},
+}
+OPENAPI_V2 = {
+    "swagger": "2.0",
+    "paths": {f"{BASE}/flunders": {"get": GET}, "/version/": {"get": GET}},
+    "parameters": {"pretty": {"name": "pretty", "in": "query", "type": "string", "uniqueItems": True}},
+    "definitions": {
+        FLUNDER: {"type": "object", "properties": {"metadata": {"$ref": f"#/definitions/{META}"}}},
+        META: {"type": "object", "description": "Not what it is here."},
+        "unused": {"type": "object"},
+    },
+}
 
 
 class Extension:
@@ -72,6 +89,8 @@ class Extension:
             return web.json_response({"paths": {BASE[1:]: {"serverRelativeURL": url}}})
         if request.path == f"/openapi/v3{BASE}":
             return web.json_response({"openapi": "3.0.0", "paths": {}})
+        if request.path == "/openapi/v2":
+            return web.json_response(OPENAPI_V2)
         if request.query.get("watch"):
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
             await response.prepare(request)
@@ -258,6 +277,18 @@ async def test_discovery_and_openapi_of_all_servers_are_one(cluster: Cluster, ex
         index = await get_json(admin, "/openapi/v3")
         url = index["paths"][BASE[1:]]["serverRelativeURL"]
         assert (await get_json(admin, url))["openapi"] == "3.0.0"
+        v2 = await get_json(admin, "/openapi/v2")
+        operation = v2["paths"][f"{BASE}/flunders"]["get"]
+        assert operation["parameters"] == [OPENAPI_V2["parameters"]["pretty"]]
+        assert "listFlunder" not in str(v2["paths"]["/version/"])
+        definition = v2["definitions"][FLUNDER]
+        assert definition["properties"]["metadata"] == {"$ref": f"#/definitions/{META}_v2"}
+        assert v2["definitions"][f"{META}_v2"] == OPENAPI_V2["definitions"][META]
+        assert "labels" in v2["definitions"][META]["properties"]
+        assert "unused" not in v2["definitions"]
+        async with admin.get("/openapi/v2", headers={"Accept": V2_PROTOBUF}) as response:
+            assert FLUNDER.encode() in await response.read()
+        assert extension.times_asked("/openapi/v2") == 1
         extension.fails = True
         await client.patch(API_SERVICES, NAME, {"spec": {"versionPriority": 10}})
         assert "bad status" in (await available(client, "FailedDiscoveryCheck"))["message"]

@@ -31,10 +31,10 @@ _JSON_TYPES = ("kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson")
 _SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 
 
-def decoded_bytes(text: str) -> bytes:
-    """The bytes of a base64 value; empty when it is not base64, which the decoder refuses earlier."""
+def decoded_bytes(text: str | None) -> bytes:
+    """The bytes of a base64 value; empty for null, and when it is not base64, which the decoder refuses earlier."""
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text or "", validate=True)
     except (binascii.Error, ValueError):
         return b""
 
@@ -99,7 +99,7 @@ def validate_secret(obj: Object) -> list[Cause]:
     total = 0
     for key in sorted(data):
         causes += [fields.invalid(fields.key("data", key), key, text) for text in names.is_config_map_key(key)]
-        total += len(decoded_bytes(data[key] or ""))
+        total += len(decoded_bytes(data[key]))
     if total > DATA_BYTES_MAX:
         causes.append(fields.too_long("data", DATA_BYTES_MAX))
     kind = obj.get("type") or ""
@@ -113,7 +113,7 @@ def validate_secret(obj: Object) -> list[Cause]:
         if key not in data:
             causes.append(fields.required(path))
         else:
-            complaint = _json_complaint(decoded_bytes(data[key] or ""))
+            complaint = _json_complaint(decoded_bytes(data[key]))
             if complaint:
                 causes.append(fields.invalid(path, "<secret contents redacted>", complaint))
     elif kind == "kubernetes.io/basic-auth":
