@@ -14,7 +14,6 @@ from msgspec import Struct, field
 
 from orchestrator.api.objects import (
     Object,
-    annotations_of,
     copy_object,
     key_of,
     labels_of,
@@ -170,21 +169,14 @@ def plan_slices(
     Every address type of the Service keeps at least one slice, an empty one if need be. `annotations`: what all
     slices carry; None when they keep what they have.
     """
-    labels = slice_labels(service, manager)
-    owners = [owner_reference(owner or service)]
-    present: dict[tuple[str, bytes], list[Object]] = {}
-    for one in existing:
-        present.setdefault((one["addressType"], _ports_identity(one.get("ports"))), []).append(one)
-    drafts: list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]] = []
-    spare: list[Object] = []
-    for group in groups:
-        drafts += _fill(group, present.pop(group.identity, []), limit, spare)
-    spare += [one for rest in present.values() for one in rest]
-    served = {group.address_type for _, group, _ in drafts}
-    for family in families_of(service):
-        if family not in served:
-            drafts.append((None, EndpointGroup(family, []), []))
-    plan = SlicePlan()
+    marks: dict[str, Any] = {
+        "labels": slice_labels(service, manager),
+        "ownerReferences": [owner_reference(owner or service)],
+    }
+    if annotations is not None:
+        marks["annotations"] = dict(annotations)
+    drafts, spare = _drafts(service, groups, existing, limit)
+    plan = SlicePlan(delete=spare)
     for known, group, endpoints in drafts:
         if known is None:
             # A slice that would be deleted becomes the one that would be created; one write instead of two.
@@ -193,38 +185,45 @@ def plan_slices(
                 spare.remove(known)
         body = {"addressType": group.address_type, "endpoints": endpoints, "ports": group.ports}
         if known is None:
-            metadata = {
-                "generateName": f"{name_of(service)[: _NAME_PREFIX_MAX - 1]}-",
-                "namespace": namespace_of(service),
-                "labels": labels,
-                "ownerReferences": owners,
-            }
-            if annotations:
-                metadata["annotations"] = dict(annotations)
-            fresh = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **body}
-            plan.create.append(fresh)
-            continue
-        is_same = (
-            (known.get("endpoints") or []) == endpoints
-            and _ports_identity(known.get("ports")) == _ports_identity(group.ports)
-            and labels_of(known) == labels
-            and known["metadata"].get("ownerReferences") == owners
-            and (annotations is None or annotations_of(known) == annotations)
-        )
-        if not is_same:
-            changed = copy_object({**known, **body})
-            changed["metadata"]["labels"] = labels
-            changed["metadata"]["ownerReferences"] = owners
-            if annotations is not None:
-                changed["metadata"]["annotations"] = dict(annotations)
-            plan.update.append(changed)
-    plan.delete = spare
+            prefix = f"{name_of(service)[: _NAME_PREFIX_MAX - 1]}-"
+            metadata = {"generateName": prefix, "namespace": namespace_of(service), **marks}
+            kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"}
+            plan.create.append(copy_object({**kind, "metadata": metadata, **body}))
+        elif not _shows(known, body, marks):
+            plan.update.append(copy_object({**known, "metadata": {**known["metadata"], **marks}, **body}))
     return plan
 
 
-def _fill(
-    group: EndpointGroup, existing: Sequence[Object], limit: int, spare: list[Object]
-) -> list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]]:
+_Draft = tuple[Object | None, EndpointGroup, list[dict[str, Any]]]
+"""(the slice that is there, the group, the endpoints that it should have)."""
+
+
+def _drafts(
+    service: Object, groups: Sequence[EndpointGroup], existing: Sequence[Object], limit: int
+) -> tuple[list[_Draft], list[Object]]:
+    """(what there should be, the slices that are not needed)."""
+    present: dict[tuple[str, bytes], list[Object]] = {}
+    for one in existing:
+        present.setdefault((one["addressType"], _ports_identity(one.get("ports"))), []).append(one)
+    drafts: list[_Draft] = []
+    spare: list[Object] = []
+    for group in groups:
+        drafts += _fill(group, present.pop(group.identity, []), limit, spare)
+    spare += [one for rest in present.values() for one in rest]
+    served = {group.address_type for _, group, _ in drafts}
+    drafts += [(None, EndpointGroup(family, []), []) for family in families_of(service) if family not in served]
+    return drafts, spare
+
+
+def _shows(known: Object, body: Mapping[str, Any], marks: Mapping[str, Any]) -> bool:
+    return (
+        (known.get("endpoints") or []) == body["endpoints"]
+        and _ports_identity(known.get("ports")) == _ports_identity(body["ports"])
+        and all((known["metadata"].get(name) or type(value)()) == value for name, value in marks.items())
+    )
+
+
+def _fill(group: EndpointGroup, existing: Sequence[Object], limit: int, spare: list[Object]) -> list[_Draft]:
     missing = dict(group.endpoints)
     kept: list[tuple[Object, list[dict[str, Any]], bool]] = []
     for one in sorted(existing, key=name_of):
@@ -252,7 +251,7 @@ def _fill(
             best = max(roomy, key=lambda entry: len(entry[1]))
             best[1].extend(waiting)
             waiting = []
-    result: list[tuple[Object | None, EndpointGroup, list[dict[str, Any]]]] = []
+    result: list[_Draft] = []
     for one, endpoints, _ in kept:
         if not endpoints and waiting:
             endpoints, waiting = waiting[:limit], waiting[limit:]
