@@ -1,7 +1,7 @@
 """Events: what a component did to an object, for people who run `kubectl describe`.
 
-Mirrors client-go's EventRecorder and its correlator: equal events of one object become one Event
-with a count. Recording never waits and never fails its caller; posting happens in one task, from a
+Mirrors client-go's EventRecorder: equal events of one object become one Event with a count, and
+`event_correlator` keeps them few. Recording never waits and never fails its caller; posting happens in one task, from a
 bounded queue. What does not fit is dropped and counted, as in Kubernetes.
 """
 
@@ -18,6 +18,7 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, resource_version_of, uid_of
 from orchestrator.api.resources import EVENTS
 from orchestrator.client.client import Client
+from orchestrator.component.event_correlator import COMBINED, EventCorrelator
 from orchestrator.logs import get_logger
 
 QUEUE_MAX = 10_000
@@ -65,6 +66,7 @@ class EventRecorder:
         self._queue: deque[_Occurrence] = deque()
         self._wake = asyncio.Event()
         self._posted: OrderedDict[tuple[Any, ...], _Posted] = OrderedDict()
+        self._correlator = EventCorrelator()
         self._log = get_logger("events", source=component)
         self.dropped_total = 0
 
@@ -95,25 +97,23 @@ class EventRecorder:
                     self._log.debug("event.refused", reason=occurrence.reason, error=error.message)
 
     async def _post(self, occurrence: _Occurrence) -> None:
-        reference = occurrence.reference
-        identity = (
-            reference.get("uid") or reference["name"],
-            reference.get("fieldPath", ""),
-            occurrence.type,
-            occurrence.reason,
-            occurrence.message,
-        )
+        reference, now = occurrence.reference, self._clock.monotonic()
+        subject = reference.get("uid") or reference["name"]
+        kind = (subject, occurrence.type, occurrence.reason)
+        message = self._correlator.combine(kind, occurrence.message, now)
+        shown = COMBINED if message is not occurrence.message else message
+        identity = (*kind, reference.get("fieldPath", ""), shown)
         posted = self._posted.pop(identity, None)
         if posted is not None:
             posted.count += 1
             self._posted[identity] = posted
+        if not self._correlator.admit(subject, now):
+            self.dropped_total += posted is None
+            return  # one that was posted before keeps its count, for the next time that it may be told
+        if posted is not None:
+            change = {"count": posted.count, "lastTimestamp": occurrence.time, "message": message}
             try:
-                await self._client.patch(
-                    EVENTS,
-                    posted.name,
-                    {"count": posted.count, "lastTimestamp": occurrence.time},
-                    posted.namespace,
-                )
+                await self._client.patch(EVENTS, posted.name, change, posted.namespace)
             except errors.NotFound:
                 del self._posted[identity]  # expired meanwhile: begin again
             else:
@@ -131,7 +131,7 @@ class EventRecorder:
                 "metadata": {"name": name, "namespace": namespace},
                 "involvedObject": reference,
                 "reason": occurrence.reason,
-                "message": occurrence.message,
+                "message": message,
                 "source": source,
                 "firstTimestamp": occurrence.time,
                 "lastTimestamp": occurrence.time,
