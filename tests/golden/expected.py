@@ -19,6 +19,7 @@ ADDED_SINCE: tuple[tuple[str, str], ...] = (
     (r"\.spec\.(ipFamilies|ipFamilyPolicy)", "dual-stack Services, v1.23"),
     (r"\.spec\.internalTrafficPolicy", "v1.26"),
     (r"\.spec\.allocateLoadBalancerNodePorts", "v1.24"),
+    (r"\.status\.loadBalancer\.ingress\[\d+\]\.ipMode$", "addresses of load balancers have a mode, v1.32"),
     (r"\.spec\.externalTrafficPolicy$", "Services with external IPs are reachable from outside, too, v1.27"),
     (r"\.f:spec\.f:externalTrafficPolicy$", "Services with external IPs are reachable from outside, too, v1.27"),
     (r"\.spec\.(completionMode|suspend|podReplacementPolicy|manualSelector)$", "Job fields, v1.24 to v1.34"),
