@@ -6,8 +6,8 @@ Three places, as in kube-scheduler's scheduling queue: *active* (a heap by prior
 aside. One timer serves all. Never decides about nodes; never talks to the API.
 
 While nothing is active, a pod that backs off is tried early (KEP-5142), unless its last attempt met an
-error. It gets one such attempt for each back-off, so that events without end at most double the attempts
-of pods that never fit.
+error. It gets a few such attempts for each back-off, so that events without end cost little for pods that
+never fit; and it never waits longer for them than it had waited without.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ PluginOf = Callable[[str, str], "Plugin | None"]
 
 _DEAF: Final = Plugin()
 
+EARLY_ATTEMPTS_MAX: Final = 3
+"""How often a pod is tried early for each back-off."""
+
 STALE_ENTRIES_MAX: Final = 1_024
 """How many entries of pods that left may lie in a heap that nobody takes from."""
 
@@ -49,7 +52,7 @@ class Place(enum.Enum):
 class QueuedPod:
     """A pod that waits, or is being scheduled."""
 
-    __slots__ = ("added", "attempts", "early_after", "place", "plugins", "pod", "ticket", "timestamp")
+    __slots__ = ("added", "attempts", "early_count", "early_until", "place", "plugins", "pod", "ticket", "timestamp")
 
     def __init__(self, pod: PodInfo, now: float) -> None:
         self.pod = pod
@@ -58,8 +61,10 @@ class QueuedPod:
         self.timestamp = now
         """When it was put where it is."""
         self.attempts = 0
-        self.early_after = 0.0
-        """From when on it may be tried before its back-off is over: the end of the one that it was spared last."""
+        self.early_until = 0.0
+        """The end of the back-off that it was spared."""
+        self.early_count = 0
+        """How often it was tried early in that time."""
         self.plugins: frozenset[str] = frozenset()
         """Those that refused it last."""
         self.place = Place.ACTIVE
@@ -157,7 +162,7 @@ class SchedulingQueue:
                 if ticket != queued.ticket:
                     continue
                 if queued.place is Place.BACKOFF:
-                    queued.early_after = queued.timestamp + self.backoff_seconds(queued)
+                    self._count_early(queued)
                 queued.attempts += 1
                 self._put(queued, Place.IN_FLIGHT)
                 return queued
@@ -177,6 +182,7 @@ class SchedulingQueue:
             return
         queued.plugins = frozenset()
         queued.timestamp = self._clock.monotonic()
+        queued.early_until = 0.0
         self._put(queued, Place.BACKOFF)
 
     # What wakes them.
@@ -238,13 +244,19 @@ class SchedulingQueue:
             self._put(queued, Place.ACTIVE)
             return
         self._put(queued, Place.BACKOFF)
-        if queued.early_after <= now:
+        if queued.early_until <= now or queued.early_count < EARLY_ATTEMPTS_MAX:
             if len(self._early) > 2 * self._counts[Place.BACKOFF] + STALE_ENTRIES_MAX:
                 # Nobody took from it for long: something was always active.
                 self._early = [entry for entry in self._early if entry[2] == entry[3].ticket]
                 heapq.heapify(self._early)
             heapq.heappush(self._early, (-queued.pod.priority, queued.timestamp, queued.ticket, queued))
             self._wake.set()
+
+    def _count_early(self, queued: QueuedPod) -> None:
+        if queued.early_until <= self._clock.monotonic():
+            queued.early_until = queued.timestamp + self.backoff_seconds(queued)
+            queued.early_count = 0
+        queued.early_count += 1
 
     def _leave(self, queued: QueuedPod) -> None:
         if queued.place is Place.UNSCHEDULABLE:
@@ -269,6 +281,8 @@ class SchedulingQueue:
             self._wake.set()
         elif place is Place.BACKOFF:
             due = queued.timestamp + self.backoff_seconds(queued)
+            if queued.early_until > self._clock.monotonic():
+                due = min(due, queued.early_until)
             heapq.heappush(self._backoff, (due, queued.ticket, queued))
             self._arm(due)
         elif place is Place.UNSCHEDULABLE:

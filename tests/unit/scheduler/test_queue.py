@@ -8,7 +8,7 @@ from orchestrator.api.resources import NODES
 from orchestrator.scheduler.framework import Action, ClusterEvent
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.profile import default_profile
-from orchestrator.scheduler.queue import STALE_ENTRIES_MAX, Place, QueuedPod, SchedulingQueue
+from orchestrator.scheduler.queue import EARLY_ATTEMPTS_MAX, STALE_ENTRIES_MAX, Place, QueuedPod, SchedulingQueue
 from tests.unit.scheduler.builders import FakeClock, make_node, make_pod
 
 PLUGINS = {plugin.name: plugin for plugin in default_profile().plugins}
@@ -96,7 +96,7 @@ def test_a_pod_that_backs_off_is_tried_early_when_nothing_is_active() -> None:
     assert [pop(queue).pod.name for _ in range(2)] == ["high", "low"]
 
 
-def test_one_early_attempt_for_each_backoff() -> None:
+def test_a_few_early_attempts_for_each_backoff() -> None:
     """With an event in every tenth of a second; back-offs of 1, 2, 4, 8 and then 10 seconds."""
     clock = FakeClock()
     queue = make_queue(clock)
@@ -108,10 +108,24 @@ def test_one_early_attempt_for_each_backoff() -> None:
             times.append(tenth / 10)
             refuse(queue, queued)
         clock.advance(0.1)
-    assert times[:2] == [0.0, 0.1]
-    assert len(times) <= 2 * (5 + 100 / 10)
+    early = EARLY_ATTEMPTS_MAX
+    assert times[: early + 1] == [0.0, 0.1, 0.2, 0.3]
     late = [second for second in times if second >= 50]
-    assert len(late) <= 2 * 50 / 10 + 1
+    assert len(late) <= (1 + early) * (50 / 10 + 1)
+
+
+def test_early_attempts_never_make_a_pod_wait_longer() -> None:
+    clock = FakeClock()
+    queue = make_queue(clock)
+    queue.add(pod())
+    for _ in range(1 + EARLY_ATTEMPTS_MAX):
+        refuse(queue, pop(queue))
+        clock.advance(0.1)
+        queue.on_event(BIG_NODE)
+    assert queue.try_pop() is None
+    # The first back-off would have ended after a second.
+    clock.advance(1 - 0.1 * (1 + EARLY_ATTEMPTS_MAX))
+    assert pop(queue).attempts == 2 + EARLY_ATTEMPTS_MAX
 
 
 def test_an_error_is_never_tried_again_early() -> None:
