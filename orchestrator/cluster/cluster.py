@@ -224,7 +224,7 @@ class Cluster:
             self._build_network()
         if self.parts.controllers:
             self._build_controllers()
-        if self.parts.storage and self.config.storage_class:
+        if self.parts.storage:
             await self._build_provisioner()
         if self.parts.scheduler:
             self._build_scheduler()
@@ -412,18 +412,24 @@ class Cluster:
 
     async def _build_provisioner(self) -> None:
         from orchestrator.provisioner.directories import Directories
+        from orchestrator.provisioner.directory_backend import DirectoryBackend
+        from orchestrator.provisioner.docker_backend import DockerVolumeBackend
         from orchestrator.provisioner.plan import default_storage_class
         from orchestrator.provisioner.provisioner import Provisioner
 
         client = self.client(PROVISIONER, ())
-        with contextlib.suppress(errors.AlreadyExists):
-            await client.create(STORAGE_CLASSES, default_storage_class(self.config.storage_class))
+        directories = DirectoryBackend(Directories(self.config.data_dir / "volumes"))
+        if self.config.storage_class:
+            standard = default_storage_class(self.config.storage_class, directories.provisioner)
+            with contextlib.suppress(errors.AlreadyExists):
+                await client.create(STORAGE_CLASSES, standard)
+        volumes = self.nodes.docker_volumes() if self.nodes is not None else None
         provisioner = Provisioner(
+            backends=[directories, *([DockerVolumeBackend(volumes)] if volumes is not None else [])],
             client=client,
             informers=self._informers("local-volume-provisioner", PROVISIONER),
             recorder=self._recorder("local-volume-provisioner", PROVISIONER),
             clock=self.clock,
-            directories=Directories(self.config.data_dir / "volumes"),
         )
         self.supervisor.add("local-volume-provisioner", provisioner.run)
 

@@ -23,6 +23,7 @@ from orchestrator.kubelet.nodes import Kubelets
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
+    from orchestrator.kubelet.docker.engine_volumes import EngineVolumes
     from orchestrator.kubelet.network.netlink import Netlink
     from orchestrator.kubelet.network.pod_network import PodNetwork
 
@@ -165,8 +166,18 @@ class Nodes:
             static_pod_folder=Path(folder).expanduser() / addresses.name if folder else None,
         )
 
+    def docker_volumes(self) -> EngineVolumes | None:
+        """The volumes of the nodes' Engines; None when the nodes have none."""
+        if self.engine is None:
+            return None
+        from orchestrator.kubelet.docker.engine_volumes import EngineVolumes
+
+        urls = self.config.engine_urls
+        engines = {name: self._engines.get(urls.get(name, ""), self.engine) for name in self.names}
+        return EngineVolumes(engines, default=self.engine, cluster_id=self._cluster_id)
+
     async def remove_containers(self) -> None:
-        """Remove every container, rule and mount of this cluster; for the end of an ephemeral one."""
+        """Remove every container, volume, rule and mount of this cluster; for the end of an ephemeral one."""
         if self.engine is not None:
             from orchestrator.cluster.network import remove_cluster
 
@@ -176,6 +187,8 @@ class Nodes:
                 urls=[self.config.engine or None, *self._engines],
                 data_dir=self.config.data_dir,
             )
+        if (volumes := self.docker_volumes()) is not None:
+            await volumes.remove_all()
 
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""

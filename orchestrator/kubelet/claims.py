@@ -6,11 +6,14 @@ pkg/kubelet/volumemanager and pkg/volume/local.
 
 from __future__ import annotations
 
+from orchestrator.api.docker_volumes import docker_volume_of
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.kubelet.pod import spec_of
 
 MOUNTABLE = ("hostPath", "local")
 """The kinds of PersistentVolume whose files are on this machine."""
+DOCKER_VOLUME = "dockerVolume"
+"""In place of a kind: the name of a volume that the Engine mounts itself."""
 
 
 class ClaimError(Exception):
@@ -66,8 +69,11 @@ def plan_bound_volume(volume: Object, claim: Object, persistent: Object | None) 
         raise ClaimError(volume["name"], f"PV {name_of(persistent)} is bound to another claim")
     if spec.get("volumeMode") == "Block":
         raise ClaimError(volume["name"], "volumes with volumeMode Block are not supported on this node")
+    read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
+    if handle := docker_volume_of(spec):
+        read_only = read_only or bool(spec["csi"].get("readOnly"))
+        return {"name": volume["name"], DOCKER_VOLUME: handle, "readOnly": read_only}
     kind = next((kind for kind in MOUNTABLE if spec.get(kind) is not None), None)
     if kind is None:
         raise ClaimError(volume["name"], f"no volume plugin of this node mounts PV {name_of(persistent)}")
-    read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
     return {"name": volume["name"], kind: spec[kind], "readOnly": read_only}

@@ -56,6 +56,8 @@ class Mount(Struct, frozen=True):
     read_only: bool = False
     propagation: str = ""
     """`""` (private), `rslave` or `rshared`."""
+    is_volume: bool = False
+    """`source` is the name of a volume of the runtime's own, which must exist as well."""
 
 
 class Resources(Struct, frozen=True):

@@ -25,7 +25,7 @@ from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
-from orchestrator.kubelet.claims import MOUNTABLE
+from orchestrator.kubelet.claims import DOCKER_VOLUME, MOUNTABLE
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.env_files import FILE_BYTES_MAX
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, env_file_references, expand
@@ -191,7 +191,8 @@ class PodVolumes:
                     if group is not None and not volume.get("readOnly"):
                         policy = context.get("fsGroupChangePolicy") or "Always"
                         give_to_group(Path(volume["local"]["path"]), group, policy=policy)
-                elif volume.get("image") is None:  # an image is mounted with the first container that needs it
+                elif volume.get("image") is None and volume.get(DOCKER_VOLUME) is None:
+                    # What is left is mounted with the first container that needs it.
                     kinds = ", ".join(key for key in volume if key != "name")
                     raise _failed(name, f"no volume plugin matched: {kinds}")
             except (OSError, UnsafePath) as error:
@@ -295,6 +296,9 @@ class PodVolumes:
             volume = volumes.get(mount["name"])
             if volume is None:
                 raise ConfigurationError(f'cannot find volume "{mount["name"]}" to mount into container')
+            if handle := volume.get(DOCKER_VOLUME):
+                mounts.append(_engine_mount(str(handle), volume, mount))
+                continue
             base = self._base_of(directory, volume, sources)
             mounts.append(self._volume_mount(directory, base, volume, container["name"], number, mount, environment))
         taken = {mount.target.rstrip("/") for mount in mounts}
@@ -440,6 +444,15 @@ def _remove(directory: Path) -> None:
 def remove_all(state_dir: Path) -> None:
     """Remove the files of all pods of a node, also of a process that was killed; for `down`."""
     _remove(state_dir / "pods")
+
+
+def _engine_mount(handle: str, volume: Object, mount: Object) -> Mount:
+    """The mount of a volume that the Engine brings along; its files are nowhere before that."""
+    for field in ("subPath", "subPathExpr", "mountPropagation"):
+        if mount.get(field) and mount[field] != "None":
+            raise ConfigurationError(f'volumeMount "{mount["name"]}": {field} is not supported for Docker volumes')
+    read_only = bool(mount.get("readOnly") or volume.get("readOnly"))
+    return Mount(handle, mount["mountPath"], read_only=read_only, is_volume=True)
 
 
 def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:

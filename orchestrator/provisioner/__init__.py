@@ -1,10 +1,13 @@
-"""Makes volumes for claims: directories of this machine, below the data dir.
+"""Makes volumes for claims: directories of this machine, and volumes of the Docker Engine's volume drivers.
 
-Owns the default storage class, the directories `<data dir>/volumes/pvc-<uid>` and the PersistentVolumes that stand
-for them; never binds a claim (the volume binder does) and never mounts (the kubelets do). Mirrors an external
-provisioner and resizer, such as the local-path-provisioner together with the external-resizer.
+Owns the default storage class, the directories `<data dir>/volumes/pvc-<uid>`, this cluster's volumes on the Engine and
+the PersistentVolumes that stand for them; never binds a claim (the volume binder does) and never mounts (the kubelets
+do). Mirrors an external provisioner and resizer, such as the local-path-provisioner together with the external-resizer.
 
-    plan         pure: what a claim gets, when a volume ends, how it grows
-    directories  makes, copies and removes directories; never leaves its own folder
-    provisioner  the controller
+    plan               pure: what a claim gets, when a volume ends, how it grows
+    backend            what the controller needs to know of a kind of volumes
+    directory_backend  directories: which claims they suit, and what leads to them
+    directories        makes, copies and removes directories; never leaves its own folder
+    docker_backend     volumes of Docker's volume drivers
+    provisioner        the controller, one for each backend
 """

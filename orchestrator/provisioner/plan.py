@@ -6,28 +6,26 @@ from typing import Literal
 
 from msgspec import Struct
 
-from orchestrator.api.objects import Object, annotations_of, is_terminating, labels_of, name_of, uid_of
+from orchestrator.api.objects import Object, annotations_of, is_terminating, name_of, uid_of
 from orchestrator.api.quantity import parse_quantity
 from orchestrator.api.volume_binding import SELECTED_NODE, class_of, reference_to
 
-PROVISIONER = "orchestrator.local/directory"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 ASKED = "volume.kubernetes.io/storage-provisioner"
 """On a claim: the binder asks this provisioner."""
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 """Keeps a volume until its directory was dealt with as the reclaim policy says (KEP-2644)."""
-HOSTNAME = "kubernetes.io/hostname"
 ONE_NODE_MODES = frozenset(("ReadWriteOnce", "ReadWriteOncePod"))
 
 
-def default_storage_class(name: str) -> Object:
+def default_storage_class(name: str, provisioner: str) -> Object:
     """The class of a fresh cluster: volumes are made where the first pod of a claim runs, and can grow."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": name, "annotations": {DEFAULT_CLASS: "true"}},
-        "provisioner": PROVISIONER,
+        "provisioner": provisioner,
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
@@ -39,17 +37,17 @@ def volume_name_of(claim: Object) -> str:
     return f"pvc-{uid_of(claim)}"
 
 
-def is_ours(volume: Object) -> bool:
-    """Whether a volume was made here."""
-    return annotations_of(volume).get(PROVISIONED_BY) == PROVISIONER
+def provisioner_of(volume: Object) -> str:
+    """Who made a volume; empty for one that somebody wrote by hand."""
+    return annotations_of(volume).get(PROVISIONED_BY, "")
 
 
-def is_asked_for(claim: Object, storage_class: Object | None) -> bool:
-    """Whether a claim waits for a volume from here, now: also where its pod will run, if its class wants that."""
+def is_asked_for(claim: Object, storage_class: Object) -> bool:
+    """Whether a claim waits for a volume of this class, now: also where its pod will run, if its class wants that."""
     spec = claim.get("spec") or {}
-    if is_terminating(claim) or spec.get("volumeName") or annotations_of(claim).get(ASKED) != PROVISIONER:
+    if is_terminating(claim) or spec.get("volumeName"):
         return False
-    if storage_class is None or storage_class.get("provisioner") != PROVISIONER:
+    if annotations_of(claim).get(ASKED) != storage_class.get("provisioner"):
         return False
     delays = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
     return not delays or bool(annotations_of(claim).get(SELECTED_NODE))
@@ -62,36 +60,36 @@ def source_claim_of(claim: Object) -> str:
     return str(source.get("name") or "") if source.get("kind") == "PersistentVolumeClaim" else ""
 
 
-def refusal(claim: Object, storage_class: Object) -> str:
-    """Why a directory cannot be what a claim wants; empty when it can."""
+def common_refusal(claim: Object) -> str:
+    """What no volume made here can be; empty for a claim that wants nothing of it."""
     spec = claim.get("spec") or {}
     if spec.get("volumeMode") == "Block":
-        return "volumeMode Block is not supported: a volume is a directory"
+        return "volumeMode Block is not supported"
     if spec.get("selector"):
         return "claim Selector is not supported"
-    source = spec.get("dataSourceRef") or spec.get("dataSource") or {}
-    if source and source.get("kind") != "PersistentVolumeClaim":
-        return f"data source of kind {source.get('kind')} is not supported"
-    if storage_class.get("mountOptions"):
-        return "mountOptions are not supported: a directory is not mounted"
-    if parameters := storage_class.get("parameters"):
-        return f"unknown parameters: {', '.join(sorted(parameters))}"
     return ""
 
 
-def plan_volume(claim: Object, storage_class: Object, node: Object | None, path: str) -> Object:
-    """The PersistentVolume for a claim.
+def is_for_one_node(claim: Object) -> bool:
+    """Whether no two nodes use the volume at once."""
+    return ONE_NODE_MODES.issuperset(claim["spec"]["accessModes"])
 
-    What one node at a time uses belongs to that node (`local` with node affinity). What several nodes share is a
-    `hostPath`: the nodes of this cluster share one machine.
-    """
+
+def on_node(key: str, value: str) -> Object:
+    """`spec.nodeAffinity` for nodes with this label."""
+    expression = {"key": key, "operator": "In", "values": [value]}
+    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+
+
+def plan_volume(claim: Object, storage_class: Object, made: Object) -> Object:
+    """The PersistentVolume for a claim; `made` is the part of its spec that leads to the data."""
     spec = claim["spec"]
-    volume: Object = {
+    return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": volume_name_of(claim),
-            "annotations": {PROVISIONED_BY: PROVISIONER},
+            "annotations": {PROVISIONED_BY: storage_class["provisioner"]},
             "finalizers": [FINALIZER],
         },
         "spec": {
@@ -101,16 +99,9 @@ def plan_volume(claim: Object, storage_class: Object, node: Object | None, path:
             "storageClassName": class_of(claim),
             "volumeMode": "Filesystem",
             "claimRef": reference_to(claim),
+            **made,
         },
     }
-    hostname = labels_of(node).get(HOSTNAME) if node is not None else None
-    if hostname and ONE_NODE_MODES.issuperset(spec["accessModes"]):
-        expression = {"key": HOSTNAME, "operator": "In", "values": [hostname]}
-        volume["spec"]["local"] = {"path": path}
-        volume["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
-    else:
-        volume["spec"]["hostPath"] = {"path": path, "type": "Directory"}
-    return volume
 
 
 class Ending(Struct, frozen=True):
@@ -123,8 +114,6 @@ class Ending(Struct, frozen=True):
 
 def plan_ending(volume: Object) -> Ending | None:
     """What to do with a volume that nobody uses any more; None while it is of use."""
-    if not is_ours(volume):
-        return None
     phase = (volume.get("status") or {}).get("phase")
     deletes = (volume.get("spec") or {}).get("persistentVolumeReclaimPolicy") == "Delete"
     if is_terminating(volume):
@@ -138,7 +127,7 @@ def plan_growth(claim: Object, volume: Object) -> str:
     """The size that a bound claim wants beyond what it has; empty when it has it."""
     requested = ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage") or "0"
     granted = ((claim.get("status") or {}).get("capacity") or {}).get("storage") or "0"
-    if not is_ours(volume) or (claim.get("status") or {}).get("phase") != "Bound":
+    if (claim.get("status") or {}).get("phase") != "Bound":
         return ""
     if name_of(volume) != claim["spec"].get("volumeName"):
         return ""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, annotations_of, key_of, name_of, namespace_of, resource_version_of
-from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orchestrator.api.resources import CSI_DRIVERS, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from orchestrator.api.volume_binding import SELECTED_NODE, class_of
 from orchestrator.component.controller import Controller, Dependencies
-from orchestrator.provisioner.directories import Directories
+from orchestrator.provisioner.backend import Backend
 from orchestrator.provisioner.plan import (
     FINALIZER,
     is_asked_for,
-    is_ours,
     plan_ending,
     plan_growth,
     plan_volume,
-    refusal,
+    provisioner_of,
     source_claim_of,
     volume_name_of,
 )
@@ -32,8 +33,9 @@ class Provisioner(Controller):
     name: ClassVar[str] = "local-volume-provisioner"
     workers: ClassVar[int] = 2
 
-    def __init__(self, *, directories: Directories, **dependencies: Unpack[Dependencies]) -> None:
-        self._directories = directories
+    def __init__(self, *, backends: Sequence[Backend], **dependencies: Unpack[Dependencies]) -> None:
+        self._backends = {backend.provisioner: backend for backend in backends}
+        self._described: set[str] = set()
         super().__init__(**dependencies)
 
     def setup(self) -> None:
@@ -54,7 +56,7 @@ class Provisioner(Controller):
             self.queue.add(key_of(waiting))
 
     def _on_volume(self, old: Object | None, new: Object | None) -> None:
-        if new is not None and is_ours(new):
+        if new is not None and provisioner_of(new) in self._backends:
             self.queue.add(_VOLUME + name_of(new))
 
     async def reconcile(self, key: str) -> float | None:
@@ -73,18 +75,19 @@ class Provisioner(Controller):
                 await self._grow(claim, volume)
             return None
         storage_class = self._classes.get(class_of(claim))
-        if storage_class is not None and is_asked_for(claim, storage_class):
-            await self._provision(claim, storage_class)
+        backend = self._backends.get((storage_class or {}).get("provisioner") or "")
+        if storage_class is not None and backend is not None and is_asked_for(claim, storage_class):
+            await self._provision(backend, claim, storage_class)
         return None
 
     # Making.
 
-    async def _provision(self, claim: Object, storage_class: Object) -> None:
+    async def _provision(self, backend: Backend, claim: Object, storage_class: Object) -> None:
         name = volume_name_of(claim)
         if self._volumes.get(name) is not None:
             return
         failed = f'failed to provision volume with StorageClass "{name_of(storage_class)}": '
-        if why := refusal(claim, storage_class):
+        if why := backend.refusal(claim, storage_class):
             self.recorder.event(claim, "Warning", "ProvisioningFailed", failed + why)
             return
         node_name = annotations_of(claim).get(SELECTED_NODE, "")
@@ -94,7 +97,7 @@ class Provisioner(Controller):
             return
         copy_of = ""
         if source := source_claim_of(claim):
-            copy_of = self._volume_to_copy(namespace_of(claim), source)
+            copy_of = self._volume_to_copy(backend, namespace_of(claim), source)
             if not copy_of:
                 message = f'{failed}claim "{source}" is not bound to a volume that can be copied'
                 self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
@@ -102,27 +105,37 @@ class Provisioner(Controller):
         message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
         self.recorder.event(claim, "Normal", "Provisioning", message)
         try:
-            path = await self._directories.make(name, copy_of=copy_of)
+            made = await backend.make(claim, storage_class, node, copy_of=copy_of)
         except OSError as error:
             self.recorder.event(claim, "Warning", "ProvisioningFailed", f"{failed}{error}")
             raise
         try:
-            await self.client.create(PERSISTENT_VOLUMES, plan_volume(claim, storage_class, node, str(path)))
+            await self._describe(backend)
+            await self.client.create(PERSISTENT_VOLUMES, plan_volume(claim, storage_class, made))
         except errors.AlreadyExists:
             return  # an earlier attempt made it, and the cache has not seen it yet
         self.recorder.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
 
-    def _volume_to_copy(self, namespace: str, name: str) -> str:
+    async def _describe(self, backend: Backend) -> None:
+        """Tell what the driver of its volumes needs, with the first of them."""
+        if backend.driver is None or backend.provisioner in self._described:
+            return
+        with contextlib.suppress(errors.AlreadyExists):
+            await self.client.create(CSI_DRIVERS, backend.driver)
+        self._described.add(backend.provisioner)
+
+    def _volume_to_copy(self, backend: Backend, namespace: str, name: str) -> str:
         source = self._claims.get(f"{namespace}/{name}")
         if source is None or (source.get("status") or {}).get("phase") != "Bound":
             return ""
         volume = self._volumes.get(source["spec"].get("volumeName") or "")
-        return name_of(volume) if volume is not None and is_ours(volume) else ""
+        return name_of(volume) if volume is not None and provisioner_of(volume) == backend.provisioner else ""
 
     # Growing.
 
     async def _grow(self, claim: Object, volume: Object) -> None:
-        size = plan_growth(claim, volume)
+        backend = self._backends.get(provisioner_of(volume))
+        size = plan_growth(claim, volume) if backend is not None and backend.can_grow else ""
         if not size:
             return
         name = name_of(volume)
@@ -137,13 +150,14 @@ class Provisioner(Controller):
     # Ending.
 
     async def _end(self, volume: Object) -> None:
-        ending = plan_ending(volume)
-        if ending is None:
+        backend = self._backends.get(provisioner_of(volume))
+        ending = plan_ending(volume) if backend is not None else None
+        if ending is None or backend is None:
             return
         name = name_of(volume)
         if ending.data == "remove":
             try:
-                await self._directories.remove(name)
+                await backend.remove(volume)
             except OSError as error:
                 self.recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
                 raise

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.manifests import WAIT, Pod, apply, container, is_running, output_of, pod, wait_for_event, wait_for_pod
-from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess
+from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker
+from tests.e2e.packets import until
 
 MOUNTS = [{"name": "data", "mountPath": "/data"}]
 
@@ -115,3 +116,44 @@ def test_an_ephemeral_volume_goes_with_its_pod(k: Kubectl) -> None:
     assert k("get", "pvc", "p-data", "-o", "jsonpath={.status.phase}") == "Bound"
     k("delete", "pod", "p")
     k("wait", "--for=delete", "pvc/p-data", "--timeout=30s")
+
+
+def docker_class(name: str, **parameters: str) -> dict[str, Any]:
+    """A class of Docker's volume drivers."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": "docker-volume.orchestrator.local",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "parameters": parameters,
+    }
+
+
+def test_a_volume_of_a_docker_volume_driver(k: Kubectl) -> None:
+    """The driver `local` with mount options; a volume plug-in differs in its name only."""
+    name = f"memory-{k.namespace}"
+    apply(k, docker_class(name, type="tmpfs", device="tmpfs", o="size=1m,uid=1000,mode=0700"))
+    apply(k, claim("data", storageClassName=name))
+    fill = "dd if=/dev/zero of=/data/x bs=1M count=2 2>/dev/null || echo full"
+    script = f"stat -f -c %T /data; stat -c %u /data; {fill}; {WAIT}"
+    security = {"runAsUser": 1000}
+    apply(k, pod("p", container(script, volumeMounts=MOUNTS, securityContext=security), volumes=using("data")))
+    wait_for_pod(k, "p", is_running)
+    until(lambda: k("logs", "p"), "tmpfs\n1000\nfull\n")
+    volume = k.json("get", "pv", k("get", "pvc", "data", "-o", "jsonpath={.spec.volumeName}"))
+    handle = volume["spec"]["csi"]["volumeHandle"]
+    assert docker("volume", "inspect", "-f", "{{.Driver}} {{.Options.type}}", handle) == "local tmpfs"
+    k("delete", "pod/p", "pvc/data", "--wait=false")
+    k("wait", "--for=delete", f"pv/{volume['metadata']['name']}", "--timeout=30s")
+    assert handle not in docker("volume", "ls", "-q").split()
+    k("delete", "storageclass", name)
+
+
+def test_what_a_docker_volume_driver_refuses_is_told(k: Kubectl) -> None:
+    name = f"broken-{k.namespace}"
+    apply(k, docker_class(name, nonsense="x"))
+    apply(k, claim("data", storageClassName=name), pod("p", container(volumeMounts=MOUNTS), volumes=using("data")))
+    event = wait_for_event(k, "ProvisioningFailed")
+    assert "invalid option" in event["message"]
+    k("delete", "pod/p", "pvc/data", f"storageclass/{name}", "--wait=false")

@@ -23,6 +23,7 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
+from orchestrator.kubelet.docker.engine_volumes import has_volume
 from orchestrator.kubelet.docker.images import (
     image_from_inspect,
     image_from_list,
@@ -469,6 +470,9 @@ class DockerRuntime:
         inspected = await self._lookup(sandbox.id)
         if inspected is None:
             raise RuntimeFailure(f"sandbox {sandbox.id} is gone")
+        for mount in spec.mounts:
+            if mount.is_volume and not await has_volume(self._engine, mount.source):
+                raise RuntimeFailure(f"the Engine has no volume {mount.source}")
         limits = EngineLimits()
         if spec.security.privileged or spec.security.capabilities_add or spec.resources.oom_score_adj < 0:
             limits = self._engine_limits(inspected.context.pid)

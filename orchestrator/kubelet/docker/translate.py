@@ -231,16 +231,18 @@ def update_settings(resources: Resources) -> dict[str, Any]:
 
 
 def mount_settings(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
-    """Bind mounts in the form that refuses a missing source.
+    """Mounts in the form that refuses a missing source.
 
-    Without a propagation the Engine takes `rprivate`, or what it needs for a source that contains its own files.
+    Without a propagation the Engine takes `rprivate`, or what it needs for a source that contains its own files. A
+    volume never begins with what the image has at that place.
     """
     return [
         {
-            "Type": "bind",
+            "Type": "volume" if mount.is_volume else "bind",
             "Source": mount.source,
             "Target": mount.target,
             "ReadOnly": mount.read_only,
+            **({"VolumeOptions": {"NoCopy": True}} if mount.is_volume else {}),
             **({"BindOptions": {"Propagation": mount.propagation}} if mount.propagation else {}),
         }
         for mount in mounts

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from orchestrator.api.objects import Object
+from orchestrator.provisioner.directory_backend import PROVISIONER, plan_source, refusal
 from orchestrator.provisioner.plan import (
     FINALIZER,
     PROVISIONED_BY,
-    PROVISIONER,
     Ending,
     default_storage_class,
     is_asked_for,
     plan_ending,
     plan_growth,
     plan_volume,
-    refusal,
+    provisioner_of,
 )
 
-CLASS = default_storage_class("standard")
+CLASS = default_storage_class("standard", PROVISIONER)
 ASKED = {"volume.kubernetes.io/storage-provisioner": PROVISIONER}
 PLACED = {**ASKED, "volume.kubernetes.io/selected-node": "node-1"}
 NODE = {"metadata": {"name": "node-1", "labels": {"kubernetes.io/hostname": "host-1"}}}
@@ -61,7 +61,7 @@ def test_when_a_volume_is_made(annotations: dict[str, str], spec: Any, mode: str
 
 def test_a_class_of_another_provisioner_is_left_alone() -> None:
     assert not is_asked_for(claim(PLACED), {**CLASS, "provisioner": "example.com/nfs"})
-    assert not is_asked_for(claim(PLACED), None)
+    assert provisioner_of({"metadata": {"name": "by-hand"}}) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,12 @@ def test_what_a_directory_cannot_be_is_refused(spec: Any, class_fields: Any, why
     assert bool(why) is bool(found)
 
 
+def made_for(one: Object) -> Object:
+    return plan_volume(one, CLASS, plan_source(one, NODE, "/v/pvc-u1"))
+
+
 def test_a_volume_of_one_node_stays_there() -> None:
-    made = plan_volume(claim(PLACED, size="3Gi"), CLASS, NODE, "/v/pvc-u1")
+    made = made_for(claim(PLACED, size="3Gi"))
     assert made["metadata"]["name"] == "pvc-u1"
     assert made["spec"]["capacity"] == {"storage": "3Gi"}
     assert made["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -94,7 +98,7 @@ def test_a_volume_of_one_node_stays_there() -> None:
 
 
 def test_a_volume_that_nodes_share_is_on_all_of_them() -> None:
-    made = plan_volume(claim(PLACED, accessModes=["ReadWriteMany"]), CLASS, NODE, "/v/pvc-u1")
+    made = made_for(claim(PLACED, accessModes=["ReadWriteMany"]))
     assert made["spec"]["hostPath"] == {"path": "/v/pvc-u1", "type": "Directory"}
     assert "nodeAffinity" not in made["spec"]
 
@@ -110,7 +114,6 @@ def test_a_volume_that_nodes_share_is_on_all_of_them() -> None:
         (volume("Released", **DELETED), Ending("remove", False)),
         (volume("Released", "Retain", **DELETED), Ending("keep", False)),
         (volume("Released", **DELETED, finalizers=["other"]), None),
-        (volume("Released", annotations={}), None),
     ],
 )
 def test_how_a_volume_ends(one: Object, ending: Ending | None) -> None:
