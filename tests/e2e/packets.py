@@ -36,11 +36,11 @@ class Place:
     address: str = ""
     node: str = ""
 
-    def socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def socket(self, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
         """A new IPv4 socket of this place."""
         if not self.pid:
-            return socket.socket(socket.AF_INET, kind)
-        return _in_namespace(self.pid, lambda: socket.socket(socket.AF_INET, kind))
+            return socket.socket(socket.AF_INET, kind, protocol)
+        return _in_namespace(self.pid, lambda: socket.socket(socket.AF_INET, kind, protocol))
 
     def tcp(self, address: str, port: int, *, seconds: float = ANSWER_SECONDS) -> Answer:
         """Connect once and read what the echo says; OSError."""

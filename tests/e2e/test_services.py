@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import socket
+import struct
 import subprocess
 import time
 import urllib.error
@@ -28,6 +29,7 @@ from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, is_read
 from tests.e2e.packets import Echo, Place, outcome, place_of, until
 
 PORT, OTHER_PORT = 8000, 8001
+LOST_SECONDS = 0.3
 MACHINE = Place("machine")
 _numbers = itertools.count(1)
 
@@ -175,6 +177,44 @@ def test_one_port_number_serves_tcp_and_udp(network: Network) -> None:
     network.patch(service, ports=both[:1])
     assert until(lambda: outcome(lambda: network.clients[0].udp(address, 80)), "refused")
     assert outcome(lambda: network.clients[0].tcp(address, 80)) == "answered"
+
+
+def test_sctp_is_translated_like_the_others(network: Network) -> None:
+    """An INIT chunk from a raw socket: the packet filter knows SCTP even where the kernel has no sockets for it."""
+    ports = [{"port": 36_412, "targetPort": 36_500, "protocol": "SCTP"}]
+    service = network.service(ports=ports, type="NodePort", selector=None)
+    network.endpoints(service, endpoint(network.servers[0]))
+    (port,) = service["spec"]["ports"]
+    slice_ = network.k.json("get", "endpointslice", service["metadata"]["name"])
+    assert slice_["ports"] == [{"name": "", "port": PORT, "protocol": "SCTP"}]
+    client = network.clients[1]
+    with network.servers[0].socket(socket.SOCK_RAW, socket.IPPROTO_SCTP) as server:
+        server.settimeout(LOST_SECONDS)
+        for address, number in ((service["spec"]["clusterIP"], 36_412), (network.node_ips[0], port["nodePort"])):
+            own_port = 40_000 + number % 1000
+
+            def arrives() -> tuple[str, int]:
+                with client.socket(socket.SOCK_RAW, socket.IPPROTO_SCTP) as sender:
+                    sender.sendto(sctp_init(own_port, number), (address, number))  # noqa: B023
+                while True:
+                    packet = server.recv(1500)
+                    source, destination = struct.unpack_from("!HH", packet, 20)
+                    if source == own_port:  # noqa: B023
+                        return socket.inet_ntoa(packet[12:16]), destination
+
+            until(arrives, (client.address, PORT))
+
+
+def sctp_init(source: int, destination: int) -> bytes:
+    """A packet that opens an association (RFC 9260, section 3.3.2)."""
+    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, 0x1234, 65_535, 1, 1, 1)
+    head = struct.pack("!HHI", source, destination, 0)
+    register = 0xFFFFFFFF
+    for byte in head + bytes(4) + chunk:  # CRC32c
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return head + struct.pack("<I", register ^ 0xFFFFFFFF) + chunk
 
 
 def test_several_ports_lead_to_different_ports_of_the_pods(network: Network) -> None:

@@ -52,7 +52,6 @@ class EngineVolumes:
             except RuntimeFailure as error:
                 raise OSError(str(error)) from error
 
-
     async def remove_all(self) -> None:
         """Remove every volume of this cluster. OSError."""
         filters = json.dumps({"label": [f"{CLUSTER_LABEL}={self._cluster_id}"]})
