@@ -116,9 +116,8 @@ def mount_token(spec: Object) -> None:
     ]
     if not wanting:
         return
-    existing = next(
-        (volume["name"] for volume in spec.get("volumes") or () if volume["name"].startswith(VOLUME_PREFIX)), ""
-    )
+    volumes = [volume.get("name") or "" for volume in spec.get("volumes") or ()]
+    existing = next((name for name in volumes if name.startswith(VOLUME_PREFIX)), "")
     volume_name = existing or names.generate_name(VOLUME_PREFIX)
     for container in wanting:
         container["volumeMounts"] = [

@@ -112,7 +112,9 @@ def validate_deployment_status_update(new: Object, old: Object) -> list[Cause]:
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         causes.append(
             fields.invalid(
-                "status.availableReplicas", status["availableReplicas"], "cannot be greater than readyReplicas"
+                "status.availableReplicas",
+                status.get("availableReplicas") or 0,
+                "cannot be greater than readyReplicas",
             )
         )
     before = dig(old, "status", "collisionCount") or 0

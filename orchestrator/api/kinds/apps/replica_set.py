@@ -78,7 +78,9 @@ def validate_replicas_status(new: Object, old: Object) -> list[Cause]:
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         causes.append(
             fields.invalid(
-                "status.availableReplicas", status["availableReplicas"], "cannot be greater than readyReplicas"
+                "status.availableReplicas",
+                status.get("availableReplicas") or 0,
+                "cannot be greater than readyReplicas",
             )
         )
     return causes
