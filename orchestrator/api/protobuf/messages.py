@@ -411,7 +411,7 @@ def _double_writer(tag: bytes) -> Writer:
 def _list_writer(tag: bytes, encode: Callable[[Any], bytes]) -> Writer:
     def write(value: Any, append: Append) -> None:
         for item in value:
-            payload = encode(item)
+            payload = b"" if item is None else encode(item)
             append(tag + varint(len(payload)) + payload)
 
     return write
@@ -423,8 +423,9 @@ def _map_writer(tag: bytes, encode: Callable[[Any], bytes]) -> Writer:
     def write(value: Any, append: Append) -> None:
         # In the order of keys, as Go writes maps.
         for key in sorted(value):
-            entry = chunk(key_tag, key.encode()) + chunk(value_tag, encode(value[key]))
-            append(chunk(tag, entry))
+            # Null stays in a map, as the zero value (a time, for example, has no other way to say that).
+            payload = b"" if value[key] is None else encode(value[key])
+            append(chunk(tag, chunk(key_tag, key.encode()) + chunk(value_tag, payload)))
 
     return write
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.api.resources import SERVICE_ACCOUNTS
 from orchestrator.api.schema import Schema
+from orchestrator.apiserver import conversion
+from orchestrator.apiserver.http.encoding import encode_object
+from orchestrator.apiserver.http.negotiation import PROTOBUF, TABLE, YAML, Negotiated
 from orchestrator.apiserver.incoming import schema_of
-from orchestrator.apiserver.request import ApiRequest
+from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import running_cluster
@@ -150,12 +154,24 @@ class Sender:
             **options,
         )
         try:
-            await self._api.handle(request)
+            result = await self._api.handle(request)
+            assert isinstance(result, ObjectResult)
+            await self._show(result)
         except errors.ApiError as error:
             if error.code >= 500 and not any(text in error.message for text in REFUSED_AS_INTERNAL):
                 self.broken.append(f"{verb} {subresource} {error.code} {error.message}: {body}")
         except Exception as error:
             self.broken.append(f"{verb} {subresource} {error!r}: {body}")
+
+    async def _show(self, result: ObjectResult) -> None:
+        """In every form that a client may ask for: what was accepted must never break those who read it."""
+        for negotiated in (Negotiated(), Negotiated(PROTOBUF), Negotiated(YAML), Negotiated(shape=TABLE)):
+            encode_object(result, self.kind, negotiated, now=datetime.now(UTC), include="Object")
+        for find in self.kind.selectable_fields.values():
+            find(result.obj)
+        stored = await conversion.to_stored(self.kind, result.obj)
+        for sibling in self._api.registry.siblings(self.kind):
+            await conversion.from_stored(sibling, stored)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.resource.plural}.{kind.resource.version}")
