@@ -43,7 +43,7 @@ from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, 
 from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
-from orchestrator.kubelet.resize import judge_wish, starting_allocation, wished, with_allocation
+from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
@@ -454,19 +454,20 @@ class Kubelet:
         if record.is_over or record.is_terminating:
             return
         if record.allocation is None:
-            record.allocation = starting_allocation(pod)
+            record.allocation = record.cgroup_allocation = starting_allocation(pod)
         before, record.resize_pending = record.resize_pending, None
         self._deferred.discard(record.uid)
         if wished(pod) != record.allocation:
             pending = judge_wish(pod, (o.requests for o in self._others(record)), self._facts.allocatable)
             if pending is None:
                 record.allocation = wished(pod)
+                self._recorder.event(pod, "Normal", "ResizeStarted", f"Pod resize started: {describe_sizes(pod)}")
             else:
                 record.resize_pending = pending
                 if pending.reason == "Deferred":
                     self._deferred.add(record.uid)
                 if before != pending:
-                    message = f"Pod resize {pending.reason}: {pending.message}"
+                    message = f"Pod resize {pending.reason}: {describe_sizes(pod, pending.message)}"
                     self._recorder.event(pod, "Warning", f"Resize{pending.reason}", message)
         record.requests = pod_requests(with_allocation(pod, record.allocation))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,9 +28,10 @@ from orchestrator.kubelet.pod import (
     is_restarted_after,
     is_sidecar,
     restart_policy_of,
+    spec_of,
     status_of,
 )
-from orchestrator.kubelet.resize import actual_resources, needs_restart
+from orchestrator.kubelet.resize import actual_resources, bounded, inherited_limits, needs_restart
 from orchestrator.kubelet.restart_all import plan_round
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, Sandbox
 
@@ -254,6 +256,7 @@ class _Planner:
         holds: Mapping[str, Hold],
         verdicts: Mapping[str, ProbeVerdict],
         applied: Mapping[str, Object],
+        inherited: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.pod = pod
         self.now = now
@@ -261,6 +264,7 @@ class _Planner:
         self.holds = holds
         self.verdicts = verdicts
         self.applied = applied
+        self.inherited = inherited
         self.newest = newest_containers(runtime_pod)
         self.round = plan_round(pod, runtime_pod.containers if runtime_pod else (), self.newest)
         self.sandbox = current_sandbox(runtime_pod)
@@ -341,14 +345,17 @@ def plan_pod(
     holds: Mapping[str, Hold] | None = None,
     verdicts: Mapping[str, ProbeVerdict] | None = None,
     applied: Mapping[str, Object] | None = None,
+    inherited: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PodPlan:
     """The next steps for a pod that should run (not terminating, not in a terminal phase).
 
     `runtime_pod` includes ghosts (`with_ghosts`). `backoffs`, `holds` and `verdicts` are by container name,
-    `applied` (the resources that containers have) by container id.
+    `applied` (the resources that containers have) and `inherited` (the limits of their pod) by container id.
     Applying the steps and planning again converges to a plan without steps.
     """
-    planner = _Planner(pod, runtime_pod, now, backoffs or {}, holds or {}, verdicts or {}, applied or {})
+    planner = _Planner(
+        pod, runtime_pod, now, backoffs or {}, holds or {}, verdicts or {}, applied or {}, inherited or {}
+    )
     sandbox = planner.sandbox
     is_new_needed = sandbox is None or not sandbox.ready or (not sandbox.ips and not is_host_network(pod))
     extra_ready = any(other.ready for other in (runtime_pod.sandboxes[1:] if runtime_pod else ()))
@@ -512,7 +519,14 @@ def _plan_resize(planner: _Planner) -> tuple[str, ...]:
             continue
         actual = actual_resources(planner.pod, running, planner.applied)
         wanted = container.get("resources") or {}
-        if actual is None or actual == wanted:
+        if actual is None:
+            continue
+        of_pod = planner.inherited.get(running.id)
+        if of_pod is None:
+            of_pod = inherited_limits(container, status_of(planner.pod).get("resources"))
+        actual = bounded(actual, of_pod)
+        wanted = bounded(wanted, inherited_limits(container, spec_of(planner.pod).get("resources")))
+        if actual == wanted:
             continue
         if needs_restart(container, actual, wanted):
             planner.kill.append(Kill(running, f"Container {container['name']} resize requires restart"))

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
@@ -32,10 +33,12 @@ class PodRecord:
         "allocation",
         "applied",
         "backoffs",
+        "cgroup_allocation",
         "epoch",
         "failure",
         "holds",
         "image_backoffs",
+        "inherited",
         "interrupted",
         "interruptible",
         "ips",
@@ -75,6 +78,10 @@ class PodRecord:
         self.requests: Mapping[str, int] = {}
         self.allocation: Allocation | None = None
         """The resources that it was given, which a resize of its spec may not fit; None: as its spec says."""
+        self.cgroup_allocation: Allocation | None = None
+        """The allocation that the pod's own cgroup was set to."""
+        self.inherited: dict[str, Mapping[str, Any]] = {}
+        """Limits of the pod that bound its running containers, by container id."""
         self.applied: dict[str, Object] = {}
         """`resources` of running containers as we set them, by container id."""
         self.resize_pending: Pending | None = None

@@ -21,6 +21,7 @@ from orchestrator.kubelet.parts import NodeFacts, PodFiles, Probes
 from orchestrator.kubelet.plan import current_sandbox, is_ghost, newest_containers, with_ghosts
 from orchestrator.kubelet.pod import ContainerKind, all_containers_of, field_path_of, find_container, spec_of
 from orchestrator.kubelet.record import PodRecord
+from orchestrator.kubelet.resize import POD
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -85,6 +86,7 @@ class PodReporter:
             failure=record.failure,
             ips=record.ips,
             applied=record.applied,
+            pod_resources=(record.cgroup_allocation or {}).get(POD),
             resize_pending=record.resize_pending,
             resize_error=record.resize_error,
             is_disrupted=record.is_evicted,

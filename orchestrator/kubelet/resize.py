@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
@@ -17,7 +18,8 @@ from orchestrator.kubelet.pod_resources import amount_of, pod_requests
 from orchestrator.kubelet.runtime import Container
 
 Allocation = Mapping[str, Object]
-"""Container name → its `resources`."""
+"""Container name → its `resources`; those of the pod itself are under `POD` (KEP-5419)."""
+POD = ""
 
 PENDING = "PodResizePending"
 IN_PROGRESS = "PodResizeInProgress"
@@ -33,7 +35,10 @@ class Pending(Struct, frozen=True):
 
 def wished(pod: Object) -> dict[str, Object]:
     """What the pod's spec asks for, by container."""
-    return {c["name"]: c.get("resources") or {} for c in (*init_containers_of(pod), *app_containers_of(pod))}
+    wishes = {c["name"]: c.get("resources") or {} for c in (*init_containers_of(pod), *app_containers_of(pod))}
+    if spec_of(pod).get("resources"):
+        wishes[POD] = spec_of(pod)["resources"]
+    return wishes
 
 
 def starting_allocation(pod: Object) -> dict[str, Object]:
@@ -43,6 +48,8 @@ def starting_allocation(pod: Object) -> dict[str, Object]:
         for entry in status_of(pod).get(section) or ():
             if entry.get("name") in allocation and entry.get("containerID") and entry.get("resources") is not None:
                 allocation[entry["name"]] = entry["resources"]
+    if POD in allocation and status_of(pod).get("resources") is not None:
+        allocation[POD] = status_of(pod)["resources"]
     return allocation
 
 
@@ -56,6 +63,8 @@ def with_allocation(pod: Object, allocation: Allocation | None) -> Object:
             spec[section] = [
                 {**c, "resources": allocation[c["name"]]} if c["name"] in allocation else c for c in spec[section]
             ]
+    if POD in allocation:
+        spec["resources"] = allocation[POD]
     return {**pod, "spec": spec}
 
 
@@ -87,6 +96,21 @@ def judge_wish(pod: Object, others: Iterable[Mapping[str, int]], allocatable: Ma
     return None
 
 
+def describe_sizes(pod: Object, error: str = "") -> str:
+    """What a pod was allocated, or wishes, as the kubelet writes it into events."""
+    shown: dict[str, Any] = {}
+    for section in ("initContainers", "containers"):
+        sized = [{"name": c["name"], "resources": c.get("resources") or {}} for c in spec_of(pod).get(section) or ()]
+        if sized:
+            shown[section] = sized
+    if spec_of(pod).get("resources"):
+        shown["podLevelResources"] = spec_of(pod)["resources"]
+    shown["generation"] = pod["metadata"].get("generation", 1)
+    if error:
+        shown["error"] = error
+    return orjson.dumps(shown).decode()
+
+
 def actual_resources(pod: Object, container: Container, applied: Mapping[str, Object]) -> Object | None:
     """What a running container has: as we set it, else as the API shows it; None when nobody knows."""
     known = applied.get(container.id)
@@ -98,6 +122,18 @@ def actual_resources(pod: Object, container: Container, applied: Mapping[str, Ob
                 shown: Object | None = entry.get("resources")
                 return shown
     return None
+
+
+def inherited_limits(container: Object, pod_resources: Object | None) -> dict[str, Any]:
+    """The limits of its pod that bound a container because it has none of its own."""
+    own = (container.get("resources") or {}).get("limits") or {}
+    of_pod = (pod_resources or {}).get("limits") or {}
+    return {name: of_pod[name] for name in ("cpu", "memory") if of_pod.get(name) and not own.get(name)}
+
+
+def bounded(resources: Object, inherited: Mapping[str, Any]) -> Object:
+    """A container's resources with the limits of its pod where it has none."""
+    return {**resources, "limits": {**inherited, **(resources.get("limits") or {})}} if inherited else resources
 
 
 def needs_restart(container: Object, actual: Object, wanted: Object) -> bool:

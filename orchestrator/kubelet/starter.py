@@ -26,9 +26,10 @@ from orchestrator.kubelet.plan import (
     newest_containers,
     next_backoff,
 )
-from orchestrator.kubelet.pod import describe_pod, find_container, grace_seconds_of
+from orchestrator.kubelet.pod import describe_pod, find_container, grace_seconds_of, spec_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.reporter import PodReporter
+from orchestrator.kubelet.resize import inherited_limits
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerRuntime,
@@ -140,6 +141,7 @@ class ContainerStarter:
             record.holds[start.name] = Hold(Waiting("CreateContainerError", str(error)), until)
             return
         record.applied[container_id] = container.get("resources") or {}
+        record.inherited[container_id] = inherited_limits(container, spec_of(record.view()).get("resources"))
         self._reporter.event(pod, "Normal", "Created", "Container created", container=start.name)
         try:
             await self._runtime.start_container(container_id)

@@ -55,6 +55,7 @@ OWNED_CONDITIONS = frozenset(
 )
 """Conditions that the kubelet writes; all others belong to somebody else and are left alone."""
 
+_OPTIONAL = ("ephemeralContainerStatuses", "resources", "allocatedResources")
 EPOCH = "1970-01-01T00:00:00Z"
 _FINE = ProbeVerdict()
 _NO_WAITING: Mapping[str, Waiting] = {}
@@ -86,6 +87,8 @@ class StatusInputs(Struct, frozen=True):
     """The addresses of the pod's last sandbox."""
     applied: Mapping[str, Object] = field(default_factory=dict)
     """`resources` of running containers as they were set, by container id."""
+    pod_resources: Object | None = None
+    """What the pod itself was given, if it asks for something."""
     resize_pending: Pending | None = None
     resize_error: str = ""
     restarting: str = ""
@@ -153,6 +156,10 @@ def plan_status(
     if ephemeral_statuses:
         status["ephemeralContainerStatuses"] = ephemeral_statuses
     status["qosClass"] = qos_class_of(pod)
+    own = spec_of(pod).get("resources")
+    if own and phase in ("Pending", "Running"):
+        status["resources"] = inputs.pod_resources or own
+        status["allocatedResources"] = own.get("requests") or {}
     return status
 
 
@@ -196,7 +203,7 @@ def status_patch(pod_uid: str, new: Object, old: Object) -> Object | None:
                 changed[key] = different
         elif old.get(key) != value:
             changed[key] = value
-    for key in ("reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"):
+    for key in ("reason", "message", "podIP", "podIPs", "initContainerStatuses", *_OPTIONAL):
         if key in old and key not in new:
             changed[key] = None
     if not changed:
@@ -555,7 +562,9 @@ def _resize_conditions(
         container["name"]: container.get("resources") or {}
         for container in (*init_containers_of(pod), *app_containers_of(pod))
     }
-    if any(entry.get("resources", wanted[entry["name"]]) != wanted[entry["name"]] for entry in entries):
+    own = spec_of(pod).get("resources")
+    is_pod_behind = bool(own) and inputs.pod_resources not in (None, own)
+    if is_pod_behind or any(e.get("resources", wanted[e["name"]]) != wanted[e["name"]] for e in entries):
         reason = "Error" if inputs.resize_error else ""
         conditions.append(_condition(old, IN_PROGRESS, generation, True, now, reason, inputs.resize_error))
     return conditions

@@ -135,6 +135,7 @@ class PodSyncer:
             return await self._finish(record, observed)
 
         result = SyncResult()
+        await self._resizer.prepare(record, result)
         steps_max = 10 + 4 * sum(1 for _ in all_containers_of(record.pod))
         for _ in range(steps_max):
             plan = plan_pod(
@@ -145,6 +146,7 @@ class PodSyncer:
                 holds=record.holds,
                 verdicts=self._probes.verdicts(record.uid),
                 applied=record.applied,
+                inherited=record.inherited,
             )
             if plan.finished:
                 return await self._finish(record, observed, finished=True)
@@ -169,6 +171,7 @@ class PodSyncer:
         if record.applied:
             present = {container.id for container in observed.containers} if observed is not None else set()
             record.applied = {id_: known for id_, known in record.applied.items() if id_ in present}
+            record.inherited = {id_: known for id_, known in record.inherited.items() if id_ in present}
 
     def _check_deadline(self, record: PodRecord) -> None:
         deadline = self._deadline_of(record)
@@ -200,6 +203,8 @@ class PodSyncer:
         record.waiting = waiting
         if plan.resize:
             await self._resizer.resize(record, plan.resize, newest, result)
+        else:
+            await self._resizer.finish(record, newest, result)
         sandbox = current_sandbox(observed)
         running = {n: c for n, c in newest.items() if c.phase is ContainerPhase.RUNNING}
         self._reporter.follow_probes(record, observed)
@@ -268,7 +273,7 @@ class PodSyncer:
                 node_name=self._node_name,
                 cluster_domain=self._cluster_domain,
                 runtime_handler=handler,
-                cgroup_parent=await self._cgroups.make(record.view()) if self._cgroups is not None else "",
+                cgroup_parent=await self._make_cgroup(record),
             )
             await self._runtime.run_sandbox(spec)
         except RuntimeUnavailable:
@@ -289,6 +294,13 @@ class PodSyncer:
             return
         verdicts = self._probes.verdicts(record.uid)
         await self._reporter.report(record, observed, self._reporter.inputs(record, verdicts=verdicts))
+
+    async def _make_cgroup(self, record: PodRecord) -> str:
+        """The parent of the pod's containers, as the runtime takes it."""
+        allocation = record.allocation
+        parent = await self._cgroups.make(record.view()) if self._cgroups is not None else ""
+        record.cgroup_allocation = allocation
+        return parent
 
     async def _runtime_handler(self, pod: Object) -> str:
         """The handler of the pod's RuntimeClass; ConfigurationError when there is no such class or handler here."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from orchestrator.kubelet.cgroups.files import CgroupFiles
 from orchestrator.kubelet.cgroups.values import CgroupValues
-from tests.e2e.manifests import Pod, apply, container, pod, status_of, wait_for_pod
+from tests.e2e.manifests import Pod, apply, condition, container, pod, status_of, wait_for_pod
 from tests.e2e.orchestrator_process import Kubectl, docker, is_ready
 
 MIB = 1 << 20
@@ -103,3 +104,58 @@ def test_oom_scores_follow_the_class(k: Kubectl) -> None:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert scores["free"] == 1000
     assert abs(scores["half"] - (1000 - 1000 * 64 * MIB // memory)) <= 1
+
+
+def test_a_pod_is_resized_as_a_whole(k: Kubectl) -> None:
+    def sized(cpu: str, memory: str) -> dict[str, dict[str, str]]:
+        return {"requests": {"cpu": "50m", "memory": "16Mi"}, "limits": {"cpu": cpu, "memory": memory}}
+
+    restarts = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    apply(
+        k,
+        pod("whole", container(), resources=sized("100m", "64Mi")),
+        pod("again", container(resizePolicy=restarts), resources=sized("100m", "64Mi")),
+    )
+    before = wait_for_pod(k, "whole", is_ready)
+    assert before["status"]["resources"] == sized("100m", "64Mi")
+    assert before["status"]["allocatedResources"] == {"cpu": "50m", "memory": "16Mi"}
+    wait_for_pod(k, "again", is_ready)
+    for name in ("whole", "again"):
+        patch = json.dumps({"spec": {"resources": sized("200m", "96Mi")}})
+        k("patch", "pod", name, "--subresource=resize", "-p", patch)
+
+    def is_resized(found: Pod) -> bool:
+        return found["status"].get("resources") == sized("200m", "96Mi") and is_ready(found)
+
+    after = wait_for_pod(k, "whole", is_resized)
+    assert not condition(after, "PodResizeInProgress")
+    assert status_of(after)["restartCount"] == 0
+    values = values_of(after)
+    assert (values.cpu_quota_microseconds, values.memory_bytes) == (20_000, 96 * MIB)
+    own = FILES.read((*place_of(after), status_of(after)["containerID"].removeprefix("docker://")))
+    assert (own.cpu_quota_microseconds, own.memory_bytes) == (20_000, 96 * MIB)
+    wait_for_pod(k, "again", lambda p: is_resized(p) and status_of(p)["restartCount"] == 1)
+
+
+def test_memory_that_is_in_use_is_not_taken_away(k: Kubectl) -> None:
+    def patch(limit: str) -> str:
+        return json.dumps({"spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": limit}}}]}})
+
+    sized = {"requests": {"cpu": "10m", "memory": "8Mi"}, "limits": {"cpu": "500m", "memory": "80Mi"}}
+    apply(k, pod("full", container(USE_40_MB, resources=sized)))
+    wait_for_pod(k, "full", is_ready)
+    k(
+        "exec",
+        "full",
+        "--",
+        "sh",
+        "-c",
+        "until [ $(awk '/VmRSS/{print $2}' /proc/1/status) -gt 38000 ]; do sleep 0.1; done",
+    )
+    k("patch", "pod", "full", "--subresource=resize", "-p", patch("16Mi"))
+    held = wait_for_pod(k, "full", lambda p: condition(p, "PodResizeInProgress").get("reason") == "Error")
+    assert f"memory limit ({16 * MIB}) below current usage" in condition(held, "PodResizeInProgress")["message"]
+    assert status_of(held)["resources"]["limits"]["memory"] == "80Mi"
+    k("patch", "pod", "full", "--subresource=resize", "-p", patch("80Mi"))
+    wait_for_pod(k, "full", lambda p: not condition(p, "PodResizeInProgress"))
+    assert values_of(held).memory_bytes == 80 * MIB

@@ -15,7 +15,7 @@ from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors, fields
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.core.pod import qos_class
+from orchestrator.api.kinds.core.pod_validation import validate_pod_resize
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.apiserver import incoming
 from orchestrator.apiserver.field_ownership import is_apply
@@ -131,49 +131,42 @@ def validate_ephemeral_update(new: Object, old: Object) -> list[Cause]:
 EPHEMERAL_CONTAINERS = Part(_take_ephemeral, validate_ephemeral_update)
 
 
-# Resize (KEP-1287): requests and limits of cpu and memory.
+# Resize (KEP-1287): requests and limits of cpu and memory, of containers and of the pod itself (KEP-5419).
 
 _RESIZABLE = frozenset(("cpu", "memory"))
 
 
 def _take_resources(new: Object, sent: Object, now: str) -> None:
+    spec = sent.get("spec") or {}
     for field in ("containers", "initContainers"):
-        wanted = {container.get("name"): container for container in (sent.get("spec") or {}).get(field) or ()}
+        wanted = {container.get("name"): container for container in spec.get(field) or ()}
         for container in new["spec"].get(field) or ():
             if container["name"] in wanted:
                 container["resources"] = wanted[container["name"]].get("resources") or {}
+    if spec.get("resources") and new["spec"].get("resources"):
+        new["spec"]["resources"] = spec["resources"]
 
 
 def validate_resize(new: Object, old: Object) -> list[Cause]:
     """Only cpu and memory, nothing dropped, the same quality of service; not for pods that ended."""
-    from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
-
-    causes = validate_pod_spec(new["spec"], "spec")
+    causes = validate_pod_resize(new, old)
     phase = (old.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         causes.append(fields.forbidden("", "Pod running in a terminal state cannot be resized"))
-    if qos_class(new["spec"]) != qos_class(old["spec"]):
-        shown = qos_class(new["spec"])
-        causes.append(fields.invalid("spec", shown, "Pod QOS Class may not change as a result of resizing"))
     for field in ("containers", "initContainers"):
         before = {container["name"]: container for container in old["spec"].get(field) or ()}
         for position, container in enumerate(new["spec"].get(field) or ()):
             path = f"{fields.index(f'spec.{field}', position)}.resources"
-            causes += _validate_resized(
-                container.get("resources") or {}, before[container["name"]].get("resources") or {}, path
-            )
-    return causes
+            causes += _validate_kept(container.get("resources"), before[container["name"]].get("resources"), path)
+    return causes + _validate_kept(new["spec"].get("resources"), old["spec"].get("resources"), "spec.resources")
 
 
-def _validate_resized(new: Object, old: Object, path: str) -> list[Cause]:
+def _validate_kept(new: Object | None, old: Object | None, path: str) -> list[Cause]:
     causes = []
     for part in ("requests", "limits"):
-        now, then = new.get(part) or {}, old.get(part) or {}
-        for name in sorted(now.keys() | then.keys()):
-            if name not in _RESIZABLE and now.get(name) != then.get(name):
-                causes.append(fields.forbidden("spec", "only cpu and memory resources are mutable"))
-            elif name in then and name not in now:
-                causes.append(fields.forbidden(f"{path}.{part}", f"resource {part} cannot be removed"))
+        now, then = (new or {}).get(part) or {}, (old or {}).get(part) or {}
+        if any(name in _RESIZABLE for name in then.keys() - now.keys()):
+            causes.append(fields.forbidden(f"{path}.{part}", f"resource {part} cannot be removed"))
     return causes
 
 

@@ -301,8 +301,21 @@ def validate_ephemeral_containers_update(new: Object, old: Object) -> list[Cause
     return causes
 
 
+def _restore_sizes(resources: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Requests and limits of CPU and memory as they were."""
+    for kind in ("limits", "requests"):
+        for name in ("cpu", "memory"):
+            was = (kept.get(kind) or {}).get(name)
+            if was is not None:
+                resources.setdefault(kind, {})[name] = was
+            else:
+                (resources.get(kind) or {}).pop(name, None)
+        if not resources.get(kind):
+            resources.pop(kind, None)
+
+
 def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
-    """Only CPU and memory of containers change, and the pod keeps its quality of service."""
+    """Only CPU and memory of containers and of the pod change, and the pod keeps its quality of service."""
     from orchestrator.api.kinds.core.pod import qos_class
 
     spec, before = new.get("spec") or {}, old.get("spec") or {}
@@ -317,24 +330,15 @@ def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
     munged = copy_object(spec)
     for key in ("containers", "initContainers"):
         for container, original in zip(munged.get(key) or (), before.get(key) or (), strict=True):
-            resources, kept = container.setdefault("resources", {}), original.get("resources") or {}
-            for kind in ("limits", "requests"):
-                for name in ("cpu", "memory"):
-                    was = (kept.get(kind) or {}).get(name)
-                    if was is not None:
-                        resources.setdefault(kind, {})[name] = was
-                    else:
-                        (resources.get(kind) or {}).pop(name, None)
-                if not resources.get(kind):
-                    resources.pop(kind, None)
+            _restore_sizes(container.setdefault("resources", {}), original.get("resources") or {})
             if key == "containers" or original.get("restartPolicy") == "Always":
                 continue
             if container.get("resources") != original.get("resources"):
                 causes.append(
                     fields.forbidden(f"spec.{key}", "resources for non-sidecar init containers are immutable")
                 )
-    if "resources" in munged and (munged.get("resources") or {}) != (before.get("resources") or {}):
-        _restore(munged, before, "resources")
+    if munged.get("resources") and before.get("resources"):
+        _restore_sizes(munged["resources"], before["resources"])
     if munged != before:
         causes.append(
             fields.forbidden("spec", "only cpu and memory resources are mutable" + describe_changes(munged, before))
