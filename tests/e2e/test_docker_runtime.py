@@ -11,11 +11,12 @@ import shutil
 import tarfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.kubelet.docker.cleanup import remove_everything
