@@ -464,8 +464,11 @@ class ApiServer:
         incoming.check_name(request, obj)
         incoming.check_namespace(request, obj)
 
+        # Only a write without a version is tried again, and needs what was sent once more.
+        may_repeat = not obj["metadata"].get("resourceVersion")
+
         async def replace(current: Object) -> Object:
-            return copy_object(obj)
+            return copy_object(obj) if may_repeat else obj
 
         if kind.create_on_update and not request.subresource:
             record = await self.store.get(self._key(request))
@@ -485,13 +488,16 @@ class ApiServer:
 
         async def patch(current: Object) -> Object:
             patched = apply_patch(request, current)
+            # What a patch of the status did not touch is what is stored, and will be taken from there.
+            kept = _untouched(patched, current) if request.subresource == "status" and kind.schema is None else {}
+            changed = {key: value for key, value in patched.items() if key not in kept} if kept else patched
             try:
-                new = incoming.decode_object(request, kind, patched)
+                new = incoming.decode_object(request, kind, changed)
             except NotDecodable as error:
                 raise unusable_patch(request, patched, error) from error
             incoming.check_name(request, new)
             incoming.check_namespace(request, new)
-            return copy_object(new)
+            return copy_object(new) | kept
 
         request.raw_body = None
         return await self.change_object(request, patch)
@@ -670,8 +676,8 @@ class ApiServer:
 
     def _keep_all_but_status(self, kind: Kind, new: Object, old: Object) -> Object:
         """A status update changes `status`; of metadata at most what the kind allows."""
-        kept = copy_object({key: value for key, value in old.items() if key not in ("status", "metadata")})
-        metadata = copy_object(old["metadata"])
+        kept = {key: value for key, value in old.items() if key not in ("status", "metadata")}
+        metadata = dict(old["metadata"])
         for field in kind.status_metadata:
             if field in new["metadata"]:
                 metadata[field] = new["metadata"][field]
@@ -915,6 +921,15 @@ def _carry(new: Object, old: Object, field: str) -> None:
         new[field] = copy_object(old[field])
     else:
         new.pop(field, None)
+
+
+def _untouched(patched: Object, current: Object) -> Object:
+    """What a patch took over as it was, besides type and metadata: the same values, not only equal ones."""
+    return {
+        key: value
+        for key, value in patched.items()
+        if value is current.get(key) and key not in ("kind", "apiVersion", "metadata")
+    }
 
 
 def _differs_in_spec(new: Object, old: Object) -> bool:

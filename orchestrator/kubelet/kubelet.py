@@ -108,6 +108,7 @@ class Kubelet:
             self._usage = RequestedUsage(runtime=runtime, clock=clock, node_name=options.name)
         else:
             self._usage = MeasuredUsage(runtime=runtime, files=files, clock=clock, node_name=options.name)
+        self._has_signals = read_signals is not None
         self._read_signals = read_signals or dict
         self._collector: ImageCollector | None = None
         if options.image_gc_file is not None:
@@ -605,6 +606,8 @@ class Kubelet:
 
     async def _check_pressure(self) -> None:
         """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""
+        if not self._has_signals:
+            return
         running = {uid: r for uid, r in self._pods.items() if r.admitted and not r.is_over and not r.is_terminating}
         try:
             victims = await self._evictor.check([r.pod for r in running.values() if r.failure is None])

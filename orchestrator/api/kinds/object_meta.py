@@ -5,7 +5,7 @@ Mirrors ValidateObjectMeta and ValidateObjectMetaUpdate of k8s.io/apimachinery/p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.api import fields, names
@@ -127,7 +127,7 @@ def validate_object_meta(
     return causes + _validate_common(meta, kind)
 
 
-def _validate_common(meta: Mapping[str, Any], kind: Kind | None) -> list[Cause]:
+def _validate_common(meta: Mapping[str, Any], kind: Kind | None, *, known_entries: Sequence[Any] = ()) -> list[Cause]:
     causes: list[Cause] = []
     generation = meta.get("generation") or 0
     if generation < 0:
@@ -136,15 +136,17 @@ def _validate_common(meta: Mapping[str, Any], kind: Kind | None) -> list[Cause]:
     causes += validate_annotations(meta.get("annotations"), "metadata.annotations")
     causes += _validate_owner_references(meta.get("ownerReferences") or (), "metadata.ownerReferences")
     causes += _validate_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
-    causes += _validate_managed_fields(meta.get("managedFields") or (), "metadata.managedFields")
+    causes += _validate_managed_fields(meta.get("managedFields") or (), "metadata.managedFields", known_entries)
     if kind is not None and kind.definition.startswith(_BUILTIN_PREFIX):
         causes += _validate_builtin_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
     return causes
 
 
-def _validate_managed_fields(entries: Any, path: str) -> list[Cause]:
+def _validate_managed_fields(entries: Any, path: str, known: Sequence[Any]) -> list[Cause]:
     causes: list[Cause] = []
     for position, entry in enumerate(entries):
+        if entry in known:
+            continue
         where = fields.index(path, position)
         operation, manager = entry.get("operation") or "", entry.get("manager") or ""
         if operation not in ("Apply", "Update"):
@@ -194,4 +196,6 @@ def validate_object_meta_update(new: Object, old: Object, kind: Kind | None = No
     for key in _IMMUTABLE:
         if (meta.get(key) or None) != (before.get(key) or None):
             causes.append(fields.immutable(f"metadata.{key}", meta.get(key)))
-    return causes + _validate_common(meta, kind)
+    # What was stored was valid.
+    changed = {key: value for key, value in meta.items() if before.get(key) != value}
+    return causes + _validate_common(changed, kind, known_entries=before.get("managedFields") or ())

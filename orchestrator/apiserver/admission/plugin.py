@@ -37,10 +37,11 @@ class Attributes(Struct):
     """What each mutating webhook left the object like, to find out who must see it again."""
     requested: Kind | None = None
     """What the client asked for, where `kind` is an equivalent of it that a rule names."""
+    group_resource: str = ""
+    """That of the kind: every plugin asks for it."""
 
-    @property
-    def group_resource(self) -> str:
-        return self.kind.resource.group_resource
+    def __post_init__(self) -> None:
+        self.group_resource = self.kind.resource.group_resource
 
 
 class AdmissionPlugin:
