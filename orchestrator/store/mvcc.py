@@ -41,6 +41,7 @@ from orchestrator.store.hub import IndexedFields, WatchHub, WatchQueue
 from orchestrator.store.log import Log, Row
 from orchestrator.store.protocol import WATCH_CAPACITY
 from orchestrator.store.records import Event, EventType, Key, Page, Record, Stats
+from orchestrator.store.sharing import PartPool
 
 HISTORY_LIMIT = 10_000
 """Events that can be read back; the oldest are compacted when there are a quarter more."""
@@ -116,6 +117,7 @@ class MemoryStore:
         self._tables: dict[str, _Table] = {}
         self._history: deque[Event] = deque()
         self._history_bytes = 0
+        self._parts = PartPool()
         self._hub = WatchHub(clock=clock, indexed_fields=indexed_fields or {}, revision=1)
         self._closed = False
         self._writes = 0
@@ -465,7 +467,9 @@ class MemoryStore:
         self._writes += 1
         self._remember(table, event)
         if len(self._history) > DECODED_EVENTS_MAX:
-            self._history[-DECODED_EVENTS_MAX - 1].release_caches()
+            old = self._history[-DECODED_EVENTS_MAX - 1]
+            old.release_caches()
+            old.record.share_parts(self._parts)
         self._hub.dispatch(event)
 
     # ---- history

@@ -15,6 +15,7 @@ import orjson
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
+from orchestrator.store.sharing import PartPool
 
 
 class Key(NamedTuple):
@@ -63,6 +64,11 @@ class Record:
         obj = self._obj
         if obj is not None and sys.getrefcount(obj) <= _REFERENCES_OF_OUR_OWN:
             self._obj = None
+
+    def share_parts(self, parts: PartPool) -> None:
+        """Let the decoded dict, if there is one, have its parts in common with those of other records."""
+        if self._obj is not None:
+            parts.share(self._obj)
 
     def __repr__(self) -> str:
         return f"Record({'/'.join(self.key)} @ {self.revision})"
