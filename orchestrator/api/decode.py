@@ -44,6 +44,12 @@ class NotDecodable(BadRequest):
         self.detail = detail
 
 
+_JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_OR_ARRAY, _OR_BOOL, _OR_TEXTS = (f"{_JSON_SCHEMA}Or{other}" for other in ("Array", "Bool", "StringArray"))
+_UNIONS = frozenset((_OR_ARRAY, _OR_BOOL, _OR_TEXTS))
+"""Either a schema or something else, which the published definitions do not describe."""
+
+
 # --- the compiled check: is there nothing to do? -------------------------------------------------
 
 _DAY = (
@@ -134,6 +140,8 @@ def _compile(schema: Schema) -> _Check | type:
         return _is_int32 if schema.format == "int32" else _is_int64
     if kind == "time":
         return _is_canonical_micro_time if schema.format == "micro-time" else _is_canonical_time
+    if schema.definition in _UNIONS:
+        return _compile_union(schema)
     checks: dict[str, _Check | type] = {
         "boolean": bool,
         "number": _is_number,
@@ -141,6 +149,12 @@ def _compile(schema: Schema) -> _Check | type:
         "quantity": _is_canonical_quantity,
     }
     return checks.get(kind, _is_any)
+
+
+def _compile_union(schema: Schema) -> _Check:
+    node = definition(_JSON_SCHEMA)
+    allows_bool = schema.definition == _OR_BOOL
+    return lambda value: (allows_bool and type(value) is bool) or (type(value) is dict and _run(_check_of(node), value))
 
 
 def _compile_object(schema: Schema) -> _Check:
@@ -263,6 +277,24 @@ class _Walk:
             return _quantity(value)
         if kind == "time":
             return _time(value, micro=schema.format == "micro-time")
+        return self._union(value, schema.definition) if schema.definition in _UNIONS else value
+
+    def _union(self, value: Any, name: str) -> Any:
+        """A schema, or what may stand in its place; Go's own decoders here do not look for unknown fields."""
+        inner, node = _Walk(), definition(_JSON_SCHEMA)
+        if type(value) is dict:
+            return inner.decode(value, node, "", "", "")
+        if name == _OR_BOOL:
+            if type(value) is not bool:
+                raise _Refused("boolean or JSON schema expected")
+            return value
+        if type(value) is not list:
+            return _UNSET
+        if name == _OR_ARRAY:
+            decoded = [inner.decode(one, node, "", "", "") for one in value]
+            return [{} if one is _UNSET else one for one in decoded]
+        if not all(type(one) is str for one in value):
+            raise _Refused("json: cannot unmarshal into Go value of type []string")
         return value
 
     def _object(self, value: Any, schema: Schema, path: str, go_path: str, struct: str) -> Any:

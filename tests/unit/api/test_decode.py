@@ -185,6 +185,54 @@ def test_recursive_definitions_compile() -> None:
     ]
 
 
+def _definition(**schema: Any) -> dict[str, Any]:
+    node = {"type": "object", **schema}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": node}}]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "a.b"},
+        "spec": {"group": "b", "names": {"plural": "a", "kind": "A"}, "scope": "Cluster", "versions": versions},
+    }
+
+
+DEFINITION = for_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"items": {"type": "string"}}, {"items": {"type": "string"}}),
+        ({"items": {"type": "string", "bogus": 1}}, {"items": {"type": "string"}}),
+        ({"items": {"oneOf": [None]}}, {"items": {"oneOf": [{}]}}),
+        ({"items": [{"type": "string"}, None]}, {"items": [{"type": "string"}, {}]}),
+        ({"items": 5}, {}),
+        ({"additionalProperties": True}, {"additionalProperties": True}),
+        ({"additionalProperties": {"minimum": 1, "x": 2}}, {"additionalProperties": {"minimum": 1}}),
+        ({"dependencies": {"a": ["b"]}}, {"dependencies": {"a": ["b"]}}),
+    ],
+)
+def test_schemas_inside_schemas_are_decoded(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    decoded, warnings = decode(_definition(**given), DEFINITION)
+    assert decoded["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == {"type": "object", **expected}
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"items": {"properties": {"a": 1}}},
+        {"items": [{"type": 1}]},
+        {"additionalProperties": "x"},
+        {"additionalProperties": {"items": {"type": 2}}},
+        {"dependencies": {"a": [1]}},
+    ],
+)
+def test_schemas_inside_schemas_of_wrong_types_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="cannot be handled as a CustomResourceDefinition"):
+        decode(_definition(**given), DEFINITION)
+
+
 def test_custom_resources_are_pruned() -> None:
     schema = schema_from_openapi_v3(
         {

@@ -107,6 +107,8 @@ class TypeRegistry:
         if reference:
             self._named[reference] = name
         message = self._file.message_type.add(name=name)
+        # `a_b` and `aB` are two fields; that protobuf derives one JSON name from both is of no interest here.
+        message.options.deprecated_legacy_json_field_conflicts = True
         for property_name, node in (schema.get("properties") or {}).items():
             escaped = escape(property_name)
             if escaped is not None:

@@ -178,6 +178,11 @@ def test_maps_below_objects_have_typed_values(name: str) -> None:
         checker.compile(f"self.{field}['a'] > 'x'")
 
 
+def test_names_that_differ_in_underscores_alone() -> None:
+    node = {"type": "object", "properties": {"x_y": {"type": "integer"}, "xY": {"type": "string"}}}
+    Checker(node, is_resource=False).compile("self.x_y > 1 && self.xY != ''")
+
+
 def test_positions_do_not_move_with_optional_old_self() -> None:
     checker = Checker({"type": "integer"}, is_resource=False)
     with pytest.raises(DoesNotCompile, match="<input>:1:1: undeclared reference"):
