@@ -117,25 +117,31 @@ def _encode_elements(name: str, items: Iterable[tuple[str, str]], *, has_values:
     fields = _KEYS[name]
     size = 4 * len(fields)
     data = _value_of(name) if has_values else None
-    parts: list[dict[str, bytes]] = [{} for _ in fields]
+    # The same frontends, numbers and values come again and again.
+    starts: dict[str, bytes] = {"": b""}
+    ends: dict[str, bytes] = {}
+    tails: dict[str, bytes] = {"": b""}
     heads: dict[int, bytes] = {}
-    values: dict[str, bytes] = {"": b""}
     for key, value in items:
-        encoded = b""
-        # The same addresses, protocols and ports come again and again.
-        for text, known, field in zip(key.split(" . "), parts, fields, strict=True):
-            found = known.get(text)
-            if found is None:
-                found = known[text] = field(text)
-            encoded += found
-        tail = values.get(value) if data is not None else b""
+        first, _, last = key.rpartition(" . ")
+        start = starts.get(first)
+        if start is None:
+            start = starts[first] = b"".join(map(_field, fields, first.split(" . ")))
+        end = ends.get(last)
+        if end is None:
+            end = ends[last] = fields[-1](last)
+        tail = tails.get(value) if data is not None else b""
         if tail is None:
             assert data is not None
-            tail = values[value] = data(value)
+            tail = tails[value] = data(value)
         head = heads.get(len(tail))
         if head is None:
             head = heads[len(tail)] = netlink.element_head(size, len(tail))
-        yield head + encoded + tail
+        yield head + start + end + tail
+
+
+def _field(encode: Callable[[str], bytes], text: str) -> bytes:
+    return encode(text)
 
 
 def _value_of(name: str) -> Callable[[str], bytes]:
