@@ -316,8 +316,7 @@ class Cluster:
         network, address = self.nodes.network, self.api.service_allocator.dns_service_ip
         add_service_proxy(
             self.supervisor,
-            cluster_id=network.cluster_id,
-            cidrs=network.cidrs,
+            network=network,
             informers=self._informers("kube-proxy", PROXY),
             clock=self.clock,
             dns_address=address,

@@ -16,10 +16,11 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
-from orchestrator.kubelet.network.plan import ClusterCidrs, bridge_name, cluster_key
+from orchestrator.kubelet.network.plan import ClusterCidrs, cluster_key
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.cleanup import Removed
+    from orchestrator.kubelet.network.pod_network import PodNetwork
 
 DNS_PORT = 53
 
@@ -59,8 +60,7 @@ def add_network_policies(
 def add_service_proxy(
     supervisor: Supervisor,
     *,
-    cluster_id: str,
-    cidrs: ClusterCidrs,
+    network: PodNetwork,
     informers: Informers,
     clock: Clock,
     dns_address: str,
@@ -75,15 +75,16 @@ def add_service_proxy(
     if api_listener is not None:
         guarded.append(Frontend(api_listener[0], "tcp", api_listener[1]))
     layout = Layout(
-        table=service_table(cluster_id),
-        bridge=bridge_name(cluster_id),
-        pods=str(cidrs.pods),
-        services=str(cidrs.services),
+        table=service_table(network.cluster_id),
+        bridge=network.bridge,
+        pods=str(network.cidrs.pods),
+        services=str(network.cidrs.services),
         local_address=dns_address,
-        nodes=str(cidrs.nodes),
+        nodes=str(network.cidrs.nodes),
         guarded=tuple(guarded),
     )
-    supervisor.add("kube-proxy", ServiceProxy(informers=informers, layout=layout, clock=clock).run)
+    proxy = ServiceProxy(informers=informers, layout=layout, clock=clock, set_ranges=network.set_service_ranges)
+    supervisor.add("kube-proxy", proxy.run)
 
 
 def add_ingress(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Network, collapse_addresses
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field
@@ -88,6 +89,13 @@ def plan_service(
     for port in spec.get("ports") or ():
         _PortPlanner(service, spec, port, slices, nodes, pod_cidr, rules).plan(cluster_ips)
     return rules
+
+
+def plan_ranges(cidrs: Iterable[Object], default: str) -> tuple[str, ...]:
+    """The IPv4 ranges that cluster IPs come from: of the ServiceCIDRs, and that of the start; none inside another."""
+    named = {cidr for one in cidrs for cidr in (one.get("spec") or {}).get("cidrs") or () if ":" not in cidr}
+    networks = collapse_addresses(IPv4Network(cidr, strict=False) for cidr in named | {default})
+    return tuple(str(network) for network in networks)
 
 
 class _PortPlanner:

@@ -1,4 +1,4 @@
-"""The component: follows Services, EndpointSlices and Nodes, and keeps the nftables table equal to them.
+"""The component: follows Services, EndpointSlices, Nodes and ServiceCIDRs, and keeps the nftables table equal to them.
 
 Changes that arrive together become one transaction; what arrives while one runs goes into the next. The whole
 table is written at the start, after a failure and after somebody else took something out of it. Mirrors
@@ -8,18 +8,18 @@ kube-proxy's Proxier and its bounded-frequency runner. One proxy serves all node
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
-from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
+from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
 from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
 from orchestrator.proxy.health import HealthServer, plan_health
 from orchestrator.proxy.nftables import Nft, NftError
-from orchestrator.proxy.plan import plan_service
+from orchestrator.proxy.plan import plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow, skeleton
 from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts, Target
@@ -35,8 +35,18 @@ PLANNED_AT_ONCE = 200
 class ServiceProxy:
     """Leads Service addresses to endpoints."""
 
-    def __init__(self, *, informers: Informers, layout: Layout, clock: Clock, nft: Nft | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        informers: Informers,
+        layout: Layout,
+        clock: Clock,
+        set_ranges: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+        nft: Nft | None = None,
+    ) -> None:
+        """`set_ranges` leads ranges of cluster IPs to where the rules see their packets."""
         self.layout = layout
+        self._set_ranges = set_ranges
         self._clock = clock
         self._table = KernelTable(
             layout.table, clock=clock, on_damage=self._on_damage, volatile_prefix=VOLATILE_SETS, nft=nft
@@ -44,6 +54,7 @@ class ServiceProxy:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
+        self._cidrs = informers.informer(SERVICE_CIDRS)
         self._ruleset = Ruleset(layout)
         self._health = HealthServer(layout.local_address)
         self._health_target: Target | None = None
@@ -51,16 +62,18 @@ class ServiceProxy:
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._must_replace = True
+        self._ranges_changed = False
         self._log = get_logger("kube-proxy", table=layout.table)
         self._slices.add_index(SERVICE_INDEX, _service_keys)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
+        self._cidrs.add_handler(self._on_cidr)
 
     async def run(self) -> None:
         """Work until cancelled; the table stays, so that connections survive a restart of this process."""
         try:
-            for informer in (self._services, self._slices, self._nodes):
+            for informer in (self._services, self._slices, self._nodes, self._cidrs):
                 await informer.wait_synced()
             if self.layout.local_address:
                 self._health_target = await self._health.open()
@@ -100,6 +113,11 @@ class ServiceProxy:
             self._node_facts[after.name] = after
         self._mark_all()
 
+    def _on_cidr(self, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None:
+            self._ranges_changed = True
+            self._wake.set()
+
     def _on_damage(self) -> None:
         self._log.warning("table.damaged", consequence="written anew")
         self._replace_all()
@@ -122,6 +140,7 @@ class ServiceProxy:
 
     async def _sync(self) -> None:
         was_empty = not len(self._ruleset)
+        await self._follow_ranges()
         changes = await self._plan()
         replaces, self._must_replace = self._must_replace, False
         try:
@@ -129,7 +148,7 @@ class ServiceProxy:
                 await self._table.apply(self._ruleset.text())  # at once, while connections come
             else:
                 if replaces:
-                    await self._table.apply(skeleton(self.layout))
+                    await self._table.apply(skeleton(self.layout, self._ruleset.ranges))
                 await self._write(changes)
         except NftError as error:
             # The model is ahead of the kernel now: only the whole table brings them together again.
@@ -138,6 +157,19 @@ class ServiceProxy:
                 raise
             self._log.warning("transaction.refused", error=str(error), consequence="written anew")
         await self._forget(changes.stale)
+
+    async def _follow_ranges(self) -> None:
+        """A change of the ranges, which is rare, writes the whole table."""
+        if not self._ranges_changed:
+            return
+        self._ranges_changed = False
+        ranges = plan_ranges(self._cidrs.list(), self.layout.services)
+        if ranges == self._ruleset.ranges:
+            return
+        self._ruleset.ranges = ranges
+        self._must_replace = True
+        if self._set_ranges is not None:
+            await self._set_ranges(ranges)
 
     async def _write(self, changes: Changes) -> None:
         if has_own_chains(changes):

@@ -10,7 +10,7 @@ one at random.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 from msgspec import Struct, field
 
@@ -67,6 +67,8 @@ class Ruleset:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.ranges: tuple[str, ...] = (layout.services,)
+        """All ranges that cluster IPs come from; what nobody has there is dropped."""
         self._rules: dict[str, ServiceRules] = {}
         self._owners: dict[Frontend, tuple[str, ...]] = {}
         """Who claims a frontend; the first has it."""
@@ -118,6 +120,7 @@ class Ruleset:
     def text(self) -> str:
         """One transaction that puts the whole table in place of whatever has its name."""
         everything = Ruleset(self.layout)
+        everything.ranges = self.ranges
         changes = Changes()
         # In the order of ownership, so that a frontend that two Services claim stays with the one that has it.
         for key, rules in self._rules.items():
@@ -127,7 +130,7 @@ class Ruleset:
                 current = everything._way(frontend)
                 everything._owners[frontend] = owners
                 everything._update_frontend(frontend, current, self._way(frontend), changes)
-        return skeleton(self.layout) + changes.text(self.layout.table)
+        return skeleton(self.layout, self.ranges) + changes.text(self.layout.table)
 
     def conflicts(self) -> dict[Frontend, list[str]]:
         """Frontends that several Services claim; the first of them has it."""
@@ -266,7 +269,7 @@ def _pick_rule(name: str) -> str:
     return f"meta l4proto {{ tcp, udp, sctp }} dnat ip to {key} . numgen random mod {count} map @{targets}"
 
 
-def skeleton(layout: Layout) -> str:
+def skeleton(layout: Layout, ranges: Sequence[str] = ()) -> str:
     """The table without any Service, as text that first removes an older one.
 
     Translation stands behind the host ports of pods (priority -105). Refusals come after translation: what
@@ -329,7 +332,7 @@ table ip {table} {{
 {nodes("meta l4proto . th dport vmap @refused_node_ports")}
     fib daddr type local return
     ip daddr @cluster_ips goto refuse
-    ip daddr {layout.services} drop
+    ip daddr {{ {", ".join(ranges or (layout.services,))} }} drop
   }}
   chain filter_prerouting {{
     type filter hook prerouting priority -110; policy accept;

@@ -151,8 +151,17 @@ def test_a_service_in_a_further_range_is_reached_from_everywhere(network: Networ
     assert k.json("get", "ipaddress", address)["spec"]["parentRef"]["name"] == service["metadata"]["name"]
     for place in network.everyone:
         wait_programmed(place, address, 80)
+        # What nobody has in the range goes nowhere, whatever routes there are.
+        assert outcome(lambda: place.tcp("198.51.100.6", 80, seconds=LOST_SECONDS)) == "lost"  # noqa: B023
+    assert "198.51.100.0/28 dev orc" in routes()
     k("delete", "service", service["metadata"]["name"])
     k("delete", "servicecidr", "further", "--timeout=30s")
+    until(lambda: "198.51.100.0/28" not in routes())
+
+
+def routes() -> str:
+    """The routes of the machine."""
+    return subprocess.run(["ip", "route"], check=True, capture_output=True, text=True).stdout
 
 
 def test_one_port_number_serves_tcp_and_udp(network: Network) -> None:

@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -154,6 +154,7 @@ class PodNetwork:
         self._reservations = Reservations(state_dir / "network" / "addresses")
         self._nodes: dict[str, NodeNetwork] = {}
         self._service_addresses: set[str] = set()
+        self._service_ranges: set[IPv4Network] = set()
         self._attached: set[str] = set()
         self._bridge_index = 0
         self._mtu = 1500
@@ -269,6 +270,32 @@ class PodNetwork:
             await self.start()
         await self._add_address(address, 32)
         self._service_addresses.add(address)
+
+    async def set_service_ranges(self, ranges: Iterable[str]) -> None:
+        """Lead these ranges to the bridge, besides that of the cluster's start, and no other.
+
+        A range that the machine has a route into already is left to it: its own neighbours must stay reachable.
+        """
+        if self._ipr is None:
+            await self.start()
+        wanted = {IPv4Network(one) for one in ranges} - {self.cidrs.services}
+        for network in self._service_ranges - wanted:
+            with accepting(errno.ESRCH):
+                await self._route("del", network)
+            self._service_ranges.discard(network)
+        taken = await _routes(self._netlink, without=self._bridge_index) if wanted - self._service_ranges else []
+        for network in sorted(wanted - self._service_ranges):
+            if any(network.overlaps(route) for route in taken if route.prefixlen):
+                self._log.warning(
+                    "service_range.taken", range=str(network), consequence="pods reach it, the machine does not"
+                )
+                continue
+            with accepting(errno.EEXIST):
+                await self._route("add", network)
+            self._service_ranges.add(network)
+
+    async def _route(self, verb: str, network: IPv4Network) -> None:
+        await self._netlink.route(verb, dst=str(network), oif=self._bridge_index, scope="link", table=MAIN_TABLE)
 
     async def _add_address(self, address: str, prefixlen: int) -> None:
         with accepting(errno.EEXIST):

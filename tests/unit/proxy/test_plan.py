@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.proxy.plan import Frontend, ServiceRules, plan_service
+from orchestrator.proxy.plan import Frontend, ServiceRules, plan_ranges, plan_service
 
 from .services import NODES, service, slices
 
@@ -100,3 +100,16 @@ def test_a_load_balancer_may_have_clients_from_some_sources_only() -> None:
     (chain,) = (rules.chains[name] for name in rules.firewalls.values())
     assert chain == ("ip saddr { 192.0.2.0/24, 198.51.100.0/24 } return", "drop")
     assert set(rules.firewalls) == {Frontend("203.0.113.1", "tcp", 80)}
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "ranges"),
+    [
+        ([], ["10.96.0.0/16"]),
+        ([["10.96.0.0/16"], ["192.0.2.0/24", "fd00::/108"]], ["10.96.0.0/16", "192.0.2.0/24"]),
+        ([["10.96.0.0/16"], ["10.96.4.0/24"]], ["10.96.0.0/16"]),
+        ([["10.96.0.0/12"]], ["10.96.0.0/12"]),
+    ],
+)
+def test_ranges_of_cluster_ips(cidrs: list[list[str]], ranges: list[str]) -> None:
+    assert plan_ranges([{"spec": {"cidrs": one}} for one in cidrs], "10.96.0.0/16") == tuple(ranges)
