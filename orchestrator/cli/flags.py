@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
+
+from orchestrator.config import durations
 
 EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 2
@@ -104,17 +106,11 @@ def _negated(name: str) -> str:
     return f"--no-{name[2:]}!"
 
 
-_UNITS: Final[Mapping[str, float]] = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s|us|µs|ns))+")
-
-
 def parse_duration(text: str) -> float:
     """Seconds of a duration in Go's notation (`1m30s`), or of a bare number; argparse's error otherwise."""
     if re.fullmatch(r"-?\d+", text):
         return float(text)
-    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text)
-    if not _DURATION.fullmatch(rest):
-        raise argparse.ArgumentTypeError(f'time: invalid duration "{text}"')
-    return sign * sum(
-        float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)", rest)
-    )
+    try:
+        return durations.parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

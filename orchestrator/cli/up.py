@@ -31,6 +31,8 @@ SETTLE_SECONDS = 5.0
 """When the first work of all components is done: what it needed for a moment is given back to the system then."""
 STOP_SECONDS = 4.5
 """A stop on a signal ends within this time: the contract says 5 s, exit included."""
+SHUTDOWN_SPARE_SECONDS = 10.0
+"""What a graceful node shutdown may take beyond its periods: containers are killed, statuses written."""
 STOP_SECONDS_EPHEMERAL = 60.0
 """Removing the containers of an ephemeral cluster takes as long as the Engine takes."""
 
@@ -125,7 +127,9 @@ async def _serve(config: Config) -> int:
         if stopping:
             os._exit(EXIT_ERROR)  # asked twice: at once
         stopping = True
-        loop.call_later(STOP_SECONDS_EPHEMERAL if config.ephemeral else STOP_SECONDS, _give_up)
+        seconds = STOP_SECONDS_EPHEMERAL if config.ephemeral else STOP_SECONDS
+        shutdown = config.shutdown_seconds[0]
+        loop.call_later(seconds + (shutdown + SHUTDOWN_SPARE_SECONDS if shutdown else 0), _give_up)
         serving.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -161,6 +161,8 @@ class Cluster:
 
     async def close(self) -> None:
         """Stop everything, in reverse order; safe to call twice."""
+        if self._tasks and self.kubelets is not None and self.config.shutdown_seconds[0] > 0:
+            await self.kubelets.shut_down()  # while there is still an API to tell
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:

@@ -17,9 +17,10 @@ from orchestrator.api.quantity import parse_quantity
 from orchestrator.cluster.addresses import NodeAddresses, plan_nodes
 from orchestrator.cluster.identity import ensure_cluster_id
 from orchestrator.config import Config, ConfigError
-from orchestrator.kubelet.eviction import Threshold, parse_thresholds
+from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
+from orchestrator.kubelet.shutdown import ShutdownPeriods
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
@@ -162,7 +163,9 @@ class Nodes:
             ip=addresses.ip,
             pod_cidr=addresses.pod_cidr,
             reserved=parse_reserved(self.config.system_reserved),
-            eviction_thresholds=_thresholds(self.config.eviction_hard),
+            eviction_thresholds=_thresholds(self.config),
+            eviction_pod_grace_seconds=self.config.eviction_max_pod_grace_period,
+            shutdown=ShutdownPeriods(*self.config.shutdown_seconds),
             static_pod_folder=Path(folder).expanduser() / addresses.name if folder else None,
         )
 
@@ -218,11 +221,16 @@ def _log_bytes(text: str) -> int:
     return size
 
 
-def _thresholds(texts: Sequence[str]) -> tuple[Threshold, ...]:
+def _thresholds(config: Config) -> tuple[Threshold, ...]:
     try:
-        return parse_thresholds(",".join(texts))
+        hard = parse_thresholds(",".join(config.eviction_hard))
     except ValueError as error:
         raise ConfigError(f"evictionHard: {error}") from None
+    try:
+        grace = parse_grace_periods(config.eviction_soft_grace_period)
+        return hard + parse_thresholds(",".join(config.eviction_soft), grace)
+    except ValueError as error:
+        raise ConfigError(f"evictionSoft: {error}") from None
 
 
 def parse_reserved(texts: Sequence[str]) -> dict[str, str]:

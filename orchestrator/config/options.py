@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.config.addresses import parse_pool
+from orchestrator.config.durations import parse_duration
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 NODES_MAX = 5_000
@@ -58,6 +59,17 @@ class Config(Struct, frozen=True):
     cluster_domain: str = "cluster.local"
     eviction_hard: tuple[str, ...] = ("memory.available<100Mi", "nodefs.available<1Gi")
     """Thresholds of node-pressure eviction."""
+    eviction_soft: tuple[str, ...] = ()
+    eviction_soft_grace_period: tuple[str, ...] = ()
+    """Thresholds that may be crossed for a while: `memory.available<300Mi`, and `memory.available=1m30s`."""
+    eviction_max_pod_grace_period: int = 0
+    """Seconds that a pod has at most to end when a soft threshold asks for it."""
+    shutdown_grace_period: str = "0s"
+    shutdown_grace_period_critical_pods: str = "0s"
+    """How long pods may take to end when the orchestrator stops, and how much of that is for critical ones.
+
+    0s: they go on without it.
+    """
     container_log_max_size: str = "10Mi"
     container_log_max_files: int = 5
     """When a container's log is rotated, and how many files of it there are."""
@@ -75,6 +87,14 @@ class Config(Struct, frozen=True):
     """A KubeSchedulerConfiguration; the scheduler checks what is in it."""
     log_level: str = "info"
     log_format: str = "auto"
+
+    @property
+    def shutdown_seconds(self) -> tuple[float, float]:
+        """shutdownGracePeriod and the part of it that is for critical pods; ConfigError."""
+        return (
+            _seconds(self.shutdown_grace_period, "shutdownGracePeriod"),
+            _seconds(self.shutdown_grace_period_critical_pods, "shutdownGracePeriodCriticalPods"),
+        )
 
     @property
     def kubeconfig_path(self) -> Path:
@@ -109,6 +129,11 @@ KEYS = {
     "loadBalancerAddresses": "load_balancer_addresses",
     "clusterDomain": "cluster_domain",
     "evictionHard": "eviction_hard",
+    "evictionSoft": "eviction_soft",
+    "evictionSoftGracePeriod": "eviction_soft_grace_period",
+    "evictionMaxPodGracePeriod": "eviction_max_pod_grace_period",
+    "shutdownGracePeriod": "shutdown_grace_period",
+    "shutdownGracePeriodCriticalPods": "shutdown_grace_period_critical_pods",
     "containerLogMaxSize": "container_log_max_size",
     "containerLogMaxFiles": "container_log_max_files",
     "imageGCHighThresholdPercent": "image_gc_high_threshold_percent",
@@ -285,9 +310,23 @@ def _check_pool(value: Sequence[str], label: str) -> None:
         raise ConfigError(f"{label}: {error}") from None
 
 
+def _seconds(text: str, label: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{label}: {error}") from None
+    if seconds < 0:
+        raise ConfigError(f"{label} must not be negative")
+    return seconds
+
+
 def _check_together(config: Config) -> None:
     if config.container_log_max_files < 2:
         raise ConfigError(f"containerLogMaxFiles must be at least 2, not {config.container_log_max_files}")
+    if config.shutdown_seconds[1] > config.shutdown_seconds[0]:
+        raise ConfigError("shutdownGracePeriodCriticalPods must not be longer than shutdownGracePeriod")
+    if config.eviction_max_pod_grace_period < 0:
+        raise ConfigError("evictionMaxPodGracePeriod must not be negative")
     low, high = config.image_gc_low_threshold_percent, config.image_gc_high_threshold_percent
     if not 0 <= low < high <= 100:
         raise ConfigError(

@@ -13,6 +13,7 @@ from msgspec import Struct
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, int_value, parse_quantity
 from orchestrator.component.usage import ContainerUsage, PodUsage
+from orchestrator.config.durations import parse_duration
 from orchestrator.kubelet.pod import MIRROR_ANNOTATION, STATIC_SOURCE_ANNOTATION, qos_class_of, requests_of, spec_of
 from orchestrator.kubelet.pod_resources import pod_requests
 
@@ -62,8 +63,21 @@ class Signal(Struct, frozen=True):
     capacity: int
 
 
-def parse_thresholds(text: str) -> tuple[Threshold, ...]:
-    """`memory.available<100Mi,nodefs.available<5%` as hard thresholds; ValueError that says what is wrong."""
+def parse_grace_periods(texts: Iterable[str]) -> dict[str, float]:
+    """`memory.available=1m30s` by signal, in seconds; ValueError that says what is wrong."""
+    periods = {}
+    for text in texts:
+        signal, found, duration = text.partition("=")
+        if not found or signal not in RESOURCE_OF:
+            raise ValueError(f"{text!r} is not like memory.available=1m30s; known signals are {', '.join(RESOURCE_OF)}")
+        periods[signal] = parse_duration(duration)
+        if periods[signal] <= 0:
+            raise ValueError(f"{text!r}: a soft threshold has a grace period above 0")
+    return periods
+
+
+def parse_thresholds(text: str, grace: Mapping[str, float] | None = None) -> tuple[Threshold, ...]:
+    """`memory.available<100Mi,nodefs.available<5%`; with `grace`, by signal, as soft thresholds. ValueError."""
     thresholds = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         signal, found, amount = part.partition("<")
@@ -76,7 +90,9 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
                 raise ValueError
         except ValueError:
             raise ValueError(f"{amount!r} is neither a quantity nor a percentage") from None
-        thresholds.append(Threshold(signal, amount))
+        if grace is not None and signal not in grace:
+            raise ValueError(f"grace period missing for the soft eviction threshold {part!r}")
+        thresholds.append(Threshold(signal, amount, 0.0 if grace is None else grace[signal]))
     return tuple(thresholds)
 
 
@@ -102,7 +118,8 @@ class PressureMonitor:
             self._condition_until[CONDITION_OF[threshold.signal]] = now + TRANSITION_SECONDS
             if now - since >= threshold.grace_seconds:
                 due.append(threshold)
-        return sorted(due, key=lambda threshold: RESOURCE_OF[threshold.signal] != "memory")
+        # Memory first; of one signal the hard threshold, which knows no patience, before the soft one.
+        return sorted(due, key=lambda t: (RESOURCE_OF[t.signal] != "memory", t.grace_seconds > 0))
 
     def conditions(self, now: float) -> frozenset[str]:
         """The pressure conditions that hold."""
@@ -115,6 +132,8 @@ class Victim(Struct, frozen=True):
     pod: Object
     message: str
     resource: str
+    is_soft: bool = False
+    """Whether it has time to end."""
 
 
 def is_critical(pod: Object) -> bool:
@@ -147,7 +166,7 @@ def plan_eviction(
     )
     if usage is not None and resource in ("memory", "ephemeral-storage"):
         message += "".join(_offences(pod, usage, resource))
-    return Victim(pod, message, resource)
+    return Victim(pod, message, resource, is_soft=threshold.grace_seconds > 0)
 
 
 def _offences(pod: Object, usage: PodUsage, resource: str) -> Iterable[str]:

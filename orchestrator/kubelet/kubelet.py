@@ -11,7 +11,7 @@ plan, apply, until nothing is left to do → status patch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
@@ -25,6 +25,7 @@ from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.deadline import within
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.hooks import HollowHooks, RealHooks
@@ -45,6 +46,7 @@ from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
+from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, REFUSAL, plan_shutdown
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
@@ -55,6 +57,8 @@ from orchestrator.logs import get_logger
 RETRY_BASE_SECONDS = 0.5
 RETRY_MAX_SECONDS = 60.0
 HEALTH_CHECK_SECONDS = 10.0
+KILL_SECONDS = 2.0
+"""What a shutdown waits beyond the grace periods, for those that have to be killed."""
 _MIRROR_KEY = "mirror/"
 """Starts the keys in the queue that are about a mirror without a static pod."""
 
@@ -142,6 +146,8 @@ class Kubelet:
         self._deferred: set[str] = set()
         self._static: Mapping[str, Object] = {}
         self._recovering = False
+        self._shutting_down = False
+        self._progress = asyncio.Event()
         self._runtime_up.clear()
         self._queue: WorkQueue[str] = WorkQueue(
             clock=self._clock, backoff=ItemBackoff(base_seconds=RETRY_BASE_SECONDS, max_seconds=RETRY_MAX_SECONDS)
@@ -402,6 +408,7 @@ class Kubelet:
             if record is not None:
                 record.task = None
             self._queue.done(uid)
+            self._progress.set()
 
     async def _sync(self, record: PodRecord) -> SyncResult:
         if not record.admitted:
@@ -440,6 +447,8 @@ class Kubelet:
         record.requests = pod_requests(pod)
         if (pod.get("status") or {}).get("startTime"):
             return None
+        if self._shutting_down:
+            return REFUSAL
         pressed = refuse_under_pressure(pod, self._evictor.conditions)
         if pressed is not None:
             return pressed
@@ -502,6 +511,33 @@ class Kubelet:
         observed = await self.runtime.get_pod(uid)
         if observed is not None and uid not in self._pods:
             await self._syncer.remove_orphan(observed)
+
+    # The end of the node.
+
+    async def shut_down(self) -> None:
+        """Graceful node shutdown: take no new pods, and end all, critical ones last, within the options' periods."""
+        if self._group is None or not self._runtime_up.is_set():
+            return
+        self._shutting_down = True
+        self._not_ready = NOT_READY
+        await self._report_node()
+        ending = {uid: record for uid, record in self._pods.items() if not record.is_over and not record.removed}
+        for step in plan_shutdown([record.pod for record in ending.values()], self.options.shutdown):
+            records = [ending[uid] for uid in step.grace_seconds if not ending[uid].is_over]
+            self._log.info("node.shutdown", pods=len(records), seconds=step.seconds)
+            for record in records:
+                record.disrupt(REASON, MESSAGE, step.grace_seconds[record.uid])
+                self._queue.add(record.uid)
+            try:
+                await within(self._clock, step.seconds + KILL_SECONDS, self._all_ended(records))
+            except TimeoutError:
+                left = [describe_pod(record.pod) for record in records if not record.is_over]
+                self._log.warning("node.shutdown_late", pods=left)
+
+    async def _all_ended(self, records: Sequence[PodRecord]) -> None:
+        while not all(record.is_over or record.torn_down for record in records):
+            self._progress.clear()
+            await self._progress.wait()
 
     # The runtime's health.
 
@@ -616,9 +652,8 @@ class Kubelet:
             return
         for victim in victims:
             record = running[uid_of(victim.pod)]
-            record.failure = ("Evicted", victim.message)
-            record.is_evicted = True
-            record.interrupt()
+            longest = self.options.eviction_pod_grace_seconds if victim.is_soft else 0
+            record.disrupt("Evicted", victim.message, min(longest, grace_seconds_of(victim.pod)))
             self._recorder.event(victim.pod, "Warning", "Evicted", victim.message)
             self._log.warning("pod.evicted", pod=key_of(victim.pod), resource=victim.resource)
             self._queue.add(record.uid)

@@ -25,6 +25,7 @@ from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.kubelet.eviction import Threshold
 from orchestrator.kubelet.image_gc import ImageGcPolicy
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
+from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.logs import get_logger
 
 KUBELET_VERSION = "v1.36.0"
@@ -57,7 +58,11 @@ class NodeOptions(Struct, frozen=True):
     """Where Localhost seccomp profiles lie."""
     allowed_unsafe_sysctls: Sequence[str] = ()
     eviction_thresholds: Sequence[Threshold] = ()
-    """When the node is under pressure (evictionHard)."""
+    """When the node is under pressure (evictionHard, evictionSoft)."""
+    eviction_pod_grace_seconds: int = 0
+    """What a pod has at most to end when a soft threshold asks for it (evictionMaxPodGracePeriod)."""
+    shutdown: ShutdownPeriods = ShutdownPeriods()
+    """How pods end with the node."""
     image_gc_file: Path | None = None
     """Where the memory of pulled images is; None: images are never collected."""
     image_gc_policy: ImageGcPolicy = field(default_factory=ImageGcPolicy)

@@ -108,6 +108,10 @@ class Kubelets:
             task.cancel()
             await asyncio.wait([task])
 
+    async def shut_down(self) -> None:
+        """End the pods of all nodes as their options say, for a process that is about to stop."""
+        await asyncio.gather(*(kubelet.shut_down() for kubelet in self))
+
     def kubelet(self, node_name: str) -> KubeletServer | None:
         """The streaming side of a node's kubelet (KubeletConnector)."""
         kubelet = self._kubelets.get(node_name)

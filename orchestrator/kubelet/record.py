@@ -42,9 +42,10 @@ class PodRecord:
         "interrupted",
         "interruptible",
         "ips",
-        "is_evicted",
+        "is_disrupted",
         "is_static",
         "killing",
+        "last_grace_seconds",
         "messages",
         "mirror_uid",
         "news",
@@ -90,8 +91,10 @@ class PodRecord:
         """The addresses of its last sandbox; a pod that is over still shows them."""
         self.failure: tuple[str, str] | None = None
         """(reason, message) once the kubelet itself decided that the pod failed."""
-        self.is_evicted = False
-        """The node needs what the pod uses: it ends at once."""
+        self.is_disrupted = False
+        """The kubelet ended the pod for the node's sake, which is not the pod's fault."""
+        self.last_grace_seconds: int | None = None
+        """What its containers have to end once the kubelet decided that the pod failed; None: the pod's own period."""
         self.holds: dict[str, Hold] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.image_backoffs: dict[str, Backoff] = {}
@@ -154,6 +157,13 @@ class PodRecord:
             if type_ not in OWNED_CONDITIONS:
                 merged[type_] = condition
         return list(merged.values())
+
+    def disrupt(self, reason: str, message: str, grace_seconds: int) -> None:
+        """End the pod for the node's sake."""
+        self.failure = (reason, message)
+        self.is_disrupted = True
+        self.last_grace_seconds = grace_seconds
+        self.interrupt()
 
     def lift_holds(self) -> None:
         """Something that its containers may have waited for has changed: they are tried again."""

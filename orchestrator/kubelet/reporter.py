@@ -89,7 +89,7 @@ class PodReporter:
             pod_resources=(record.cgroup_allocation or {}).get(POD),
             resize_pending=record.resize_pending,
             resize_error=record.resize_error,
-            is_disrupted=record.is_evicted,
+            is_disrupted=record.is_disrupted,
             **more,
         )
 

@@ -323,7 +323,8 @@ class PodSyncer:
     ) -> SyncResult:  # fmt: skip
         """Stop what still runs, then report the final phase; dead containers stay for their logs."""
         if observed is not None:
-            grace = 0 if record.is_evicted else grace_seconds_of(record.pod)
+            own, given = grace_seconds_of(record.pod), record.last_grace_seconds
+            grace = own if given is None else given
             await self._stopper.stop_all(record, observed, grace)
             observed = await self._reporter.observe(record)
         self._probes.forget(record.uid)

@@ -36,6 +36,8 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
         ("podCIDR: 10.0.0.1/16", "has host bits set"),
         ("podCIDR: 10.96.0.0/12", "podCIDR 10.96.0.0/12 overlaps with serviceCIDR 10.96.0.0/16"),
         ("controllers: deployment", "controllers must be a list of texts"),
+        ("shutdownGracePeriod: soon", 'shutdownGracePeriod: time: invalid duration "soon"'),
+        ("shutdownGracePeriodCriticalPods: 5s", "must not be longer than shutdownGracePeriod"),
         ("ephemeral: maybe", "ephemeral must be true or false"),
         ("- a", "a config file is a map of options"),
         ("a: [", "line 2: not YAML"),
