@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.api.structural.cel.environment import DoesNotCompile, checked_extensions, clean
 from orchestrator.api.structural.cel.library import OPAQUE_PACKAGE
+from orchestrator.api.structural.cel.macros import expand
 from orchestrator.api.structural.cel.published import NAMESPACE_NODE, REQUEST_NODE, published_node
 from orchestrator.api.structural.cel.types import TypeRegistry
 from orchestrator.api.structural.values import Node
@@ -75,7 +76,7 @@ class Environment:
         if self._environment is None:
             self._environment = self._cel.NewEnv(self._pool, variables=self._types, extensions=self._extensions)
         try:
-            return self._environment.compile(expression).return_type()
+            return self._environment.compile(expand(expression)).return_type()
         except RuntimeError as error:
             raise DoesNotCompile(_VARIABLE.sub(r"undefined field '\1'", clean(str(error)))) from None
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.api.structural.cel.library import declarations
+from orchestrator.api.structural.cel.macros import expand
 from orchestrator.api.structural.cel.types import TypeRegistry
 from orchestrator.api.structural.values import Node
 
@@ -66,7 +67,7 @@ def _optional(rule: str) -> str:
 
 @lru_cache(maxsize=_PROGRAMS_MAX)
 def _program(expression: str, optional_old_self: bool) -> Any:
-    text = _optional(expression) if optional_old_self else expression
+    text = _optional(expand(expression)) if optional_old_self else expand(expression)
     try:
         # Unchecked: types are those of the values; what the schema says was checked with the definition.
         return _runtime().compile(text, disable_check=True)
@@ -93,7 +94,7 @@ def _untyped(names: tuple[str, ...]) -> Any:
 def compile_untyped(expression: str, names: tuple[str, ...]) -> Any:
     """An expression over variables of unknown types (admission policies, match conditions); DoesNotCompile."""
     try:
-        return _untyped(names).compile(expression)
+        return _untyped(names).compile(expand(expression))
     except RuntimeError as error:
         raise DoesNotCompile(clean(str(error))) from None
 
@@ -155,8 +156,8 @@ class Checker:
         """The checked expression; DoesNotCompile with the compiler's message."""
         try:
             if optional_old_self:
-                return self._environment("optional").compile(_optional(expression))
-            return self._environment("old").compile(expression)
+                return self._environment("optional").compile(_optional(expand(expression)))
+            return self._environment("old").compile(expand(expression))
         except RuntimeError as error:
             text = clean(str(error))
             if optional_old_self:
@@ -168,7 +169,7 @@ class Checker:
         if "oldSelf" not in expression:
             return False
         try:
-            self._environment("new").compile(expression)
+            self._environment("new").compile(expand(expression))
         except RuntimeError:
             return True
         return False

@@ -1,8 +1,8 @@
 """Kubernetes' own CEL functions: lists, regular expressions, URLs, IPs, CIDRs, quantities, semver, sets.
 
 Owns their signatures (for the checker) and what they do (for evaluation). Mirrors
-k8s.io/apiserver/pkg/cel/library; strings, optionals and bindings come with the CEL library itself.
-# Simplified: named formats (`format.dns1123Label()`) and two-variable comprehensions are not there.
+k8s.io/apiserver/pkg/cel/library; strings, optionals and bindings come with the CEL library itself, macros are
+expanded in `macros`, to functions whose names begin with `k8s`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from msgspec import Struct
 from orchestrator.api.names import parse_cidr, parse_ip
 from orchestrator.api.quantity import QuantityError, parse_quantity
 from orchestrator.api.structural.cel import authorization
+from orchestrator.api.structural.cel.named_formats import FORMATS
 
 # Values of Kubernetes' own types are maps in an expression, so that they compare by value.
 _TYPE = "kubernetes.io/type"
@@ -273,6 +274,34 @@ def _version_compare(left: Any, right: Any) -> int:
     return (first > second) - (first < second)
 
 
+# --- what macros expand to ---
+
+
+def _keys(values: Any) -> list[Any]:
+    """The positions of a list, or the keys of a map in order."""
+    plain = _plain(values)
+    return sorted(plain) if isinstance(plain, dict) else list(range(len(plain)))
+
+
+def _merged(maps: Any) -> dict[Any, Any]:
+    merged: dict[Any, Any] = {}
+    for entries in _items(maps):
+        for key, value in entries.items():
+            if key in merged:
+                raise ValueError(f"insert failed: key {key!r} already exists")
+            merged[key] = value
+    return merged
+
+
+def _format(name: str) -> dict[str, str]:
+    """A named format; an empty map for one that there is not."""
+    return _opaque("Format", name) if name in FORMATS else {}
+
+
+def _complaints(wanted: Any, text: str) -> list[str]:
+    return FORMATS[_value_of(wanted)](text)
+
+
 # --- the authorizer ---
 
 
@@ -369,6 +398,12 @@ FUNCTIONS: tuple[Function, ...] = (
              lambda left, right: _opaque("Quantity", str(_number(left) + _number(right)))),
     Function("sub", ("Quantity", "Quantity|int", "Quantity"),
              lambda left, right: _opaque("Quantity", str(_number(left) - _number(right)))),
+    Function("k8s.keys", ("list", "list(int)"), _keys, member=False),
+    Function("k8s.keys", ("map", _LIST_OF_STRINGS), _keys, member=False),
+    Function("k8s.merged", ("list", "map"), _merged, member=False),
+    Function("k8s.complaints", ("Format", "string", _LIST_OF_STRINGS), _complaints, member=False),
+    Function("k8s.format", ("string", "Format"), _format, member=False),
+    *(Function(f"format.{name}", ("Format",), functools.partial(_format, name), member=False) for name in FORMATS),
     Function("path", ("Authorizer", "string", "PathCheck"), _step("PathCheck", "path")),
     Function("group", ("Authorizer", "string", "GroupCheck"), _step("GroupCheck", "group")),
     Function("serviceAccount", ("Authorizer", "string", "string", "Authorizer"), _of_service_account),
@@ -407,6 +442,7 @@ def _any_compare(left: Any, right: Any) -> int:
 OPAQUE_PACKAGE = "kubernetes"
 OPAQUE = (
     "URL", "IP", "CIDR", "Quantity", "Semver", "Authorizer", "PathCheck", "GroupCheck", "ResourceCheck", "Decision",
+    "Format",
 )  # fmt: skip
 """Types of Kubernetes' own; the checker knows them as messages without fields."""
 
@@ -419,7 +455,7 @@ def _type(cel: Any, name: str, *, is_checked: bool) -> Any:
         return types.MAP if name == _CHECK else types.DYN
     plain = {"bool": types.BOOL, "int": types.INT, "double": types.DOUBLE, "string": types.STRING,
              "dyn": types.DYN, "list": types.LIST, "map": types.MAP,
-             _LIST_OF_STRINGS: types.List(types.STRING)}  # fmt: skip
+             _LIST_OF_STRINGS: types.List(types.STRING), "list(int)": types.List(types.INT)}  # fmt: skip
     return plain[name]
 
 

@@ -7,21 +7,14 @@ describe is checked against the schema afterwards. Source: KEP-3962.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|//[^\n]*)
-    |(?P<text>[bBrR]{0,2}(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
-    |(?P<name>[A-Za-z_]\w*)
-    |(?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-_OPEN, _CLOSE = "([{", ")]}"
+from orchestrator.api.structural.cel.tokens import CLOSING, OPENING, Token, tokenize
 
 
 def without_types(expression: str) -> str:
     """The expression with maps in place of typed literals; anything else to the letter."""
-    tokens = [(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(expression)]
+    tokens = tokenize(expression)
     literals = _typed_literals(tokens)
     dropped = {position for start, brace in literals.items() for position in range(start, brace)}
     braces = set(literals.values())
@@ -31,9 +24,9 @@ def without_types(expression: str) -> str:
     for position, (kind, text) in enumerate(tokens):
         if position in dropped:
             continue
-        if kind == "other" and text in _OPEN:
+        if kind == "other" and text in OPENING:
             nesting.append(position in braces)
-        elif kind == "other" and text in _CLOSE and nesting:
+        elif kind == "other" and text in CLOSING and nesting:
             nesting.pop()
         elif kind == "name" and nesting and nesting[-1] and _begins_field(before, previous):
             text = f'"{text}"'
@@ -48,7 +41,7 @@ def _begins_field(before: str, previous: str) -> bool:
     return previous in ("{", ",") or (previous == "?" and before in ("{", ","))
 
 
-def _typed_literals(tokens: list[tuple[str, str]]) -> dict[int, int]:
+def _typed_literals(tokens: Sequence[Token]) -> dict[int, int]:
     """Position of the first token of each `Object.a.b{` or `JSONPatch{`, and that of its brace."""
     found: dict[int, int] = {}
     before = ""
