@@ -384,8 +384,8 @@ class Cluster:
         self.supervisor.add(f"{name}/informers", informers.run)
         return informers
 
-    def _recorder(self, name: str, user: str) -> EventRecorder:
-        recorder = EventRecorder(self.client(user, ()), component=name, clock=self.clock)
+    def _recorder(self, name: str, user: str, actions: Mapping[str, str] | None = None) -> EventRecorder:
+        recorder = EventRecorder(self.client(user, ()), component=name, clock=self.clock, actions=actions)
         self.supervisor.add(f"{name}/events", recorder.run)
         return recorder
 
@@ -436,13 +436,13 @@ class Cluster:
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.configuration import parse_configuration
-        from orchestrator.scheduler.scheduler import Scheduler
+        from orchestrator.scheduler.scheduler import EVENT_ACTIONS, Scheduler
 
         scheduler = Scheduler(
             config=parse_configuration(self.config.scheduler),
             client=self.client(SCHEDULER, ()),
             informers=self._informers("kube-scheduler", SCHEDULER),
-            recorder=self._recorder("default-scheduler", SCHEDULER),
+            recorder=self._recorder("default-scheduler", SCHEDULER, EVENT_ACTIONS),
             clock=self.clock,
         )
         self.supervisor.add("kube-scheduler", scheduler.run)

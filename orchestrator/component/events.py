@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, resource_version_of, uid_of
 from orchestrator.api.resources import EVENTS
@@ -31,13 +33,12 @@ class _Occurrence(Struct, frozen=True):
     type: str
     reason: str
     message: str
-    time: str
+    at: datetime
 
 
 class _Posted(Struct):
     name: str
     namespace: str
-    first: str
     count: int
 
 
@@ -58,8 +59,12 @@ def reference_to(obj: Object, *, field_path: str = "") -> dict[str, str]:
 class EventRecorder:
     """Records events as one source (`source.component`, optionally `source.host`)."""
 
-    def __init__(self, client: Client, *, component: str, clock: Clock, host: str = "") -> None:
+    def __init__(
+        self, client: Client, *, component: str, clock: Clock, host: str = "", actions: Mapping[str, str] | None = None
+    ) -> None:
+        """`actions`: what was done, by reason; with them events are shaped as in events.k8s.io (kube-scheduler)."""
         self._client = client
+        self._actions = actions
         self._clock = clock
         self._component = component
         self._host = host
@@ -78,7 +83,7 @@ class EventRecorder:
         if len(message) > MESSAGE_BYTES_MAX:
             message = message[: MESSAGE_BYTES_MAX - 3] + "..."
         self._queue.append(
-            _Occurrence(reference_to(obj, field_path=field_path), type, reason, message, format_time(self._clock.now()))
+            _Occurrence(reference_to(obj, field_path=field_path), type, reason, message, self._clock.now())
         )
         self._wake.set()
 
@@ -111,18 +116,16 @@ class EventRecorder:
             self.dropped_total += posted is None
             return  # one that was posted before keeps its count, for the next time that it may be told
         if posted is not None:
-            change = {"count": posted.count, "lastTimestamp": occurrence.time, "message": message}
             try:
-                await self._client.patch(EVENTS, posted.name, change, posted.namespace)
+                await self._client.patch(
+                    EVENTS, posted.name, self._again(occurrence, message, posted), posted.namespace
+                )
             except errors.NotFound:
                 del self._posted[identity]  # expired meanwhile: begin again
             else:
                 return
         namespace = reference.get("namespace") or "default"
         name = f"{reference['name']}.{int(self._clock.now().timestamp() * 1e6):x}{len(self._posted) & 0xFFF:03x}"
-        source = {"component": self._component}
-        if self._host:
-            source["host"] = self._host
         await self._client.create(
             EVENTS,
             {
@@ -132,15 +135,31 @@ class EventRecorder:
                 "involvedObject": reference,
                 "reason": occurrence.reason,
                 "message": message,
-                "source": source,
-                "firstTimestamp": occurrence.time,
-                "lastTimestamp": occurrence.time,
-                "count": 1,
                 "type": occurrence.type,
                 "reportingComponent": self._component,
-                "reportingInstance": self._host,
+                **self._first(occurrence),
             },
         )
-        self._posted[identity] = _Posted(name, namespace, occurrence.time, 1)
+        self._posted[identity] = _Posted(name, namespace, 1)
         if len(self._posted) > REMEMBERED_MAX:
             self._posted.popitem(last=False)
+
+    def _first(self, occurrence: _Occurrence) -> Object:
+        """What an event carries beside what both shapes have."""
+        if self._actions is not None:
+            return {
+                "eventTime": format_micro_time(occurrence.at),
+                "action": self._actions[occurrence.reason],
+                "reportingInstance": self._host or self._component,
+            }
+        stamp = format_time(occurrence.at)
+        source = {"component": self._component, **({"host": self._host} if self._host else {})}
+        times = {"firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1}
+        return {"source": source, "reportingInstance": self._host, **times}
+
+    def _again(self, occurrence: _Occurrence, message: str, posted: _Posted) -> Object:
+        """The patch for an event that happened once more."""
+        if self._actions is not None:
+            seen = {"count": posted.count, "lastObservedTime": format_micro_time(occurrence.at)}
+            return {"series": seen, "message": message}
+        return {"count": posted.count, "lastTimestamp": format_time(occurrence.at), "message": message}

@@ -70,6 +70,9 @@ LISTED: Final[tuple[Resource, ...]] = (
 WAKING: Final = frozenset(LISTED[5:])
 """Of these, the ones whose changes can make a refused pod fit."""
 
+EVENT_ACTIONS: Final = {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}
+"""What was being done, by the reason of an event."""
+
 ASSUMED_SECONDS_MAX: Final = 30.0
 """How long a bound pod counts on its node without having been seen there: a watch is never so late."""
 

@@ -26,7 +26,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer, Informers
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
-from orchestrator.scheduler.scheduler import Scheduler
+from orchestrator.scheduler.scheduler import EVENT_ACTIONS, Scheduler
 from tests.benchmarks.scheduler_workloads import SHAPES, THRESHOLDS, daemon, node, pod
 
 SIZES = tuple(int(part) for part in os.environ.get("ORCHESTRATOR_BENCH_NODES", "500,5000").split(","))
@@ -80,7 +80,7 @@ class Bench:
         own = self.cluster.client("system:kube-scheduler", ())
         clock = SystemClock()
         informers = Informers(own, clock=clock)
-        recorder = EventRecorder(own, component="default-scheduler", clock=clock)
+        recorder = EventRecorder(own, component="default-scheduler", clock=clock, actions=EVENT_ACTIONS)
         scheduler = Scheduler(client=own, informers=informers, recorder=recorder, clock=clock)
         done = asyncio.Event()
 

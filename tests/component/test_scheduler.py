@@ -19,7 +19,7 @@ from orchestrator.client.transport import Request, Transport, WatchEvent, WatchS
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
 from orchestrator.scheduler import Scheduler
-from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
+from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX, EVENT_ACTIONS
 from orchestrator.testing import eventually, running_cluster
 from tests.component.kubelet_cluster import SteppedClock
 
@@ -116,7 +116,8 @@ async def test_pods_spread_by_requests_and_the_rest_waits_for_room(client: Clien
     done = by_reason["Scheduled"]
     name = done["involvedObject"]["name"]
     assert done["message"] == f"Successfully assigned default/{name} to {placed[name]}"
-    assert done["source"] == {"component": "default-scheduler"}
+    assert (done["reportingComponent"], done["action"], done["lastTimestamp"]) == ("default-scheduler", "Binding", None)
+    assert done["eventTime"]
     await add_node(client, "c")
     placed = await bound(client, 3)
     assert placed[waiting] == "c"
@@ -326,7 +327,7 @@ class RunningScheduler:
         clock = clock or SystemClock()
         client = Client(transport)
         self.informers = Informers(client, clock=clock, detect_mutations=True)
-        self.recorder = EventRecorder(client, component="default-scheduler", clock=clock)
+        self.recorder = EventRecorder(client, component="default-scheduler", clock=clock, actions=EVENT_ACTIONS)
         self.scheduler = Scheduler(client=client, informers=self.informers, recorder=self.recorder, clock=clock)
 
     async def __aenter__(self) -> Scheduler:
@@ -396,7 +397,7 @@ async def test_the_same_scheduler_can_run_again() -> None:
         clock = SystemClock()
         own = cluster.client()
         informers = Informers(own, clock=clock)
-        recorder = EventRecorder(own, component="default-scheduler", clock=clock)
+        recorder = EventRecorder(own, component="default-scheduler", clock=clock, actions=EVENT_ACTIONS)
         scheduler = Scheduler(client=own, informers=informers, recorder=recorder, clock=clock)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(informers.run())
