@@ -29,7 +29,7 @@ from orchestrator.cli.describe.workloads import (
     replica_set_lines,
     stateful_set_lines,
 )
-from orchestrator.cli.events import last_seen, seen_text
+from orchestrator.cli.events import seen_text
 
 Describer = Callable[[Object, Related], list[str]]
 EVENTS_MAX: Final = 100
@@ -48,7 +48,8 @@ def event_lines(events: Sequence[Object]) -> list[str]:
     if not events:
         return [f"Events:\t{NONE}"]
     rows = []
-    for event in sorted(events, key=last_seen)[-EVENTS_MAX:]:
+    # As kubectl sorts: those that only have an eventTime come first.
+    for event in sorted(events, key=lambda event: event.get("lastTimestamp") or "")[-EVENTS_MAX:]:
         source = (event.get("source") or {}).get("component") or event.get("reportingComponent") or ""
         message = (event.get("message") or "").strip()
         rows.append([event.get("type", ""), event.get("reason", ""), seen_text(event), source, message])
