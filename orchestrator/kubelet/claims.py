@@ -12,6 +12,8 @@ from orchestrator.kubelet.pod import spec_of
 
 MOUNTABLE = ("hostPath", "local")
 """The kinds of PersistentVolume whose files are on this machine."""
+BLOCK = "block"
+"""In place of a kind: the path of a device, or of a file that is to be one."""
 DOCKER_VOLUME = "dockerVolume"
 """In place of a kind: the name of a volume that the Engine mounts itself."""
 
@@ -67,12 +69,14 @@ def plan_bound_volume(volume: Object, claim: Object, persistent: Object | None) 
     spec: Object = persistent.get("spec") or {}
     if (spec.get("claimRef") or {}).get("uid") != uid_of(claim):
         raise ClaimError(volume["name"], f"PV {name_of(persistent)} is bound to another claim")
-    if spec.get("volumeMode") == "Block":
-        raise ClaimError(volume["name"], "volumes with volumeMode Block are not supported on this node")
     read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
     if handle := docker_volume_of(spec):
         read_only = read_only or bool(spec["csi"].get("readOnly"))
         return {"name": volume["name"], DOCKER_VOLUME: handle, "readOnly": read_only}
+    if spec.get("volumeMode") == "Block":
+        if spec.get("local") is None:
+            raise ClaimError(volume["name"], f"no volume plugin of this node maps PV {name_of(persistent)} as a device")
+        return {"name": volume["name"], BLOCK: spec["local"]["path"], "readOnly": read_only}
     kind = next((kind for kind in MOUNTABLE if spec.get(kind) is not None), None)
     if kind is None:
         raise ClaimError(volume["name"], f"no volume plugin of this node mounts PV {name_of(persistent)}")

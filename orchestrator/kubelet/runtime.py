@@ -48,16 +48,24 @@ class ContainerPhase(enum.StrEnum):
     EXITED = "exited"
 
 
+class MountKind(enum.StrEnum):
+    BIND = "bind"
+    """`source` is a file or directory of the machine."""
+    VOLUME = "volume"
+    """`source` is the name of a volume of the runtime's own."""
+    DEVICE = "device"
+    """`source` is a block device of the machine."""
+
+
 class Mount(Struct, frozen=True):
-    """A bind mount; `source` must exist on the machine of the runtime."""
+    """Something that a container sees at `target`; `source` must exist."""
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = ""
     """`""` (private), `rslave` or `rshared`."""
-    is_volume: bool = False
-    """`source` is the name of a volume of the runtime's own, which must exist as well."""
+    kind: MountKind = MountKind.BIND
 
 
 class Resources(Struct, frozen=True):

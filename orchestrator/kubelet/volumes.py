@@ -25,7 +25,8 @@ from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
-from orchestrator.kubelet.claims import DOCKER_VOLUME, MOUNTABLE
+from orchestrator.kubelet.block_volumes import map_device, mapped_device, unmap_devices
+from orchestrator.kubelet.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.env_files import FILE_BYTES_MAX
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, env_file_references, expand
@@ -51,7 +52,7 @@ from orchestrator.kubelet.payload import (
     token_wishes,
 )
 from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of
-from orchestrator.kubelet.runtime import Container, Mount
+from orchestrator.kubelet.runtime import Container, Mount, MountKind
 from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
 from orchestrator.logs import get_logger
 
@@ -191,6 +192,8 @@ class PodVolumes:
                     if group is not None and not volume.get("readOnly"):
                         policy = context.get("fsGroupChangePolicy") or "Always"
                         give_to_group(Path(volume["local"]["path"]), group, policy=policy)
+                elif volume.get(BLOCK) is not None:
+                    map_device(directory, name, Path(volume[BLOCK]))
                 elif volume.get("image") is None and volume.get(DOCKER_VOLUME) is None:
                     # What is left is mounted with the first container that needs it.
                     kinds = ", ".join(key for key in volume if key != "name")
@@ -296,11 +299,16 @@ class PodVolumes:
             volume = volumes.get(mount["name"])
             if volume is None:
                 raise ConfigurationError(f'cannot find volume "{mount["name"]}" to mount into container')
+            if volume.get(BLOCK) is not None:
+                raise ConfigurationError(
+                    f"volume {mount['name']} has volumeMode Block, but is specified in volumeMounts"
+                )
             if handle := volume.get(DOCKER_VOLUME):
                 mounts.append(_engine_mount(str(handle), volume, mount))
                 continue
             base = self._base_of(directory, volume, sources)
             mounts.append(self._volume_mount(directory, base, volume, container["name"], number, mount, environment))
+        mounts += [_device_mount(directory, volumes, one) for one in container.get("volumeDevices") or ()]
         taken = {mount.target.rstrip("/") for mount in mounts}
         for target, source in self._etc_files(directory, pod, sources):
             if target not in taken:
@@ -430,7 +438,11 @@ class PodVolumes:
         """Unmount and remove everything of a pod; OSError when something stays, to be tried again."""
         for key in [key for key in self._tokens if key[0] == pod_uid]:
             del self._tokens[key]
-        await asyncio.to_thread(_remove, self.pod_dir(pod_uid))
+        await asyncio.to_thread(self._tear_down, self.pod_dir(pod_uid))
+
+    def _tear_down(self, directory: Path) -> None:
+        unmap_devices(directory, self._pods.parent.parent)
+        _remove(directory)
 
 
 def _remove(directory: Path) -> None:
@@ -452,7 +464,21 @@ def _engine_mount(handle: str, volume: Object, mount: Object) -> Mount:
         if mount.get(field) and mount[field] != "None":
             raise ConfigurationError(f'volumeMount "{mount["name"]}": {field} is not supported for Docker volumes')
     read_only = bool(mount.get("readOnly") or volume.get("readOnly"))
-    return Mount(handle, mount["mountPath"], read_only=read_only, is_volume=True)
+    return Mount(handle, mount["mountPath"], read_only=read_only, kind=MountKind.VOLUME)
+
+
+def _device_mount(directory: Path, volumes: Mapping[str, Object], wanted: Object) -> Mount:
+    """A volume as a device of a container."""
+    name = wanted["name"]
+    volume = volumes.get(name)
+    if volume is None:
+        raise ConfigurationError(f'cannot find volume "{name}" to map into container')
+    if volume.get(BLOCK) is None:
+        raise ConfigurationError(f"volume {name} has volumeMode Filesystem, but is specified in volumeDevices")
+    device = mapped_device(directory, name)
+    if device is None:
+        raise ConfigurationError(f'volume "{name}" has no device yet')
+    return Mount(str(device), wanted["devicePath"], read_only=bool(volume.get("readOnly")), kind=MountKind.DEVICE)
 
 
 def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:

@@ -28,6 +28,10 @@ class Backend(Protocol):
         """
         ...
 
+    async def grow(self, volume: Object, size: str) -> None:
+        """Give a volume this size, while it is in use; only where `can_grow`. OSError."""
+        ...
+
     async def remove(self, volume: Object) -> None:
         """Remove what is behind a PersistentVolume; succeeds when nothing is. OSError."""
         ...

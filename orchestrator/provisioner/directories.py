@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 from orchestrator.aiokit.commands import run_command
 
 COPY_SECONDS_MAX = 3600.0
+DISK = "disk"
+LOOP_SET_CAPACITY = 0x4C07
+"""linux/loop.h"""
 MODE = 0o777
 """Pods run under any user; who may reach a volume at all is decided by the folder above, which is root's."""
 
@@ -59,6 +63,20 @@ class Directories:
         if outcome.code != 0:
             raise OSError(f"copying {source}: {outcome.errors.strip()[:500]}")
 
+    async def make_disk(self, name: str, size_bytes: int) -> Path:
+        """The file in a directory that becomes a block device, of at least this size; sparse. OSError."""
+        return await asyncio.to_thread(self._make_disk, self.path(name) / DISK, size_bytes)
+
+    def _make_disk(self, path: Path, size_bytes: int) -> Path:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size < size_bytes:
+                os.ftruncate(descriptor, size_bytes)
+                _tell_capacity(path)
+        finally:
+            os.close(descriptor)
+        return path
+
     async def remove(self, name: str) -> None:
         """Remove a directory with all that is in it; succeeds when there is none. OSError."""
         path = self.path(name)
@@ -70,6 +88,15 @@ class Directories:
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
         _remove_tree(gone)
+
+
+def _tell_capacity(path: Path) -> None:
+    """Make the loop devices of a file look at its size again."""
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(FileNotFoundError, OSError):
+            if entry.read_text().rstrip("\n") == os.path.realpath(path):
+                with open(f"/dev/{entry.parts[-3]}", "rb") as device:
+                    fcntl.ioctl(device, LOOP_SET_CAPACITY)
 
 
 def _remove_tree(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 from orchestrator.api.docker_volumes import DRIVER, csi_driver, docker_volume_of, volume_source
 from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
 from orchestrator.provisioner.directory_backend import HOSTNAME
-from orchestrator.provisioner.plan import common_refusal, is_for_one_node, on_node, volume_name_of
+from orchestrator.provisioner.plan import common_refusal, is_block, is_for_one_node, on_node, volume_name_of
 
 DRIVER_PARAMETER = "driver"
 DRIVER_DEFAULT = "local"
@@ -64,6 +64,9 @@ class DockerVolumeBackend:
             made["nodeAffinity"] = on_node(HOSTNAME, hostname)
         return made
 
+    async def grow(self, volume: Object, size: str) -> None:
+        raise OSError("the Engine cannot change the size of a volume")  # `can_grow` says so as well
+
     async def remove(self, volume: Object) -> None:
         await self._volumes.remove(docker_volume_of(volume["spec"]))
 
@@ -72,6 +75,8 @@ def refusal(claim: Object, storage_class: Object) -> str:
     """Why a volume of the Engine cannot be what a claim wants; empty when it can."""
     if claim["spec"].get("dataSourceRef") or claim["spec"].get("dataSource"):
         return "data sources are not supported: the Engine cannot copy a volume"
+    if is_block(claim):
+        return "volumeMode Block is not supported"
     if storage_class.get("mountOptions"):
         return "mountOptions are not supported: mount options of the driver local are its parameter o"
     unknown = {

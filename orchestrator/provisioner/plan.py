@@ -62,12 +62,12 @@ def source_claim_of(claim: Object) -> str:
 
 def common_refusal(claim: Object) -> str:
     """What no volume made here can be; empty for a claim that wants nothing of it."""
-    spec = claim.get("spec") or {}
-    if spec.get("volumeMode") == "Block":
-        return "volumeMode Block is not supported"
-    if spec.get("selector"):
-        return "claim Selector is not supported"
-    return ""
+    return "claim Selector is not supported" if (claim.get("spec") or {}).get("selector") else ""
+
+
+def is_block(obj: Object) -> bool:
+    """Whether a claim or volume is a device instead of files."""
+    return (obj.get("spec") or {}).get("volumeMode") == "Block"
 
 
 def is_for_one_node(claim: Object) -> bool:
@@ -75,9 +75,9 @@ def is_for_one_node(claim: Object) -> bool:
     return ONE_NODE_MODES.issuperset(claim["spec"]["accessModes"])
 
 
-def on_node(key: str, value: str) -> Object:
-    """`spec.nodeAffinity` for nodes with this label."""
-    expression = {"key": key, "operator": "In", "values": [value]}
+def on_node(key: str, value: str = "") -> Object:
+    """`spec.nodeAffinity` for nodes with this label, whatever it says when the value is empty."""
+    expression = {"key": key, "operator": "In", "values": [value]} if value else {"key": key, "operator": "Exists"}
     return {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
 
 
@@ -97,7 +97,7 @@ def plan_volume(claim: Object, storage_class: Object, made: Object) -> Object:
             "accessModes": spec["accessModes"],
             "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
             "storageClassName": class_of(claim),
-            "volumeMode": "Filesystem",
+            "volumeMode": spec.get("volumeMode") or "Filesystem",
             "claimRef": reference_to(claim),
             **made,
         },

@@ -136,10 +136,15 @@ class Provisioner(Controller):
     async def _grow(self, claim: Object, volume: Object) -> None:
         backend = self._backends.get(provisioner_of(volume))
         size = plan_growth(claim, volume) if backend is not None and backend.can_grow else ""
-        if not size:
+        if not size or backend is None:
             return
         name = name_of(volume)
         self.recorder.event(claim, "Normal", "Resizing", f"External resizer is resizing volume {name}")
+        try:
+            await backend.grow(volume, size)
+        except OSError as error:
+            self.recorder.event(claim, "Warning", "VolumeResizeFailed", f"resize volume {name} failed: {error}")
+            raise
         await self.client.patch(PERSISTENT_VOLUMES, name, {"spec": {"capacity": {"storage": size}}})
         status = {"status": {"capacity": {"storage": size}}}
         await self.client.patch(

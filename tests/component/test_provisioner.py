@@ -146,11 +146,11 @@ async def test_a_claim_begins_with_the_data_of_another(cluster: Cluster) -> None
 
 async def test_what_cannot_be_made_is_said(cluster: Cluster) -> None:
     client = cluster.client()
-    await client.create(PERSISTENT_VOLUME_CLAIMS, claim("block", volumeMode="Block"))
+    await client.create(PERSISTENT_VOLUME_CLAIMS, claim("picky", selector={"matchLabels": {"a": "b"}}))
     patch = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "node-1"}}}
-    await client.patch(PERSISTENT_VOLUME_CLAIMS, "block", patch, "default")
+    await client.patch(PERSISTENT_VOLUME_CLAIMS, "picky", patch, "default")
     found = await eventually(client, EVENTS, lambda events: any(e["reason"] == "ProvisioningFailed" for e in events))
-    assert any("volumeMode Block is not supported" in event["message"] for event in found)
+    assert any("claim Selector is not supported" in event["message"] for event in found)
 
 
 async def test_an_ephemeral_volume_lives_as_long_as_its_pod(cluster: Cluster) -> None:

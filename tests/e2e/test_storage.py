@@ -157,3 +157,39 @@ def test_what_a_docker_volume_driver_refuses_is_told(k: Kubectl) -> None:
     event = wait_for_event(k, "ProvisioningFailed")
     assert "invalid option" in event["message"]
     k("delete", "pod/p", "pvc/data", f"storageclass/{name}", "--wait=false")
+
+
+def loop_devices() -> str:
+    """The files behind the loop devices of the machine."""
+    return "".join(path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file"))
+
+
+def test_a_volume_is_a_device_that_two_pods_have_one_after_the_other(cluster: OrchestratorProcess, k: Kubectl) -> None:
+    """The data of a Block volume stay, the device goes with its last pod, and a claim grows while it is used."""
+    apply(k, claim("disk", "4Mi", volumeMode="Block"))
+    devices = [{"name": "data", "devicePath": "/dev/xvda"}]
+    write = f"echo block-data | dd of=/dev/xvda conv=sync bs=512 2>/dev/null; {WAIT}"
+    apply(k, pod("writer", container(write, volumeDevices=devices), volumes=using("disk")))
+    wait_for_pod(k, "writer", is_running)
+    disk = str(directory_of(cluster, k, "disk"))
+    assert disk in loop_devices()
+    until(lambda: k("exec", "writer", "--", "head", "-c", "10", "/dev/xvda"), "block-data")
+    k("patch", "pvc", "disk", "-p", '{"spec": {"resources": {"requests": {"storage": "8Mi"}}}}')
+    k("wait", "pvc/disk", "--for=jsonpath={.status.capacity.storage}=8Mi", "--timeout=30s")
+    size = k("exec", "writer", "--", "sh", "-c", "busybox blockdev --getsize64 /dev/xvda")
+    assert size.strip() == str(8 << 20)
+    k("delete", "pod", "writer")
+    assert disk not in loop_devices()
+    script = "head -c 10 /dev/xvda; echo x 2>/dev/null >/dev/xvda || echo read-only"
+    reader = pod("reader", container(script, volumeDevices=devices), volumes=using("disk", readOnly=True))
+    assert output_of(k, reader) == "block-data" + "read-only\n"
+    k("delete", "pod/reader", "pvc/disk")
+    until(lambda: Path(disk).exists(), False)
+
+
+def test_files_and_devices_are_not_mistaken_for_each_other(k: Kubectl) -> None:
+    apply(k, claim("disk", "1Mi", volumeMode="Block"))
+    apply(k, pod("p", container(volumeMounts=MOUNTS), volumes=using("disk")))
+    event = wait_for_event(k, "Failed", "volumeMounts")
+    assert "has volumeMode Block, but is specified in volumeMounts" in event["message"]
+    k("delete", "pod/p", "pvc/disk", "--wait=false")

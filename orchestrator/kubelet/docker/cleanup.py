@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.kubelet.block_volumes import release_devices
 from orchestrator.kubelet.cgroups.pods import remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, KIND_LABEL, SANDBOX_KIND
@@ -54,7 +55,10 @@ async def remove_everything(
         await engine.close()
     if os.geteuid() == 0:
         await remove_network(cluster_id)
-    mounts = await asyncio.to_thread(unmount_under, data_dir) if data_dir is not None else 0
+    mounts = 0
+    if data_dir is not None:
+        mounts = await asyncio.to_thread(unmount_under, data_dir)
+        await asyncio.to_thread(release_devices, data_dir / "kubelet")
     if failure is not None:
         raise failure
     return Removed(containers=containers, mounts=mounts)

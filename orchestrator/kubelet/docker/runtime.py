@@ -72,6 +72,7 @@ from orchestrator.kubelet.runtime import (
     Image,
     ImagePullError,
     LogOptions,
+    MountKind,
     Resources,
     RuntimeEvent,
     RuntimeFailure,
@@ -471,7 +472,7 @@ class DockerRuntime:
         if inspected is None:
             raise RuntimeFailure(f"sandbox {sandbox.id} is gone")
         for mount in spec.mounts:
-            if mount.is_volume and not await has_volume(self._engine, mount.source):
+            if mount.kind is MountKind.VOLUME and not await has_volume(self._engine, mount.source):
                 raise RuntimeFailure(f"the Engine has no volume {mount.source}")
         limits = EngineLimits()
         if spec.security.privileged or spec.security.capabilities_add or spec.resources.oom_score_adj < 0:

@@ -19,6 +19,7 @@ from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerSpec,
     Mount,
+    MountKind,
     ProcessUser,
     Resources,
     Sandbox,
@@ -231,21 +232,35 @@ def update_settings(resources: Resources) -> dict[str, Any]:
 
 
 def mount_settings(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
-    """Mounts in the form that refuses a missing source.
+    """Mounts in the form that refuses a missing source; devices are none.
 
     Without a propagation the Engine takes `rprivate`, or what it needs for a source that contains its own files. A
     volume never begins with what the image has at that place.
     """
     return [
         {
-            "Type": "volume" if mount.is_volume else "bind",
+            "Type": mount.kind.value,
             "Source": mount.source,
             "Target": mount.target,
             "ReadOnly": mount.read_only,
-            **({"VolumeOptions": {"NoCopy": True}} if mount.is_volume else {}),
+            **({"VolumeOptions": {"NoCopy": True}} if mount.kind is MountKind.VOLUME else {}),
             **({"BindOptions": {"Propagation": mount.propagation}} if mount.propagation else {}),
         }
         for mount in mounts
+        if mount.kind is not MountKind.DEVICE
+    ]
+
+
+def device_settings(mounts: Sequence[Mount]) -> list[dict[str, str]]:
+    """The devices among the mounts."""
+    return [
+        {
+            "PathOnHost": mount.source,
+            "PathInContainer": mount.target,
+            "CgroupPermissions": "r" if mount.read_only else "rw",
+        }
+        for mount in mounts
+        if mount.kind is MountKind.DEVICE
     ]
 
 
@@ -322,6 +337,7 @@ def container_config(
         "NetworkMode": joined,
         "IpcMode": "host" if context.host_ipc else joined,
         "Mounts": mount_settings(spec.mounts),
+        "Devices": device_settings(spec.mounts),
         "LogConfig": logs.settings(),
         **resource_settings(spec.resources, limits),
         **security_settings(spec.security, limits),

@@ -33,6 +33,14 @@ def test_a_bound_claim_is_what_its_volume_is() -> None:
     }
 
 
+def test_what_is_no_directory() -> None:
+    device = plan_bound_volume(VOLUME, CLAIM, persistent(volumeMode="Block"))
+    assert device == {"name": "v", "block": "/data", "readOnly": True}
+    csi = {"driver": "docker-volume.orchestrator.local", "volumeHandle": "orc_1"}
+    docker = plan_bound_volume(VOLUME, CLAIM, persistent(local=None, csi=csi))
+    assert docker == {"name": "v", "dockerVolume": "orc_1", "readOnly": True}
+
+
 @pytest.mark.parametrize(
     ("volume", "claim", "message"),
     [
@@ -51,7 +59,7 @@ def test_claims_that_cannot_be_used(volume: Object, claim: Object | None, messag
     [
         (None, 'persistentvolumes "pv" not found'),
         (persistent(claimRef={"uid": "c2"}), "bound to another claim"),
-        (persistent(volumeMode="Block"), "volumeMode Block"),
+        (persistent(volumeMode="Block", local=None, hostPath={"path": "/data"}), "as a device"),
         (persistent(local=None, csi={"driver": "x"}), "no volume plugin"),
     ],
 )

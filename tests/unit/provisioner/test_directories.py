@@ -61,3 +61,15 @@ async def test_removing_never_follows_a_link(directories: Directories, tmp_path:
 async def test_a_name_is_one_path_component(directories: Directories, name: str) -> None:
     with pytest.raises(ValueError, match="no name of a directory"):
         await directories.make(name)
+
+
+async def test_a_disk_is_a_sparse_file_that_only_grows(directories: Directories) -> None:
+    await directories.make("pvc-1")
+    disk = await directories.make_disk("pvc-1", 1 << 20)
+    disk.write_bytes(b"data")
+    assert (await directories.make_disk("pvc-1", 4 << 20)).stat().st_size == 4 << 20
+    assert (await directories.make_disk("pvc-1", 1 << 20)).stat().st_size == 4 << 20
+    assert disk.read_bytes()[:4] == b"data"
+    assert disk.stat().st_blocks * 512 < 1 << 20
+    copy = await directories.make("pvc-2", copy_of="pvc-1")
+    assert (copy / "disk").read_bytes()[:4] == b"data"

@@ -68,7 +68,7 @@ def test_a_class_of_another_provisioner_is_left_alone() -> None:
     ("spec", "class_fields", "why"),
     [
         ({}, {}, ""),
-        ({"volumeMode": "Block"}, {}, "volumeMode Block"),
+        ({"volumeMode": "Block"}, {}, ""),
         ({"selector": {"matchLabels": {"a": "b"}}}, {}, "Selector"),
         ({"dataSource": {"kind": "VolumeSnapshot", "name": "s"}}, {}, "VolumeSnapshot"),
         ({"dataSource": {"kind": "PersistentVolumeClaim", "name": "s"}}, {}, ""),
@@ -101,6 +101,13 @@ def test_a_volume_that_nodes_share_is_on_all_of_them() -> None:
     made = made_for(claim(PLACED, accessModes=["ReadWriteMany"]))
     assert made["spec"]["hostPath"] == {"path": "/v/pvc-u1", "type": "Directory"}
     assert "nodeAffinity" not in made["spec"]
+
+
+def test_a_device_is_at_hand_on_every_node() -> None:
+    made = made_for(claim(PLACED, volumeMode="Block", accessModes=["ReadWriteMany"]))
+    assert (made["spec"]["volumeMode"], made["spec"]["local"]) == ("Block", {"path": "/v/pvc-u1"})
+    (term,) = made["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "Exists"}]
 
 
 @pytest.mark.parametrize(

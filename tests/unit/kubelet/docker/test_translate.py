@@ -33,6 +33,7 @@ from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerSpec,
     Mount,
+    MountKind,
     Resources,
     Sandbox,
     SandboxSpec,
@@ -153,6 +154,22 @@ def test_mounts_refuse_a_missing_source() -> None:
         "ReadOnly": True,
         "BindOptions": {"Propagation": "rslave"},
     }
+
+
+def test_volumes_of_the_engine_and_devices() -> None:
+    mounts = (
+        Mount("orc_1", "/data", kind=MountKind.VOLUME),
+        Mount("/dev/loop3", "/dev/xvda", kind=MountKind.DEVICE),
+        Mount("/dev/loop4", "/dev/xvdb", kind=MountKind.DEVICE, read_only=True),
+    )
+    host = container(mounts=mounts)["HostConfig"]
+    assert host["Mounts"] == [
+        {"Type": "volume", "Source": "orc_1", "Target": "/data", "ReadOnly": False, "VolumeOptions": {"NoCopy": True}}
+    ]
+    assert [(one["PathInContainer"], one["CgroupPermissions"]) for one in host["Devices"]] == [
+        ("/dev/xvda", "rw"),
+        ("/dev/xvdb", "r"),
+    ]
 
 
 def test_limits_never_allow_swap_and_are_raised_to_what_the_engine_takes() -> None:
