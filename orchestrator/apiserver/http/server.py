@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -41,6 +43,8 @@ from orchestrator.logs import get_logger
 if TYPE_CHECKING:
     from orchestrator.apiserver.http.aggregation import Aggregator
 
+HEADER_BYTES_MAX = 1024 * 1024
+"""Of the request line and of each header, as much as Go's server lets all of them have: selectors can be long."""
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
@@ -113,11 +117,31 @@ class Seat:
         self._ticket.release()
 
 
+class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
+    """Tells of failures of ours; that a client sent something that is no HTTP is worth a line for debugging only."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        """Log a failed request at the level it deserves."""
+        if isinstance(exc_info, HttpProcessingError) and exc_info.code < 500:
+            self.debug("%s: %s", msg, exc_info.message)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **kwargs)
+
+
 class _Connections(web.Server):
     """aiohttp's server, which also tells when a client is gone."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handler, access_log=None, handler_cancellation=False)
+        super().__init__(
+            handler,
+            access_log=None,
+            handler_cancellation=False,
+            logger=_LogOfRequests(logging.getLogger("aiohttp.server")),
+            # A body is what was sent: kube-apiserver unpacks none, and proxies hand it on.
+            auto_decompress=False,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+        )
         self.lost: dict[object, asyncio.Future[None]] = {}
 
     def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import logging
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -193,3 +197,27 @@ async def test_what_is_only_asked_has_no_table(session: aiohttp.ClientSession) -
     assert (answer["code"], answer["reason"]) == (406, "NotAcceptable")
     async with session.post(path, json=review, headers={"Accept": f"{table},application/json"}) as response:
         assert (await response.json())["status"]["allowed"] is True
+
+
+async def test_bodies_are_not_unpacked(session: aiohttp.ClientSession) -> None:
+    """As in kube-apiserver: what is said to be compressed is no JSON, however well it is compressed."""
+    for body in (b"no gzip at all", gzip.compress(json.dumps(config_map()).encode())):
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        async with session.post(CONFIG_MAPS, data=body, headers=headers) as response:
+            assert (response.status, (await response.json())["reason"]) == (400, "BadRequest")
+
+
+async def test_long_selectors_are_read(session: aiohttp.ClientSession) -> None:
+    names = ",".join(f"name-{number}" for number in range(8000))
+    async with session.get(CONFIG_MAPS, params={"labelSelector": f"a in ({names})"}) as response:
+        assert response.status == 200, await response.text()
+        assert len(str(response.url)) > 60_000
+
+
+async def test_what_is_no_http_is_no_failure_of_ours(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    context = ssl.create_default_context(cafile=str(cluster.config.data_dir / "pki" / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port, ssl=context)
+    writer.write(b"GET /x y z\x00 HTTP/9\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
