@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object
+from orchestrator.kubelet.never_ran import end_what_never_ran
 from orchestrator.kubelet.plan import (
     GHOST_LABEL,
     IMAGE_DIGEST_LABEL,
@@ -80,6 +81,8 @@ class StatusInputs(Struct, frozen=True):
     """By container id."""
     finished: bool = False
     """The plan said that no container runs or will run again."""
+    is_over: bool = False
+    """The pod was stopped for good: what never ran never will."""
     failure: tuple[str, str] | None = None
     """(reason, message) when the kubelet itself ended the pod: DeadlineExceeded, Evicted, ..."""
     mounts_shown: bool = True
@@ -117,6 +120,8 @@ def plan_status(
     init_statuses = builder.init_statuses()
     app_statuses = builder.app_statuses()
     ephemeral_statuses = builder.ephemeral_statuses()
+    if inputs.is_over and not _may_still_run(runtime_pod):
+        end_what_never_ran(pod, init_statuses, app_statuses)
 
     phase = _phase(pod, init_statuses, app_statuses, inputs)
     old_phase = old.get("phase")

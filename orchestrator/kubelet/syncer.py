@@ -328,7 +328,7 @@ class PodSyncer:
             await self._stopper.stop_all(record, observed, grace)
             observed = await self._reporter.observe(record)
         self._probes.forget(record.uid)
-        await self._reporter.report(record, observed, self._reporter.inputs(record, finished=finished))
+        await self._reporter.report(record, observed, self._reporter.inputs(record, finished=finished, is_over=True))
         self._volumes.forget(record.uid)
         if self._files is not None:
             await self._files.tear_down(record.uid)
@@ -351,7 +351,7 @@ class PodSyncer:
             await self._stopper.stop_sandboxes(observed)
             observed = await self._reporter.observe(record)
         if not record.removed:
-            await self._reporter.report(record, observed, self._reporter.inputs(record, finished=True))
+            await self._reporter.report(record, observed, self._reporter.inputs(record, finished=True, is_over=True))
         self._volumes.forget(uid)
         await self._stopper.remove_everything(observed)
         if self._files is not None:

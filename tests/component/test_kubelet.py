@@ -195,8 +195,23 @@ async def test_a_pod_deleted_before_its_init_containers_ended_fails(node: Node, 
     await node.client.create(PODS, pod)
     await node.wait("web", lambda p: bool(p["status"].get("initContainerStatuses")))
     await node.client.delete(PODS, "web", "default")
-    await node.wait_phase("web", "Failed")
+    pod = await node.wait_phase("web", "Failed")
+    assert "waiting" in state(pod), "it never came so far"
     assert node.runtime.pods() == []
+
+
+async def test_a_container_that_never_ran_ends_with_its_pod(node: Node) -> None:
+    """A failure policy that looks for exit code 137 finds one."""
+    metadata = {"name": "web", "namespace": "default", "finalizers": ["example.com/hold"]}
+    containers = [{"name": "a", "image": "missing:1"}, {"name": "b", "image": "app:1"}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+           "spec": {"nodeName": "node-1", "containers": containers}}  # fmt: skip
+    await node.client.create(PODS, pod)
+    await node.wait("web", lambda p: "waiting" in (p["status"].get("containerStatuses") or [{"state": {}}])[0]["state"])
+    await node.client.delete(PODS, "web", "default")
+    pod = await node.wait_phase("web", "Failed")
+    ended = state(pod)["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")
 
 
 async def test_forced_deletion_is_noticed(node: Node) -> None:
