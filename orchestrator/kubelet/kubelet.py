@@ -266,6 +266,7 @@ class Kubelet:
             if _shows_in_volumes(before, new):
                 record.epoch += 1
             record.lift_holds()  # a label or annotation can be all that its environment lacked
+            record.forget_failures(before)
             self._queue.add(uid)
 
     def _pod_removed(self, uid: str, last: Object) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
-from orchestrator.kubelet.pod import grace_seconds_of, status_of
+from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, status_of
 from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
 from orchestrator.kubelet.status import OWNED_CONDITIONS
 
@@ -157,6 +157,15 @@ class PodRecord:
             if type_ not in OWNED_CONDITIONS:
                 merged[type_] = condition
         return list(merged.values())
+
+    def forget_failures(self, before: Object) -> None:
+        """Containers whose definition is another one than `before` are tried at once: they have not failed yet."""
+        known = {container["name"]: container for _, container in all_containers_of(before)}
+        for _, container in all_containers_of(self.pod):
+            name = container["name"]
+            if name in known and container_hash(known[name]) != container_hash(container):
+                self.backoffs.pop(name, None)
+                self.holds.pop(name, None)
 
     def disrupt(self, reason: str, message: str, grace_seconds: int) -> None:
         """End the pod for the node's sake."""

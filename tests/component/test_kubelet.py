@@ -32,6 +32,10 @@ def state(pod: dict[str, Any], index: int = 0) -> dict[str, Any]:
     return found
 
 
+def restart_count(pod: dict[str, Any]) -> int:
+    return int(pod["status"]["containerStatuses"][0]["restartCount"])
+
+
 async def test_node_is_registered_with_lease_and_conditions(node: Node) -> None:
     obj = await node.client.get(NODES, "node-1")
     assert obj["metadata"]["labels"]["kubernetes.io/hostname"] == "node-1"
@@ -121,6 +125,19 @@ async def test_death_is_restarted_at_once_then_with_growing_back_off(node: Node)
     assert sum(m.startswith("BackOff: Back-off restarting failed container a in pod web_default(") for m in messages)
     # Only the newest dead container is kept.
     assert len(node.runtime.pods()[0].containers) == 1
+
+
+async def test_back_off_begins_anew_with_another_image(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    for restarts in (0, 1):
+        pod = await node.wait("web", lambda p, n=restarts: "running" in state(p) and restart_count(p) == n)
+        node.runtime.kill_container(node.container_id(pod), 1)
+    await node.wait("web", lambda p: "waiting" in state(p))
+    await node.client.patch(PODS, "web", {"spec": {"containers": [{"name": "a", "image": "app:2"}]}}, "default")
+    pod = await node.wait("web", lambda p: "running" in state(p))
+    assert restart_count(pod) == 2
+    assert pod["status"]["containerStatuses"][0]["image"] == "app:2"
 
 
 async def test_back_off_is_forgotten_after_ten_good_minutes(node: Node) -> None:
