@@ -138,6 +138,9 @@ def plan_status(
             if old.get(name):
                 status[name] = old[name]
 
+    if phase == "Failed" and runtime_pod is None and not old.get("containerStatuses"):
+        # Refused: nothing of it was ever tried, so there is nothing to say of its containers (kubelet's `rejectPod`).
+        return status | {"startTime": old.get("startTime") or format_time(now), "qosClass": qos_class_of(pod)}
     status["conditions"] = _conditions(pod, phase, init_statuses, app_statuses, sandbox, now, old)
     if phase == "Running" or phase == "Pending":
         status["conditions"] += _resize_conditions(pod, (*init_statuses, *app_statuses), now, inputs, old)

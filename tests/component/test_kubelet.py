@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
-from orchestrator.api.objects import condition_of
+from orchestrator.api.objects import condition_of, copy_object
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES
 from orchestrator.component.kubelet_api import PodLogOptions
 from orchestrator.kubelet.actions import Outcome
@@ -134,7 +134,9 @@ async def test_back_off_begins_anew_with_another_image(node: Node) -> None:
         pod = await node.wait("web", lambda p, n=restarts: "running" in state(p) and restart_count(p) == n)
         node.runtime.kill_container(node.container_id(pod), 1)
     await node.wait("web", lambda p: "waiting" in state(p))
-    await node.client.patch(PODS, "web", {"spec": {"containers": [{"name": "a", "image": "app:2"}]}}, "default")
+    changed = copy_object(await node.get("web"))
+    changed["spec"]["containers"][0]["image"] = "app:2"
+    await node.client.update(PODS, changed)
     pod = await node.wait("web", lambda p: "running" in state(p))
     assert restart_count(pod) == 2
     assert pod["status"]["containerStatuses"][0]["image"] == "app:2"
@@ -427,6 +429,8 @@ async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
     )  # fmt: skip
     pod = await node.wait_phase("big", "Failed")
     assert pod["status"]["reason"] == "OutOfcpu"
+    await settle()
+    assert "containerStatuses" not in (await node.get("big"))["status"], "nothing of it was tried"
     assert node.runtime.pods() == []
 
 
