@@ -18,18 +18,16 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of, uid_of
-from orchestrator.api.resources import NODES, PODS
+from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, RealActions
-from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admitter import PodAdmitter
 from orchestrator.kubelet.deadline import within
-from orchestrator.kubelet.eviction import refuse_under_pressure
-from orchestrator.kubelet.evictor import Evictor, ReadSignals
+from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.hooks import HollowHooks, RealHooks
-from orchestrator.kubelet.image_gc import ImageCollector
 from orchestrator.kubelet.mirrors import Mirrors
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
@@ -41,12 +39,11 @@ from orchestrator.kubelet.node import (
 )
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
-from orchestrator.kubelet.pod_resources import pod_requests
+from orchestrator.kubelet.pressure import NodePressure
 from orchestrator.kubelet.probes import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
-from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
-from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, REFUSAL, plan_shutdown
+from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutdown
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
@@ -113,23 +110,8 @@ class Kubelet:
         else:
             self._usage = MeasuredUsage(runtime=runtime, files=files, clock=clock, node_name=options.name)
         self._has_signals = read_signals is not None
-        self._read_signals = read_signals or dict
-        self._collector: ImageCollector | None = None
-        if options.image_gc_file is not None:
-            self._collector = ImageCollector(
-                runtime=runtime,
-                clock=clock,
-                policy=options.image_gc_policy,
-                file=options.image_gc_file,
-                node_name=options.name,
-            )
-        self._evictor = Evictor(
-            thresholds=options.eviction_thresholds,
-            read_signals=self._read_signals,
-            usage=self.usage,
-            free_disk=self._free_disk,
-            clock=clock,
-            node_name=options.name,
+        self._pressure = NodePressure(
+            options=options, runtime=runtime, clock=clock, read_signals=read_signals or dict, usage=self.usage
         )
         self._pods: dict[str, PodRecord] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -143,10 +125,8 @@ class Kubelet:
     def _reset(self) -> None:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
-        self._deferred: set[str] = set()
         self._static: Mapping[str, Object] = {}
         self._recovering = False
-        self._shutting_down = False
         self._progress = asyncio.Event()
         self._runtime_up.clear()
         self._queue: WorkQueue[str] = WorkQueue(
@@ -161,6 +141,15 @@ class Kubelet:
             node_name=self.options.name,
         )
         self._facts = NodeFacts(NodeIdentity(ips=(self.options.ip,)))
+        self._admitter = PodAdmitter(
+            client=self._client,
+            recorder=self._recorder,
+            options=self.options,
+            facts=self._facts,
+            pods=self._pods,
+            known_node=lambda: self._node.node,
+            pressure=lambda: self._pressure.conditions,
+        )
         self._syncer = PodSyncer(
             client=self._client,
             recorder=self._recorder,
@@ -176,7 +165,7 @@ class Kubelet:
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
             seccomp_root=self.options.seccomp_root,
-            pulled=self._collector.note_pulled if self._collector is not None else None,
+            pulled=self._pressure.note_pulled,
         )
         self._informer = Informer(
             self._client,
@@ -333,8 +322,9 @@ class Kubelet:
             for waiting in self._static:
                 self._add_static(waiting)
             self._mirror_changed(key_of(record.pod))
-        self._deferred.discard(uid)
-        self._room_appeared()
+        self._admitter.forget(uid)
+        for waiting in self._admitter.deferred:
+            self._queue.add(waiting)  # a pod ended: there may be room for them now
         self._probes.forget(uid)
         self._sources.refer(self._references_changed, uid, ())
         self._queue.forget(uid)
@@ -413,11 +403,10 @@ class Kubelet:
 
     async def _sync(self, record: PodRecord) -> SyncResult:
         if not record.admitted:
-            refusal = await self._misplaced(record) or self._admit(record)
+            refusal = await self._admitter.refusal(record)
             if refusal is not None:
-                record.admitted = True
                 await self._syncer.refuse(record, *refusal)
-        self._allocate(record)
+        self._admitter.allocate(record)
         if record.is_static and not record.removed:
             try:
                 await self._mirrors.keep(record, key_of(record.pod))
@@ -428,72 +417,6 @@ class Kubelet:
                 result.retry = True
                 return result
         return await self._syncer.sync(record)
-
-    async def _misplaced(self, record: PodRecord) -> tuple[str, str] | None:
-        """Why a new pod does not belong on this node; a label that it misses may only not have been seen yet."""
-        pod = record.pod
-        if record.is_over or record.is_terminating or record.is_static or (pod.get("status") or {}).get("startTime"):
-            return None
-        known = self._node.node
-        if known is None or refuse_placement(pod, known) is None:
-            return None
-        return refuse_placement(pod, await self._client.get(NODES, self.options.name))
-
-    def _admit(self, record: PodRecord) -> tuple[str, str] | None:
-        """Count the pod's requests; refuse it if it was never started and does not fit."""
-        record.admitted = True
-        pod = record.pod
-        if record.is_over or record.is_terminating:
-            return None
-        record.requests = pod_requests(pod)
-        if (pod.get("status") or {}).get("startTime"):
-            return None
-        if self._shutting_down:
-            return REFUSAL
-        pressed = refuse_under_pressure(pod, self._evictor.conditions)
-        if pressed is not None:
-            return pressed
-        forbidden = refuse_system(pod) or refuse_sysctls(pod, self.options.allowed_unsafe_sysctls)
-        if forbidden is not None:
-            return forbidden
-        others = self._others(record)
-        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
-
-    def _allocate(self, record: PodRecord) -> None:
-        """Give the pod what it asks for now, if that fits; a wish that does not fit stays pending."""
-        pod = record.pod
-        if record.is_over or record.is_terminating:
-            return
-        if record.allocation is None:
-            record.allocation = record.cgroup_allocation = starting_allocation(pod)
-        before, record.resize_pending = record.resize_pending, None
-        self._deferred.discard(record.uid)
-        if wished(pod) != record.allocation:
-            pending = judge_wish(pod, (o.requests for o in self._others(record)), self._facts.allocatable)
-            if pending is None:
-                record.allocation = wished(pod)
-                self._recorder.event(pod, "Normal", "ResizeStarted", f"Pod resize started: {describe_sizes(pod)}")
-            else:
-                record.resize_pending = pending
-                if pending.reason == "Deferred":
-                    self._deferred.add(record.uid)
-                if before != pending:
-                    message = f"Pod resize {pending.reason}: {describe_sizes(pod, pending.message)}"
-                    self._recorder.event(pod, "Warning", f"Resize{pending.reason}", message)
-        record.requests = pod_requests(with_allocation(pod, record.allocation))
-
-    def _others(self, record: PodRecord) -> list[PodRecord]:
-        """The other pods that hold some of the node's resources."""
-        return [
-            other
-            for other in self._pods.values()
-            if other is not record and other.admitted and other.failure is None and not other.is_over
-        ]
-
-    def _room_appeared(self) -> None:
-        """A pod ended: what waits for its resources is looked at again."""
-        for uid in self._deferred:
-            self._queue.add(uid)
 
     def _plan_next(self, uid: str, result: SyncResult) -> None:
         if result.forget:
@@ -519,7 +442,7 @@ class Kubelet:
         """Graceful node shutdown: take no new pods, and end all, critical ones last, within the options' periods."""
         if self._group is None or not self._runtime_up.is_set():
             return
-        self._shutting_down = True
+        self._admitter.is_closed = True
         self._not_ready = NOT_READY
         await self._report_node()
         ending = {uid: record for uid, record in self._pods.items() if not record.is_over and not record.removed}
@@ -643,43 +566,18 @@ class Kubelet:
 
     async def _check_pressure(self) -> None:
         """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""
-        if not self._has_signals:
-            return
         running = {uid: r for uid, r in self._pods.items() if r.admitted and not r.is_over and not r.is_terminating}
-        try:
-            victims = await self._evictor.check([r.pod for r in running.values() if r.failure is None])
-        except OSError as error:
-            self._log.warning("node.signals_unknown", error=str(error))
-            return
-        for victim in victims:
+        for victim in await self._pressure.victims([r.pod for r in running.values() if r.failure is None]):
             record = running[uid_of(victim.pod)]
             longest = self.options.eviction_pod_grace_seconds if victim.is_soft else 0
             record.disrupt("Evicted", victim.message, min(longest, grace_seconds_of(victim.pod)))
             self._recorder.event(victim.pod, "Warning", "Evicted", victim.message)
             self._log.warning("pod.evicted", pod=key_of(victim.pod), resource=victim.resource)
             self._queue.add(record.uid)
-
-        await self._collect_images()
-
-    async def _collect_images(self) -> None:
-        if self._collector is None or not self._runtime_up.is_set():
-            return
-        try:
-            disk = (await asyncio.to_thread(self._read_signals)).get("imagefs.available")
-            failure = await self._collector.collect(disk)
-        except (OSError, RuntimeFailure) as error:
-            failure = str(error)
-        if failure and self._node.node is not None:
-            self._recorder.event(self._node.node, "Warning", "ImageGCFailed", failure)
-
-    async def _free_disk(self) -> None:
-        """Remove the images that no pod needs."""
-        if self._collector is None:
-            return
-        try:
-            await self._collector.remove_unused()
-        except (OSError, RuntimeFailure) as error:
-            self._log.warning("image.collection_failed", error=str(error))
+        if self._runtime_up.is_set():
+            failure = await self._pressure.collect_images()
+            if failure and self._node.node is not None:
+                self._recorder.event(self._node.node, "Warning", "ImageGCFailed", failure)
 
     async def _report_node(self) -> None:
         if self._info is None or self._node.node is None:
@@ -691,7 +589,7 @@ class Kubelet:
             self._log.info("node.status_failed", error=str(error))
 
     def _health(self) -> NodeHealth:
-        conditions = self._evictor.conditions
+        conditions = self._pressure.conditions
         return NodeHealth(
             not_ready=self._not_ready,
             memory_pressure="MemoryPressure" in conditions,

@@ -1,0 +1,126 @@
+"""Whether a node takes a pod, and which resources a pod that it has taken is given.
+
+Owns the node's count of requests and the resizes that wait for room. Never starts anything. Mirrors the admission of
+pkg/kubelet and pkg/kubelet/allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from orchestrator.api.objects import Object
+from orchestrator.api.resources import NODES
+from orchestrator.client.client import Client
+from orchestrator.component.events import EventRecorder
+from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.eviction import refuse_under_pressure
+from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.parts import NodeFacts
+from orchestrator.kubelet.pod_resources import pod_requests
+from orchestrator.kubelet.record import PodRecord
+from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
+from orchestrator.kubelet.shutdown import REFUSAL
+
+
+class PodAdmitter:
+    """Admits the pods of one node."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        recorder: EventRecorder,
+        options: NodeOptions,
+        facts: NodeFacts,
+        pods: Mapping[str, PodRecord],
+        known_node: Callable[[], Object | None],
+        pressure: Callable[[], Iterable[str]],
+    ) -> None:
+        """`pods` are those of the node by uid, `known_node` is its Node as last seen, `pressure` its conditions."""
+        self._client = client
+        self._recorder = recorder
+        self._options = options
+        self._facts = facts
+        self._pods = pods
+        self._known_node = known_node
+        self._pressure = pressure
+        self._deferred: set[str] = set()
+        self.is_closed = False
+        """Whether the node shuts down and takes no more pods."""
+
+    @property
+    def deferred(self) -> frozenset[str]:
+        """The pods whose resize waits for room."""
+        return frozenset(self._deferred)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._deferred.discard(uid)
+
+    async def refusal(self, record: PodRecord) -> tuple[str, str] | None:
+        """(reason, message) when the node does not take a pod that it sees for the first time."""
+        refused = await self._misplaced(record) or self._admit(record)
+        if refused is not None:
+            record.admitted = True
+        return refused
+
+    async def _misplaced(self, record: PodRecord) -> tuple[str, str] | None:
+        """Why a new pod does not belong on this node; a label that it misses may only not have been seen yet."""
+        pod = record.pod
+        if record.is_over or record.is_terminating or record.is_static or (pod.get("status") or {}).get("startTime"):
+            return None
+        known = self._known_node()
+        if known is None or refuse_placement(pod, known) is None:
+            return None
+        return refuse_placement(pod, await self._client.get(NODES, self._options.name))
+
+    def _admit(self, record: PodRecord) -> tuple[str, str] | None:
+        """Count the pod's requests; refuse it if it was never started and does not fit."""
+        record.admitted = True
+        pod = record.pod
+        if record.is_over or record.is_terminating:
+            return None
+        record.requests = pod_requests(pod)
+        if (pod.get("status") or {}).get("startTime"):
+            return None
+        if self.is_closed:
+            return REFUSAL
+        pressed = refuse_under_pressure(pod, self._pressure())
+        if pressed is not None:
+            return pressed
+        forbidden = refuse_system(pod) or refuse_sysctls(pod, self._options.allowed_unsafe_sysctls)
+        if forbidden is not None:
+            return forbidden
+        others = self._others(record)
+        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
+
+    def allocate(self, record: PodRecord) -> None:
+        """Give the pod what it asks for now, if that fits; a wish that does not fit stays pending."""
+        pod = record.pod
+        if record.is_over or record.is_terminating:
+            return
+        if record.allocation is None:
+            record.allocation = record.cgroup_allocation = starting_allocation(pod)
+        before, record.resize_pending = record.resize_pending, None
+        self._deferred.discard(record.uid)
+        if wished(pod) != record.allocation:
+            pending = judge_wish(pod, (o.requests for o in self._others(record)), self._facts.allocatable)
+            if pending is None:
+                record.allocation = wished(pod)
+                self._recorder.event(pod, "Normal", "ResizeStarted", f"Pod resize started: {describe_sizes(pod)}")
+            else:
+                record.resize_pending = pending
+                if pending.reason == "Deferred":
+                    self._deferred.add(record.uid)
+                if before != pending:
+                    message = f"Pod resize {pending.reason}: {describe_sizes(pod, pending.message)}"
+                    self._recorder.event(pod, "Warning", f"Resize{pending.reason}", message)
+        record.requests = pod_requests(with_allocation(pod, record.allocation))
+
+    def _others(self, record: PodRecord) -> list[PodRecord]:
+        """The other pods that hold some of the node's resources."""
+        return [
+            other
+            for other in self._pods.values()
+            if other is not record and other.admitted and other.failure is None and not other.is_over
+        ]
