@@ -20,7 +20,7 @@ from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
 from orchestrator.proxy.health import HealthServer, plan_health
 from orchestrator.proxy.nftables import Nft, NftError
 from orchestrator.proxy.plan import plan_ranges, plan_service
-from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow, skeleton
+from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts, Target
 
@@ -142,13 +142,14 @@ class ServiceProxy:
         was_empty = not len(self._ruleset)
         await self._follow_ranges()
         changes = await self._plan()
-        replaces, self._must_replace = self._must_replace, False
+        fits = self._ruleset.count(changes)
+        replaces, self._must_replace = self._must_replace or not fits, False
         try:
             if replaces and (not was_empty or self._table.exists()):
                 await self._table.apply(self._ruleset.text())  # at once, while connections come
             else:
                 if replaces:
-                    await self._table.apply(skeleton(self.layout, self._ruleset.ranges))
+                    await self._table.apply(self._ruleset.empty_table())
                 await self._write(changes)
         except NftError as error:
             # The model is ahead of the kernel now: only the whole table brings them together again.

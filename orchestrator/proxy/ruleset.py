@@ -10,7 +10,7 @@ one at random.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct, field
 
@@ -22,6 +22,17 @@ NODE_PORTS = "_node_ports"
 """Ends the names of maps whose keys have no address."""
 STANDING_PICKS = 8
 """Up to so many endpoints the chain that picks one is there from the start; chains for more come and go."""
+
+
+ELEMENTS_MIN = 1024
+"""What maps and sets have room for at least. With a size the kernel takes a table of fixed width, whose insertions
+cost the same always; without one it takes a table that grows in the background, and one that fills faster than it grows
+can cost ten times as much."""
+
+
+def plan_sizes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Room for twice as many elements as each map has."""
+    return {name: max(ELEMENTS_MIN, 1 << (2 * count - 1).bit_length()) for name, count in counts.items() if count > 0}
 
 
 class Layout(Struct, frozen=True):
@@ -69,6 +80,10 @@ class Ruleset:
         self.layout = layout
         self.ranges: tuple[str, ...] = (layout.services,)
         """All ranges that cluster IPs come from; what nobody has there is dropped."""
+        self._counts: Counter[str] = Counter()
+        """Elements of each map."""
+        self._sizes: dict[str, int] = {}
+        """What the maps had room for when the table was written."""
         self._rules: dict[str, ServiceRules] = {}
         self._owners: dict[Frontend, tuple[str, ...]] = {}
         """Who claims a frontend; the first has it."""
@@ -117,10 +132,22 @@ class Ruleset:
         self._count(self._hairpins, "hairpin", before.addresses, after.addresses, changes)
         self._count(self._cluster_ips, "cluster_ips", before.cluster_ips, after.cluster_ips, changes)
 
+    def count(self, changes: Changes) -> bool:
+        """Take note of changes before they are written; False when they need more room than the table has."""
+        for name, _ in changes.deleted:
+            self._counts[name] -= 1
+        for name, _ in changes.added:
+            self._counts[name] += 1
+        return all(count <= self._sizes.get(name, ELEMENTS_MIN) for name, count in self._counts.items())
+
+    def empty_table(self) -> str:
+        """One transaction that makes the table without any Service, with room for all of them."""
+        self._sizes = plan_sizes(self._counts)
+        return skeleton(self.layout, self.ranges, self._sizes)
+
     def text(self) -> str:
         """One transaction that puts the whole table in place of whatever has its name."""
         everything = Ruleset(self.layout)
-        everything.ranges = self.ranges
         changes = Changes()
         # In the order of ownership, so that a frontend that two Services claim stays with the one that has it.
         for key, rules in self._rules.items():
@@ -130,7 +157,7 @@ class Ruleset:
                 current = everything._way(frontend)
                 everything._owners[frontend] = owners
                 everything._update_frontend(frontend, current, self._way(frontend), changes)
-        return skeleton(self.layout, self.ranges) + changes.text(self.layout.table)
+        return self.empty_table() + changes.text(self.layout.table)
 
     def conflicts(self) -> dict[Frontend, list[str]]:
         """Frontends that several Services claim; the first of them has it."""
@@ -269,7 +296,21 @@ def _pick_rule(name: str) -> str:
     return f"meta l4proto {{ tcp, udp, sctp }} dnat ip to {key} . numgen random mod {count} map @{targets}"
 
 
-def skeleton(layout: Layout, ranges: Sequence[str] = ()) -> str:
+_SETS = {
+    "map targets": "typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport",
+    f"map targets{NODE_PORTS}": "typeof meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport",
+    "map ways": "type ipv4_addr . inet_proto . inet_service : verdict",
+    f"map ways{NODE_PORTS}": "type inet_proto . inet_service : verdict",
+    "map refused": "type ipv4_addr . inet_proto . inet_service : verdict",
+    f"map refused{NODE_PORTS}": "type inet_proto . inet_service : verdict",
+    "map firewalls": "type ipv4_addr . inet_proto . inet_service : verdict",
+    "set cluster_ips": "type ipv4_addr",
+    "set hairpin": "type ipv4_addr . ipv4_addr",
+}
+"""All that grows with Services, and its type."""
+
+
+def skeleton(layout: Layout, ranges: Sequence[str] = (), sizes: Mapping[str, int] = {}) -> str:
     """The table without any Service, as text that first removes an older one.
 
     Translation stands behind the host ports of pods (priority -105). Refusals come after translation: what
@@ -285,6 +326,11 @@ def skeleton(layout: Layout, ranges: Sequence[str] = ()) -> str:
     def nodes(action: str) -> str:
         return f"\n    ip daddr {layout.nodes} {action}" if layout.nodes else ""
 
+    declarations = "\n".join(
+        f"  {kind} {{ {type_}; size {sizes.get(kind.partition(' ')[2], ELEMENTS_MIN)}; }}"
+        for kind, type_ in _SETS.items()
+    )
+
     guarded = ", ".join(_key(frontend) for frontend in layout.guarded)
     picks = "\n".join(f"  chain {name} {{ {_pick_rule(name)}; }}" for name in _STANDING_CHAINS)
     guard_elements = f" elements = {{ {guarded} }}" if guarded else ""
@@ -292,15 +338,7 @@ def skeleton(layout: Layout, ranges: Sequence[str] = ()) -> str:
 table ip {table} {{}}
 delete table ip {table}
 table ip {table} {{
-  map targets {{ typeof ip daddr . meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport; }}
-  map targets_node_ports {{ typeof meta l4proto . th dport . numgen random mod 2 : ip daddr . th dport; }}
-  map ways {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map ways_node_ports {{ type inet_proto . inet_service : verdict; }}
-  map refused {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map refused_node_ports {{ type inet_proto . inet_service : verdict; }}
-  map firewalls {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  set cluster_ips {{ type ipv4_addr; }}
-  set hairpin {{ type ipv4_addr . ipv4_addr; }}
+{declarations}
   set guarded {{ type ipv4_addr . inet_proto . inet_service;{guard_elements} }}
 {picks}
   chain refuse {{

@@ -104,7 +104,7 @@ async def _rules(count: int) -> dict[str, float]:
     from orchestrator.proxy.encoding import encode
     from orchestrator.proxy.nftables import LibNftables, NftSocket
     from orchestrator.proxy.plan import plan_service
-    from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, skeleton
+    from orchestrator.proxy.ruleset import Changes, Layout, Ruleset
 
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)  # as in a process of its own
@@ -119,7 +119,8 @@ async def _rules(count: int) -> dict[str, float]:
     planned = time.perf_counter()
     transaction = netlink.batch(encode(layout.table, everything))
     encoded = time.perf_counter()
-    nft.run_here(skeleton(layout))
+    ruleset.count(everything)
+    nft.run_here(ruleset.empty_table())
     kernel.write(transaction)
     programmed = time.perf_counter()
     durations = []

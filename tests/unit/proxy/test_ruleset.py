@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.proxy.plan import plan_service
-from orchestrator.proxy.ruleset import STANDING_PICKS, Changes, Ruleset, StaleFlow, skeleton
+from orchestrator.proxy.ruleset import ELEMENTS_MIN, STANDING_PICKS, Changes, Ruleset, StaleFlow, skeleton
 
 from .kernel import Kernel
 from .services import LAYOUT, NODES, service, slices
@@ -79,6 +80,24 @@ def test_udp_conversations_with_what_is_gone_are_stale() -> None:
     assert isinstance(second.stale[0], StaleFlow)
     third = apply(ruleset, kernel, ("a/dns", None, []))
     assert [flow.target for flow in third.stale] == [(POD_2, 8080)]
+
+
+def test_the_table_has_room_for_twice_what_it_holds() -> None:
+    ruleset, changes = Ruleset(LAYOUT), Changes()
+    for number in range(ELEMENTS_MIN):
+        one = service(f"s{number}", ip=f"10.96.{number // 250}.{number % 250}")
+        rules = plan_service(one, slices(POD_1), NODES, pod_cidr=LAYOUT.pods)
+        ruleset.update(f"default/s{number}", rules, changes)
+    assert ruleset.count(changes)
+    more = Changes()
+    rules = plan_service(service("more", ip="10.96.9.9"), slices(POD_1), NODES, pod_cidr=LAYOUT.pods)
+    ruleset.update("default/more", rules, more)
+    assert not ruleset.count(more)
+    table = ruleset.empty_table()
+    assert re.findall(r"(?:map|set) (\w+) .* size 4096;", table) == ["targets", "ways", "cluster_ips"]
+    gone = Changes()
+    ruleset.update("default/more", None, gone)
+    assert ruleset.count(gone)
 
 
 _specs = st.fixed_dictionaries(
