@@ -1,5 +1,5 @@
 """Finds what a cluster left behind on this machine: containers, cgroups, interfaces, network rules, mounts,
-processes.
+loop devices, processes.
 
 Looks from outside (Engine, `ip`, `nft`, `iptables`, /proc) and shares no code with what makes and removes
 those things, so that a test can trust it.
@@ -30,7 +30,7 @@ _TOOLS = {
 def find_leftovers(*, cluster_ids: Iterable[str] = (), folders: Iterable[Path] = ()) -> list[str]:
     """One line for each thing that still belongs to one of the clusters or lives below one of the folders."""
     ids, below = set(cluster_ids), [folder.resolve() for folder in folders]
-    found = [*_containers(ids, below), *_mounts(below), *_processes(below)]
+    found = [*_containers(ids, below), *_mounts(below), *_loop_devices(below), *_processes(below)]
     for cluster_id in sorted(ids):
         found += [*_network(cluster_id), *_cgroups(cluster_id)]
     return found
@@ -57,6 +57,16 @@ def _mounts(folders: list[Path]) -> list[str]:
         return []  # not Linux
     points = [Path(line.split()[4].replace("\\040", " ")) for line in lines]
     return [f"mount {point}" for point in points if _is_below(point, folders)]
+
+
+def _loop_devices(folders: list[Path]) -> list[str]:
+    """Those whose file is below a folder, also when it was deleted."""
+    found = []
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        file = entry.read_text().strip().removesuffix(" (deleted)")
+        if _is_below(Path(file), folders):
+            found.append(f"loop device {entry.parts[-3]} of {file}")
+    return found
 
 
 def _processes(folders: list[Path]) -> list[str]:
