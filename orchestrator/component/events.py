@@ -34,6 +34,7 @@ class _Occurrence(Struct, frozen=True):
     reason: str
     message: str
     at: datetime
+    component: str
 
 
 class _Posted(Struct):
@@ -75,15 +76,27 @@ class EventRecorder:
         self._log = get_logger("events", source=component)
         self.dropped_total = 0
 
-    def event(self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "") -> None:
-        """Record `Normal` or `Warning`, a CamelCase reason and a sentence about an object."""
+    def event(
+        self, obj: Object, type: str, reason: str, message: str, *, field_path: str = "", component: str = ""
+    ) -> None:  # fmt: skip
+        """Record `Normal` or `Warning`, a CamelCase reason and a sentence about an object.
+
+        `component`: who says so, if it is not the recorder's own.
+        """
         if len(self._queue) >= QUEUE_MAX:
             self.dropped_total += 1
             return
         if len(message) > MESSAGE_BYTES_MAX:
             message = message[: MESSAGE_BYTES_MAX - 3] + "..."
         self._queue.append(
-            _Occurrence(reference_to(obj, field_path=field_path), type, reason, message, self._clock.now())
+            _Occurrence(
+                reference_to(obj, field_path=field_path),
+                type,
+                reason,
+                message,
+                self._clock.now(),
+                component or self._component,
+            )
         )
         self._wake.set()
 
@@ -136,7 +149,7 @@ class EventRecorder:
                 "reason": occurrence.reason,
                 "message": message,
                 "type": occurrence.type,
-                "reportingComponent": self._component,
+                "reportingComponent": occurrence.component,
                 **self._first(occurrence),
             },
         )
@@ -150,10 +163,10 @@ class EventRecorder:
             return {
                 "eventTime": format_micro_time(occurrence.at),
                 "action": self._actions[occurrence.reason],
-                "reportingInstance": self._host or self._component,
+                "reportingInstance": self._host or occurrence.component,
             }
         stamp = format_time(occurrence.at)
-        source = {"component": self._component, **({"host": self._host} if self._host else {})}
+        source = {"component": occurrence.component, **({"host": self._host} if self._host else {})}
         times = {"firstTimestamp": stamp, "lastTimestamp": stamp, "count": 1}
         return {"source": source, "reportingInstance": self._host, **times}
 

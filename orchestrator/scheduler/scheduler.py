@@ -295,7 +295,7 @@ class Scheduler:
         metrics.ATTEMPTS.labels("unschedulable", pod.scheduler_name).inc()
         self._log.debug("pod.unschedulable", pod=pod.key, message=decision.message)
         self.queue.return_unschedulable(queued, decision.plugins)
-        self._recorder.event(pod.obj, "Warning", "FailedScheduling", decision.message)
+        self._tell(pod, pod, "Warning", "FailedScheduling", decision.message)
         if decision.preemption is not None:
             return self._plan_eviction(pod, decision, decision.preemption)
         self._nominations.remove(pod.uid)
@@ -364,7 +364,7 @@ class Scheduler:
         if self.cache.is_assumed(pod.uid):
             self._expect(pod.uid)
         self.queue.delete(pod.uid)
-        self._recorder.event(pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+        self._tell(pod, pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
     def _expect(self, uid: str) -> None:
         """The pod is bound; the informer has to show it in time."""
@@ -398,7 +398,7 @@ class Scheduler:
             return
         if self.cache.node_of(pod.uid):
             return  # somebody else bound it, and the informer told us already
-        self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+        self._tell(pod, pod, "Warning", "FailedScheduling", message)
         self.queue.return_failed(queued)
 
     def _is_gone(self, pod: PodInfo) -> bool:
@@ -464,7 +464,11 @@ class Scheduler:
             return  # a namesake: the victim itself is gone
         metrics.PREEMPTION_VICTIMS.inc()
         self._log.info("pod.preempted", pod=victim.key, by=pod.key, node=node)
-        self._recorder.event(victim.obj, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+        self._tell(pod, victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+
+    def _tell(self, pod: PodInfo, about: PodInfo, kind: str, reason: str, message: str) -> None:
+        """An event in the name of the profile that schedules `pod`."""
+        self._recorder.event(about.obj, kind, reason, message, component=pod.scheduler_name)
 
 
 def plan_refusal(pod: Object, message: str, *, now: str, nominated_node_name: str = "") -> Object | None:

@@ -429,3 +429,6 @@ async def test_profiles_of_the_configuration_each_place_their_own_pods() -> None
         await bound(client, 2)
         await client.create(PODS, pod("spread"))
         assert await bound(client, 3) == {"first": "a", "packed": "a", "spread": "b", "stranger": ""}
+        events = await eventually(client, EVENTS, lambda events: len(events) == 2)
+        said = {event["involvedObject"]["name"]: event["reportingComponent"] for event in events}
+        assert said == {"packed": "packer", "spread": "default-scheduler"}
