@@ -436,7 +436,8 @@ class Cluster:
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.configuration import parse_configuration
-        from orchestrator.scheduler.scheduler import EVENT_ACTIONS, Scheduler
+        from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
+        from orchestrator.scheduler.scheduler import Scheduler
 
         scheduler = Scheduler(
             config=parse_configuration(self.config.scheduler),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from orchestrator.aiokit.clock import Clock, TimerHandle, format_time
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, condition_of, labels_of, name_of, uid_of
+from orchestrator.api.objects import Object, labels_of, name_of, uid_of
 from orchestrator.api.resources import (
     CSI_DRIVERS,
     CSI_NODES,
@@ -36,7 +36,6 @@ from orchestrator.api.resources import (
 )
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer, Informers
-from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
 from orchestrator.logs import get_logger
 from orchestrator.scheduler import metrics
@@ -47,6 +46,7 @@ from orchestrator.scheduler.framework import Action, ClusterEvent, Plugin, Reser
 from orchestrator.scheduler.listers import InformerListers
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.pod_writer import PodWriter, plan_refusal
 from orchestrator.scheduler.preemption import Candidate
 from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
 
@@ -69,9 +69,6 @@ LISTED: Final[tuple[Resource, ...]] = (
 
 WAKING: Final = frozenset(LISTED[5:])
 """Of these, the ones whose changes can make a refused pod fit."""
-
-EVENT_ACTIONS: Final = {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}
-"""What was being done, by the reason of an event."""
 
 ASSUMED_SECONDS_MAX: Final = 30.0
 """How long a bound pod counts on its node without having been seen there: a watch is never so late."""
@@ -96,10 +93,10 @@ class Scheduler:
     ) -> None:
         self._informers = informers
         self._client = client
-        self._recorder = recorder
         self._clock = clock
         self._config = config or default_config()
         self._log = get_logger("kube-scheduler")
+        self._writer = PodWriter(client, recorder, clock)
         self._pods: Informer = informers.informer(PODS)
         self._nodes: Informer = informers.informer(NODES)
         self._namespaces: Informer = informers.informer(NAMESPACES)
@@ -295,12 +292,12 @@ class Scheduler:
         metrics.ATTEMPTS.labels("unschedulable", pod.scheduler_name).inc()
         self._log.debug("pod.unschedulable", pod=pod.key, message=decision.message)
         self.queue.return_unschedulable(queued, decision.plugins)
-        self._tell(pod, pod, "Warning", "FailedScheduling", decision.message)
+        self._writer.tell(pod, pod, "Warning", "FailedScheduling", decision.message)
         if decision.preemption is not None:
             return self._plan_eviction(pod, decision, decision.preemption)
         self._nominations.remove(pod.uid)
         patch = plan_refusal(pod.obj, decision.message, now=format_time(self._clock.now()))
-        return (lambda: self._patch_status(pod, patch)) if patch else None
+        return (lambda: self._writer.patch_status(pod, patch)) if patch else None
 
     def _plan_eviction(self, pod: PodInfo, refused: Refused, candidate: Candidate) -> Job:
         node = candidate.node.name
@@ -347,15 +344,8 @@ class Scheduler:
             self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
 
     async def _bind(self, queued: QueuedPod, pod: PodInfo, node: str) -> None:
-        metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-        binding: Object = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": metadata,
-            "target": {"kind": "Node", "name": node},
-        }
         try:
-            await self._client.create(PODS, binding, pod.namespace, name=pod.name, subresource="binding")
+            await self._writer.bind(pod, node)
         except (errors.ApiError, OSError) as error:
             message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
             self._on_bind_failed(queued, pod, node, message, error)
@@ -364,7 +354,7 @@ class Scheduler:
         if self.cache.is_assumed(pod.uid):
             self._expect(pod.uid)
         self.queue.delete(pod.uid)
-        self._tell(pod, pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+        self._writer.tell(pod, pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
     def _expect(self, uid: str) -> None:
         """The pod is bound; the informer has to show it in time."""
@@ -398,96 +388,19 @@ class Scheduler:
             return
         if self.cache.node_of(pod.uid):
             return  # somebody else bound it, and the informer told us already
-        self._tell(pod, pod, "Warning", "FailedScheduling", message)
+        self._writer.tell(pod, pod, "Warning", "FailedScheduling", message)
         self.queue.return_failed(queued)
 
     def _is_gone(self, pod: PodInfo) -> bool:
         known = self._pods.get(pod.key)
         return known is None or uid_of(known) != pod.uid
 
-    async def _patch_status(self, pod: PodInfo, status: Object) -> None:
-        try:
-            await self._client.patch(
-                PODS,
-                pod.name,
-                # With the uid as precondition: a namesake that came later is not meant.
-                {"metadata": {"uid": pod.uid}, "status": status},
-                pod.namespace,
-                subresource="status",
-                content_type=STRATEGIC_MERGE_PATCH,
-            )
-        except (errors.NotFound, errors.Conflict) as error:
-            self._log.debug("pod.status_obsolete", pod=pod.key, error=error.message)
-        except (errors.ApiError, OSError) as error:
-            # The next attempt reports again; the pod itself is queued already.
-            self._log.info("pod.status_refused", pod=pod.key, error=str(error))
-
     async def _preempt(
         self, pod: PodInfo, candidate: Candidate, displaced: Sequence[PodInfo], status: Object | None
     ) -> None:
-        node = candidate.node.name
-        if status:
-            await self._patch_status(pod, status)
-        for other in displaced:
-            await self._patch_status(other, {"nominatedNodeName": None})
-        for victim in candidate.victims:
-            try:
-                await self._evict(pod, victim, node)
-            except (errors.ApiError, OSError) as error:
-                self._log.info("pod.preemption_failed", pod=pod.key, victim=victim.key, error=str(error))
-                self._nominations.remove(pod.uid)
-                self.queue.activate(pod.uid)
-                return
-
-    async def _evict(self, pod: PodInfo, victim: PodInfo, node: str) -> None:
-        condition: dict[str, Any] = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": format_time(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                PODS,
-                victim.name,
-                patch,
-                victim.namespace,
-                subresource="status",
-                content_type=STRATEGIC_MERGE_PATCH,
-            )
-            await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
-        except errors.NotFound:
-            return
-        except errors.Conflict:
-            return  # a namesake: the victim itself is gone
-        metrics.PREEMPTION_VICTIMS.inc()
-        self._log.info("pod.preempted", pod=victim.key, by=pod.key, node=node)
-        self._tell(pod, victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
-
-    def _tell(self, pod: PodInfo, about: PodInfo, kind: str, reason: str, message: str) -> None:
-        """An event in the name of the profile that schedules `pod`."""
-        self._recorder.event(about.obj, kind, reason, message, component=pod.scheduler_name)
-
-
-def plan_refusal(pod: Object, message: str, *, now: str, nominated_node_name: str = "") -> Object | None:
-    """The change of `status` that tells why a pod is pending; None when it says so already."""
-    status: Object = {}
-    condition = condition_of(pod, "PodScheduled") or {}
-    wanted: dict[str, Any] = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    generation = pod["metadata"].get("generation")
-    if generation:
-        wanted["observedGeneration"] = generation
-    if any(condition.get(field) != value for field, value in wanted.items()):
-        is_same_status = condition.get("status") == "False"
-        wanted["lastTransitionTime"] = (condition.get("lastTransitionTime") if is_same_status else None) or now
-        wanted["lastProbeTime"] = None
-        status["conditions"] = [wanted]
-    nominated = (pod.get("status") or {}).get("nominatedNodeName") or ""
-    if nominated != nominated_node_name:
-        status["nominatedNodeName"] = nominated_node_name or None
-    return status or None
+        if not await self._writer.preempt(pod, candidate, displaced, status):
+            self._nominations.remove(pod.uid)
+            self.queue.activate(pod.uid)
 
 
 def _as_on(pod: PodInfo, node: str) -> PodInfo:

@@ -26,7 +26,8 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer, Informers
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
-from orchestrator.scheduler.scheduler import EVENT_ACTIONS, Scheduler
+from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
+from orchestrator.scheduler.scheduler import Scheduler
 from tests.benchmarks.scheduler_workloads import SHAPES, THRESHOLDS, daemon, node, pod
 
 SIZES = tuple(int(part) for part in os.environ.get("ORCHESTRATOR_BENCH_NODES", "500,5000").split(","))

@@ -19,7 +19,8 @@ from orchestrator.client.transport import Request, Transport, WatchEvent, WatchS
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
 from orchestrator.scheduler import Scheduler
-from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX, EVENT_ACTIONS
+from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
+from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
 from orchestrator.testing import eventually, running_cluster
 from tests.component.kubelet_cluster import SteppedClock
 

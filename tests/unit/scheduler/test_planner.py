@@ -15,8 +15,8 @@ from orchestrator.scheduler.framework import Cycle, NoListers, Plugin, Verdict
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.planner import Placed, Planner, Refused
 from orchestrator.scheduler.pod_info import PodInfo
+from orchestrator.scheduler.pod_writer import plan_refusal
 from orchestrator.scheduler.profile import default_profile
-from orchestrator.scheduler.scheduler import plan_refusal
 from tests.unit.scheduler.builders import make_cache, make_node, make_pod
 
 PROFILE = default_profile()
