@@ -28,6 +28,7 @@ from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
+from orchestrator.apiserver.http.deadlines import deadline_seconds, within
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, is_for_people, negotiate
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
@@ -275,12 +276,19 @@ class HttpServer:
         route = parse_path(request.path)
         verb = request.method.lower() if route is None else verb_of(request.method, route, request.query)
         about.ticket = self.flow_control.classify(_digest(request, route, verb))
+        seconds = deadline_seconds(request.query, verb, route.subresource if route is not None else "")
+        if seconds is None:
+            return await self._route(request, route, verb)
+        return await within(seconds, self._route(request, route, verb))
+
+    async def _route(self, request: HttpRequest, route: Route | None, verb: str) -> web.StreamResponse:
         if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
             return await self.aggregator.serve(request, elsewhere, route)
         if route is None:
             async with self.seat(request):
                 return await self._serve_path(request)
-        about.ticket.check()  # before its body is read: a flood costs as little as possible
+        assert request.about.ticket is not None
+        request.about.ticket.check()  # before its body is read: a flood costs as little as possible
         return await self._serve_resource(request, route, verb)
 
     def seat(self, request: HttpRequest, verb: str = "get") -> Seat:

@@ -221,3 +221,18 @@ async def test_what_is_no_http_is_no_failure_of_ours(cluster: Cluster, caplog: p
     assert b" 400 " in await reader.readline()
     writer.close()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("timeout", "code"),
+    [("invalid", 400), ("5", 400), ("3m", 200), ("0s", 200), ("-1s", 200), ("1m30s", 200), ("2s", 200)],
+)
+async def test_the_time_that_a_client_allows_must_be_a_duration(
+    session: aiohttp.ClientSession, timeout: str, code: int
+) -> None:
+    for path in ("/version", CONFIG_MAPS):
+        async with session.get(path, params={"timeout": timeout}) as response:
+            assert response.status == code
+            if code == 400:
+                why = f'invalid timeout specified in the request URL - time: invalid duration "{timeout}"'
+                assert (await response.json())["message"] == why

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,12 +47,15 @@ class Hook:
     """A webhook server on the loopback, and what it was asked."""
 
     answer: Answer = lambda request: {"allowed": True}
+    before: Callable[[], Awaitable[None]] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     port: int = 0
     ca_bundle: str = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         review = await request.json()
+        if self.before is not None:
+            await self.before()
         asked = review["request"]
         self.requests.append({**asked, "path": request.path_qs, "host": request.host})
         response = {"uid": asked["uid"], **self.answer(asked)}
@@ -178,6 +182,33 @@ async def test_mutating_webhooks_run_in_order_and_again_where_needed(cluster: Cl
     created = await admin.create(CONFIG_MAPS, config_map())
     assert created["data"] == {"a": "b", "first": "1", "second": "2", "third": "3"}
     assert [request["path"].partition("?")[0] for request in hook.requests] == ["/one", "/two", "/one"]
+
+
+async def test_a_request_ends_when_its_client_says_so(hook: Hook) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hesitate() -> None:
+        asked.set()
+        await go_on.wait()
+
+    hook.before = hesitate
+    one = configuration("ValidatingWebhookConfiguration", {"clientConfig": hook.config()})
+    async with (
+        running_cluster(nodes=0, https=True, controllers=(), scheduler=False) as cluster,
+        session_of(cluster) as session,
+    ):
+        await cluster.client().create(VALIDATING_WEBHOOK_CONFIGURATIONS, one)
+        path = "/api/v1/namespaces/default/configmaps?timeout=300ms"
+        async with session.post(path, json=config_map()) as response:
+            assert response.status == 504
+            status = await response.json()
+        go_on.set()
+        with pytest.raises(errors.NotFound):
+            await cluster.client().get(CONFIG_MAPS, "a", "default")
+    assert asked.is_set()
+    assert status["reason"] == "Timeout"
+    why = "request did not complete within requested timeout - context deadline exceeded"
+    assert status["message"] == f"Timeout: {why}"
 
 
 async def test_an_answer_may_be_large(cluster: Cluster, hook: Hook) -> None:
