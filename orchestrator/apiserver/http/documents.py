@@ -162,7 +162,7 @@ class Documents:
         if self._generation != generation:
             self._cache.clear()
             self._generation = generation
-        negotiated = negotiate(request.header("Accept"), is_object=False) if content_type == JSON else Negotiated()
+        negotiated = negotiate(request.header("Accept"), shapes=()) if content_type == JSON else Negotiated()
         if negotiated.media_type != JSON:
             body = encode_value(build(), negotiated)
             return web.Response(body=body, headers={"Content-Type": negotiated.content_type})

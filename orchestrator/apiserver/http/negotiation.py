@@ -22,6 +22,9 @@ MEDIA_TYPES = (JSON, YAML, PROTOBUF)
 TABLE = "Table"
 PARTIAL = "PartialObjectMetadata"
 PARTIAL_LIST = "PartialObjectMetadataList"
+SHAPES = (TABLE, PARTIAL, PARTIAL_LIST)
+SHAPES_OF_STREAMED_LISTS = (PARTIAL, PARTIAL_LIST)
+"""A watch that begins with a list (KEP-3157) sends no Tables."""
 
 
 class Negotiated(Struct, frozen=True):
@@ -61,10 +64,10 @@ _PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str, *, has_protobuf: bool = True, is_object: bool = True) -> Negotiated:
+def negotiate(accept: str, *, has_protobuf: bool = True, shapes: tuple[str, ...] = SHAPES) -> Negotiated:
     """The first clause of an Accept header that can be served; raises NotAcceptable.
 
-    `has_protobuf` is false for custom resources, `is_object` for what has no Table (a Status).
+    `has_protobuf` is false for custom resources; `shapes` are those that the answer can have beside its own.
     """
     if not accept:
         return Negotiated()
@@ -86,7 +89,7 @@ def negotiate(accept: str, *, has_protobuf: bool = True, is_object: bool = True)
         if shape:
             if values.get("g", "meta.k8s.io") != "meta.k8s.io" or values.get("v", "v1") not in ("v1", "v1beta1"):
                 continue
-            if shape not in (TABLE, PARTIAL, PARTIAL_LIST) or not is_object:
+            if shape not in shapes:
                 continue
             if shape == TABLE and media_type == PROTOBUF:
                 continue  # a Table has no protobuf form

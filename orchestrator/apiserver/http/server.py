@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -30,11 +30,20 @@ from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.deadlines import deadline_seconds, within
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
-from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Negotiated, is_for_people, negotiate
+from orchestrator.apiserver.http.negotiation import (
+    JSON,
+    PROTOBUF,
+    SHAPES,
+    SHAPES_OF_STREAMED_LISTS,
+    YAML,
+    Negotiated,
+    is_for_people,
+    negotiate,
+)
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
-from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult
+from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer, method_not_allowed
 from orchestrator.apiserver.user import User
@@ -370,8 +379,7 @@ class HttpServer:
         negotiated = negotiate(
             request.header("Accept"),
             has_protobuf=kind.schema is None,
-            # What is only asked and never stored (reviews, bindings) has no columns.
-            is_object=route.subresource in ("", "status", "scale") and kind.verbs != ("create",),
+            shapes=_shapes_of(kind, route, verb, request.query),
         )
         if is_for_people(request.query, api_request.user_agent):
             negotiated = negotiated.indented()
@@ -541,6 +549,15 @@ def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
     return None
 
 
+def _shapes_of(kind: Kind, route: Route, verb: str, query: Mapping[str, str]) -> tuple[str, ...]:
+    """In which other shapes an answer can be sent."""
+    if route.subresource not in ("", "status", "scale") or kind.verbs == ("create",):
+        return ()  # what is only asked and never stored (reviews, bindings) has no columns
+    if verb == "watch" and is_true(query.get("sendInitialEvents")):
+        return SHAPES_OF_STREAMED_LISTS
+    return SHAPES
+
+
 def _digest(request: HttpRequest, route: Route | None, verb: str) -> Digest:
     user = request.user
     if route is None:
@@ -563,7 +580,7 @@ def add_warnings(response: web.StreamResponse, warnings: list[str]) -> None:
 def status_response(error: errors.ApiError, raw: web.BaseRequest) -> web.Response:
     """The answer for an error: its Status, in the media type that the client asked for if possible."""
     try:
-        negotiated = negotiate(raw.headers.get("Accept", ""), is_object=True)
+        negotiated = negotiate(raw.headers.get("Accept", ""))
     except errors.ApiError:
         negotiated = Negotiated()
     is_indented = is_for_people(raw.query, raw.headers.get("User-Agent", ""))

@@ -236,3 +236,24 @@ async def test_the_time_that_a_client_allows_must_be_a_duration(
             if code == 400:
                 why = f'invalid timeout specified in the request URL - time: invalid duration "{timeout}"'
                 assert (await response.json())["message"] == why
+
+
+async def test_a_streamed_list_is_no_table(session: aiohttp.ClientSession) -> None:
+    query = {
+        "watch": "true",
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": "1",
+    }
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    async with session.get(CONFIG_MAPS, params=query, headers={"Accept": table}) as response:
+        assert (response.status, (await response.json())["reason"]) == (406, "NotAcceptable")
+    async with session.get(CONFIG_MAPS, params=query, headers={"Accept": f"{table},application/json"}) as response:
+        last = json.loads((await response.text()).splitlines()[-1])
+    assert (last["type"], last["object"]["kind"]) == ("BOOKMARK", "ConfigMap")
+    assert last["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    async with session.get(
+        CONFIG_MAPS, params={"watch": "true", "timeoutSeconds": "1"}, headers={"Accept": table}
+    ) as response:
+        assert response.status == 200
