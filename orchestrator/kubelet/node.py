@@ -134,6 +134,7 @@ def plan_node_status(
         "allocatable": _less(capacity, options.reserved),
         "capacity": capacity,
         "conditions": _conditions(health, now, old.get("conditions") or ()),
+        "features": {"supplementalGroupsPolicy": True},
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.kubelet_port}},
         "nodeInfo": _node_info(options, info),
         "runtimeHandlers": [

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import signal as signals
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,23 +21,14 @@ from msgspec.structs import replace
 from orchestrator.aiokit.clock import Clock
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
-from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, read_lines, subscription_key
+from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
 from orchestrator.kubelet.docker.engine_volumes import has_volume
-from orchestrator.kubelet.docker.images import (
-    image_from_inspect,
-    image_from_list,
-    is_image_id,
-    parse_reference,
-    pull_failure,
-    registry_auth_header,
-)
+from orchestrator.kubelet.docker.event_queue import EventQueue
+from orchestrator.kubelet.docker.image_service import ImageService
+from orchestrator.kubelet.docker.inspections import Inspections
 from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
 from orchestrator.kubelet.docker.pause import (
-    DIGEST_LABEL,
     PAUSE_IMAGE,
-    normalise_architecture,
-    pause_digest,
-    pause_image_archive,
 )
 from orchestrator.kubelet.docker.translate import (
     NODE_KIND,
@@ -50,10 +40,8 @@ from orchestrator.kubelet.docker.translate import (
     Owner,
     container_config,
     container_name,
-    from_inspect,
     host_ports,
     missing_capabilities,
-    process_user,
     sandbox_config,
     sandbox_name,
     split_sysctls,
@@ -70,7 +58,6 @@ from orchestrator.kubelet.runtime import (
     ContainerStartError,
     ContainerStats,
     Image,
-    ImagePullError,
     LogOptions,
     MountKind,
     Resources,
@@ -87,41 +74,12 @@ from orchestrator.logs import get_logger
 
 T = TypeVar("T")
 
-EVENTS_PENDING_MAX = 10_000
-INSPECTIONS_AT_ONCE_MAX = 16
 NAMESPACE_SECONDS_MAX = 5.0
 KILL_SECONDS_MAX = 30.0
 REMOVAL_SECONDS_MAX = 10.0
 NAME_SECONDS_MAX = 20.0
 EXEC_OUTPUT_BYTES_MAX = 16 * 1024
-PULL_LINE_BYTES_MAX = 1024 * 1024
 RESIZE_ATTEMPTS_MAX = 20
-
-
-class EventQueue:
-    """Events as keys: what waits twice is delivered once, and too much becomes one gap."""
-
-    def __init__(self) -> None:
-        self._pending: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._wake = asyncio.Event()
-
-    def put(self, event: RuntimeEvent) -> None:
-        if not event.pod_uid or len(self._pending) >= EVENTS_PENDING_MAX:
-            self._pending.clear()  # everything is looked up anyway
-            self._pending["", ""] = "gap"
-        elif ("", "") not in self._pending:
-            self._pending[event.pod_uid, event.container_id] = event.kind
-        self._wake.set()
-
-    def __aiter__(self) -> AsyncIterator[RuntimeEvent]:
-        return self
-
-    async def __anext__(self) -> RuntimeEvent:
-        while not self._pending:
-            self._wake.clear()
-            await self._wake.wait()
-        (pod_uid, container_id), kind = self._pending.popitem(last=False)
-        return RuntimeEvent(pod_uid=pod_uid, container_id=container_id, kind=kind)
 
 
 class DockerRuntime:
@@ -146,14 +104,14 @@ class DockerRuntime:
         self._clock = clock
         self._node_ip = node_ip
         self._pod_cidr = pod_cidr
-        self._known: dict[str, Inspected] = {}
-        self._generation = 0
+        self._inspections = Inspections(engine=engine, owner=self.owner)
+        self._images = ImageService(engine)
         self._queues: list[EventQueue] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
         self._namespace = NodeNamespace(
             owner=self.owner,
-            inspect=self._inspect,
+            inspect=self._inspections.inspect,
             run=self._run_pause,
             remove=self._remove,
             connect=self._connect_node,
@@ -166,13 +124,13 @@ class DockerRuntime:
         """Load the pause image, make the network, give back what a crash left behind."""
         self._unsubscribe()
         self._unsubscribe = self._engine.subscribe(subscription_key(self.owner.labels()), self._on_event)
-        self._forget_all()
-        await self._ensure_pause_image()
+        self._inspections.forget_all()
+        await self._images.ensure_pause()
         await self._network.start()
         await self._namespace.find()
         reserved = self._network.reserved_sandboxes(self.owner.node_name)
         if reserved:
-            present = {item["Id"] for item in await self._list()}
+            present = {item["Id"] for item in await self._inspections.list()}
             for sandbox_id in reserved - present:
                 await self._network.detach(sandbox_id)
 
@@ -196,7 +154,7 @@ class DockerRuntime:
     async def close(self) -> None:
         self._unsubscribe()
         self._unsubscribe = _nothing
-        self._forget_all()
+        self._inspections.forget_all()
 
     async def info(self) -> RuntimeInfo:
         info = await self._engine.call("GET", "info")
@@ -215,32 +173,7 @@ class DockerRuntime:
             handlers=("", *sorted(info.get("Runtimes") or ())),
         )
 
-    async def _ensure_pause_image(self) -> None:
-        try:
-            architecture = normalise_architecture(str(self._engine.info.get("Architecture", "")))
-        except ValueError as error:
-            raise RuntimeFailure(str(error)) from None
-        try:
-            image = await self._engine.call("GET", f"images/{PAUSE_IMAGE}/json")
-        except EngineError as error:
-            if error.status != 404:
-                raise
-            image = {}
-        labels = (image.get("Config") or {}).get("Labels") or {}
-        if labels.get(DIGEST_LABEL) == pause_digest(architecture):
-            return
-        async with self._engine.stream(
-            "POST",
-            "images/load",
-            params={"quiet": "1"},
-            body=pause_image_archive(architecture),
-            headers={"Content-Type": "application/x-tar"},
-        ) as response:
-            async for line in read_lines(response, PULL_LINE_BYTES_MAX):
-                if failure := pull_failure(json.loads(line)):
-                    raise RuntimeFailure(f"loading the pause image: {failure}")
-
-    # ------------------------------------------------------------ events and memory
+    # ------------------------------------------------------------ events
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
         """Endless events from this moment on; a gap comes first, so that the caller looks everything up."""
@@ -258,12 +191,12 @@ class DockerRuntime:
 
     def _on_event(self, event: dict[str, Any] | None) -> None:
         if event is None:
-            self._forget_all()
+            self._inspections.forget_all()
             runtime_event = RuntimeEvent(pod_uid="", kind="gap")
         else:
             actor = event.get("Actor") or {}
             container_id = str(actor.get("ID", ""))
-            self._forget(container_id)
+            self._inspections.forget(container_id)
             if event.get("Action") in ("die", "destroy"):
                 self._namespace.lost(container_id)
             kind = {"die": "died", "start": "started", "destroy": "removed"}
@@ -276,69 +209,16 @@ class DockerRuntime:
         for queue in self._queues:
             queue.put(runtime_event)
 
-    def _forget(self, container_id: str) -> None:
-        self._generation += 1
-        self._known.pop(container_id, None)
-
-    def _forget_all(self) -> None:
-        self._generation += 1
-        self._known.clear()
-
-    async def _inspect(self, reference: str) -> Inspected | None:
-        """A fresh look at one container, by id or name; None when there is none."""
-        generation = self._generation
-        try:
-            data = await self._engine.call("GET", f"containers/{reference}/json")
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise
-        inspected = _with_user(from_inspect(data))
-        # An event in the meantime may be about this very container: then do not remember.
-        if generation == self._generation and inspected.is_settled:
-            self._known[inspected.id] = inspected
-        return inspected
-
-    async def _lookup(self, container_id: str) -> Inspected | None:
-        """What is remembered of a container, or a fresh look; only for what never changes (labels, joins)."""
-        return self._known.get(container_id) or await self._inspect(container_id)
-
-    async def _list(self, **labels: str) -> list[dict[str, Any]]:
-        filters = json.dumps({"label": self.owner.label_filter(**labels)})
-        items: list[dict[str, Any]] = await self._engine.call(
-            "GET", "containers/json", params={"all": "1", "filters": filters}
-        )
-        return items
-
-    async def _inspect_listed(self, items: Sequence[Mapping[str, Any]]) -> list[Inspected]:
-        """Inspections of what a list named; those that are remembered in the same state are not asked for again."""
-        fresh: list[str] = []
-        found: dict[str, Inspected] = {}
-        for item in items:
-            known = self._known.get(item["Id"])
-            if known is not None and known.status == item.get("State"):
-                found[known.id] = known
-            else:
-                fresh.append(item["Id"])
-        for start in range(0, len(fresh), INSPECTIONS_AT_ONCE_MAX):
-            chunk = fresh[start : start + INSPECTIONS_AT_ONCE_MAX]
-            for inspected in await asyncio.gather(*(self._inspect(container_id) for container_id in chunk)):
-                if inspected is not None:
-                    found[inspected.id] = inspected
-        return [found[item["Id"]] for item in items if item["Id"] in found]
-
     # ------------------------------------------------------------ pods
 
     async def list_pods(self) -> list[RuntimePod]:
-        items = await self._list()
-        present = {item["Id"] for item in items}
-        inspected = await self._inspect_listed(items)
-        for container_id in self._known.keys() - present:
-            del self._known[container_id]
+        items = await self._inspections.list()
+        inspected = await self._inspections.listed(items)
+        self._inspections.keep_only(item["Id"] for item in items)
         return self._group(inspected)
 
     async def get_pod(self, uid: str) -> RuntimePod | None:
-        pods = self._group(await self._inspect_listed(await self._list(**{POD_UID_LABEL: uid})))
+        pods = self._group(await self._inspections.listed(await self._inspections.list(**{POD_UID_LABEL: uid})))
         return pods[0] if pods else None
 
     def _group(self, inspected: Sequence[Inspected]) -> list[RuntimePod]:
@@ -418,7 +298,7 @@ class DockerRuntime:
     async def _start_pause(self, container_id: str) -> Inspected:
         async with self._engine.changes():
             await self._engine.call("POST", f"containers/{container_id}/start")
-        inspected = await self._inspect(container_id)
+        inspected = await self._inspections.inspect(container_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure("the sandbox ended as soon as it was started: does the Engine grant CAP_SYS_ADMIN?")
         self._check_local(inspected.context.pid, container_id)
@@ -468,7 +348,7 @@ class DockerRuntime:
     # ------------------------------------------------------------ containers
 
     async def create_container(self, sandbox: Sandbox, spec: ContainerSpec) -> str:
-        inspected = await self._lookup(sandbox.id)
+        inspected = await self._inspections.lookup(sandbox.id)
         if inspected is None:
             raise RuntimeFailure(f"sandbox {sandbox.id} is gone")
         for mount in spec.mounts:
@@ -501,11 +381,11 @@ class DockerRuntime:
                 return str(answer["Id"])
             except EngineError as error:
                 if error.status == 404 and config["Image"] == PAUSE_IMAGE:
-                    await self._ensure_pause_image()  # somebody pruned images
+                    await self._images.ensure_pause()  # somebody pruned images
                     continue
                 if error.status != 409:
                     raise
-            existing = await self._inspect(name)
+            existing = await self._inspections.inspect(name)
             if existing is None:
                 # Removed since, or still being made for a request that was cancelled: the Engine takes the
                 # name before anybody can see the container.
@@ -531,13 +411,13 @@ class DockerRuntime:
             async with self._engine.changes():
                 await self._engine.call("POST", f"containers/{container_id}/start")
         except EngineError as error:
-            self._forget(container_id)
-            inspected = await self._inspect(container_id)
+            self._inspections.forget(container_id)
+            inspected = await self._inspections.inspect(container_id)
             code = inspected.container.exit_code if inspected is not None and inspected.container is not None else 0
             raise ContainerStartError(str(error), exit_code=code or start_failure_exit_code(str(error))) from error
 
     async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:
-        inspected = await self._inspect(container_id)
+        inspected = await self._inspections.inspect(container_id)
         if inspected is None or not inspected.is_running:
             return
         if grace_seconds > 0:
@@ -566,7 +446,7 @@ class DockerRuntime:
         except TimeoutError:
             return False
         finally:
-            self._forget(container_id)
+            self._inspections.forget(container_id)
         return True
 
     @contextmanager
@@ -593,7 +473,7 @@ class DockerRuntime:
             elif error.status != 404:
                 raise RuntimeFailure(f"removing container {container_id}: {error}") from error
         finally:
-            self._forget(container_id)
+            self._inspections.forget(container_id)
 
     async def _wait_removed(self, container_id: str) -> None:
         """Wait for a removal that is under way; one that has failed never ends this, so the caller tries again."""
@@ -620,67 +500,33 @@ class DockerRuntime:
             raise RuntimeFailure(str(error)) from error
 
     async def container_stats(self) -> Sequence[ContainerStats]:
-        running = [item for item in await self._inspect_listed(await self._list()) if item.is_running]
+        running = [item for item in await self._inspections.listed(await self._inspections.list()) if item.is_running]
         pids = [(item.id, item.context.pid) for item in running if item.container is not None]
         return await asyncio.to_thread(_read_all_stats, pids)
 
     async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
-        running = [item for item in await self._inspect_listed(await self._list()) if item.is_running]
+        running = [item for item in await self._inspections.listed(await self._inspections.list()) if item.is_running]
         places = [(item.id, item.upper_dir, item.log_path) for item in running if item.container is not None]
         return await asyncio.to_thread(_measure_disks, places)
 
     # ------------------------------------------------------------ images
 
     async def image_status(self, reference: str) -> Image | None:
-        name = reference if is_image_id(reference) else str(parse_reference(reference))
-        try:
-            return image_from_inspect(await self._engine.call("GET", f"images/{name}/json"))
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise RuntimeFailure(str(error)) from error
+        return await self._images.status(reference)
 
     async def list_images(self) -> list[Image]:
-        return [image_from_list(item) for item in await self._engine.call("GET", "images/json")]
+        return await self._images.list()
 
     async def pull_image(self, reference: str, auth: Mapping[str, Any] | None = None) -> Image:
-        parsed = parse_reference(reference)
-        try:
-            async with self._engine.stream(
-                "POST", "images/create", params=parsed.pull_parameters, headers=registry_auth_header(auth)
-            ) as response:
-                async for line in read_lines(response, PULL_LINE_BYTES_MAX):
-                    if failure := pull_failure(json.loads(line)):
-                        raise ImagePullError(failure)
-        except EngineError as error:
-            raise ImagePullError(str(error)) from error
-        image = await self.image_status(reference)
-        if image is None:
-            raise ImagePullError(f"the image {reference} was pulled but is not there")
-        return image
+        return await self._images.pull(reference, auth)
 
     async def remove_image(self, image_id: str) -> None:
-        """Remove an image with all its names; RuntimeFailure while a container uses it."""
-        image = await self.image_status(image_id)
-        if image is None:
-            return
-        filters = json.dumps({"ancestor": [image.id]})
-        users = await self._engine.call("GET", "containers/json", params={"all": "1", "filters": filters})
-        if users:
-            raise RuntimeFailure(f"image {image_id} is in use by container {users[0]['Id'][:12]}")
-        try:
-            # By id alone the Engine refuses when several names share the image.
-            for name in image.tags[1:]:
-                await self._engine.call("DELETE", f"images/{name}")
-            await self._engine.call("DELETE", f"images/{image.id}", params={"force": "1"})
-        except EngineError as error:
-            if error.status != 404:
-                raise RuntimeFailure(str(error)) from error
+        await self._images.remove(image_id)
 
     # ------------------------------------------------------------ streams
 
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        inspected = await self._lookup(container_id)
+        inspected = await self._inspections.lookup(container_id)
         if inspected is None:
             raise RuntimeFailure(f"container {container_id} is gone")
         try:
@@ -770,7 +616,7 @@ class DockerRuntime:
             self._log.warning("a command that timed out goes on", pid=pid, reason=str(error))
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> streams.EngineStreamSession:
-        inspected = await self._lookup(container_id)
+        inspected = await self._inspections.lookup(container_id)
         if inspected is None:
             raise RuntimeFailure(f"container {container_id} is gone")
         query = f"stream=1&logs=0&stdin={int(stdin)}&stdout=1&stderr={int(not tty)}"
@@ -788,7 +634,7 @@ class DockerRuntime:
         )
 
     async def dial(self, sandbox_id: str, port: int) -> streams.SocketPortStream:
-        inspected = await self._lookup(sandbox_id)
+        inspected = await self._inspections.lookup(sandbox_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
         return await streams.dial(inspected.context.pid, port)
@@ -823,18 +669,6 @@ def _is_process_of(pid: int, container_id: str) -> bool:
         return container_id in Path(f"/proc/{pid}/cgroup").read_text()
     except FileNotFoundError:
         return False
-
-
-def _with_user(inspected: Inspected) -> Inspected:
-    """Add what only the kernel knows: who a running process is."""
-    container = inspected.container
-    if container is None or not inspected.is_running:
-        return inspected
-    try:
-        user = process_user(Path(f"/proc/{container.pid}/status").read_text())
-    except OSError:
-        return inspected  # it has just ended, or runs on another machine
-    return replace(inspected, container=replace(container, user=user))
 
 
 def _shim_limits(pid: int) -> EngineLimits | None:

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
-from orchestrator.kubelet.docker.runtime import EVENTS_PENDING_MAX, REMOVAL_SECONDS_MAX, DockerRuntime, EventQueue
+from orchestrator.kubelet.docker.event_queue import EVENTS_PENDING_MAX, EventQueue
+from orchestrator.kubelet.docker.runtime import REMOVAL_SECONDS_MAX, DockerRuntime
 from orchestrator.kubelet.network.pod_network import PodNetwork
 from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeEvent, RuntimeFailure
 from orchestrator.testing import ManualClock
