@@ -147,7 +147,7 @@ def plan_status(
     if could_restart_all(pod):
         status["conditions"].append(_restarting(pod, phase, inputs.restarting, now, old))
     if inputs.is_disrupted and inputs.failure is not None:
-        status["conditions"].append(_disruption(inputs.failure[1], now, old))
+        status["conditions"].append(_disruption(pod, inputs.failure[1], now, old))
     if node.ips:
         status["hostIP"] = node.ips[0]
         status["hostIPs"] = [{"ip": ip} for ip in node.ips]
@@ -179,13 +179,14 @@ def _restarting(pod: Object, phase: str, why: str, now: datetime, old: Object) -
     return _condition(before, ALL_RESTARTING, generation, bool(why), now, reason, why)
 
 
-def _disruption(message: str, now: datetime, old: Object) -> Object:
+def _disruption(pod: Object, message: str, now: datetime, old: Object) -> Object:
     """KEP-3329: tells controllers that the pod did not fail by itself."""
     before = next((c for c in old.get("conditions") or () if c.get("type") == "DisruptionTarget"), None)
     if before is not None and before.get("status") == "True":
         return dict(before)
     return {
         "type": "DisruptionTarget",
+        "observedGeneration": pod["metadata"].get("generation", 1),
         "status": "True",
         "lastProbeTime": None,
         "lastTransitionTime": format_time(now),

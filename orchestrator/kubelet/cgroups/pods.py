@@ -7,6 +7,7 @@ pkg/kubelet/cm's pod_container_manager_linux.go and qos_container_manager_linux.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -27,6 +28,9 @@ from orchestrator.kubelet.pod import qos_class_of
 from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.resource_values import CPU_SHARES_MIN, cpu_shares, pod_cgroup_values
 from orchestrator.logs import get_logger
+
+REMOVAL_ATTEMPTS_MAX = 20
+REMOVAL_PAUSE_SECONDS = 0.1
 
 
 class CgroupDriver(Protocol):
@@ -166,16 +170,28 @@ def driver_of(engine_info: Mapping[str, Any]) -> CgroupDriver | None:
 
 
 def pod_cgroups_of(engine_info: Mapping[str, Any], *, cluster_id: str, node_name: str) -> PodCgroups | None:
-    """The cgroups of a node whose containers run on this Engine; None where pods have none."""
+    """The cgroups of a node whose containers run on this Engine; None where pods cannot have any, which is logged."""
     driver = driver_of(engine_info)
+    is_systemd = engine_info.get("CgroupDriver") == "systemd"
     if driver is None:
         return None
-    is_systemd = engine_info.get("CgroupDriver") == "systemd"
+    if not is_systemd:
+        try:
+            driver.make(node_place(cluster_id, node_name), CgroupValues())
+        except (OSError, KeyError) as error:
+            # In a container, for instance, whose /sys/fs/cgroup is read-only.
+            get_logger("kubelet/cgroups", node=node_name).warning("pod.no_cgroups", error=str(error))
+            return None
     return PodCgroups(driver=driver, is_systemd=is_systemd, cluster_id=cluster_id, node_name=node_name)
 
 
 def remove_cgroups(engine_info: Mapping[str, Any], cluster_id: str) -> None:
-    """Remove all cgroups of a cluster, whose containers are gone. OSError."""
+    """Remove all cgroups of a cluster, whose containers are gone. OSError, also when something still runs in one."""
     driver = driver_of(engine_info)
-    if driver is not None:
-        driver.remove(cluster_place(cluster_id))
+    if driver is None:
+        return
+    for _ in range(REMOVAL_ATTEMPTS_MAX):
+        if driver.remove(cluster_place(cluster_id)):
+            return
+        time.sleep(REMOVAL_PAUSE_SECONDS)  # the kernel may still be at the last processes
+    raise OSError(f"cgroup {path_of(cluster_place(cluster_id))} is still in use")

@@ -49,6 +49,8 @@ async def remove_everything(
         containers = await remove_containers(engine, cluster_id)
         if os.geteuid() == 0:
             await asyncio.to_thread(remove_cgroups, engine.info, cluster_id)
+    except OSError as error:
+        failure = RuntimeFailure(f"removing cgroups: {error}")
     except RuntimeFailure as error:
         failure = error
     finally:
