@@ -316,8 +316,11 @@ def skeleton(layout: Layout, ranges: Sequence[str] = (), sizes: Mapping[str, int
     Translation stands behind the host ports of pods (priority -105). Refusals come after translation: what
     still carries a Service's address then leads nowhere. They come before routing, because a packet that is
     routed back to the bridge counts as an ICMP redirect, and the kernel's limit on those would swallow the
-    refusal. The source address of a client is kept except where
-    a pod reaches itself, so that answers come back through the bridge's address.
+    refusal. The source address of a client is kept except where a pod reaches itself, so that answers come back
+    through the bridge's address.
+
+    A packet of a pod that belongs to no connection is dropped: it would not be translated back, the client would
+    answer the pod's own address with a reset, and that would end a connection that is fine.
     """
     table, bridge = layout.table, layout.bridge
     protocols = "meta l4proto { tcp, udp, sctp }"
@@ -387,6 +390,10 @@ table ip {table} {{
   chain filter_input {{
     type filter hook input priority -90; policy accept;
     iifname != {{ "lo", "{bridge}" }} ip daddr . meta l4proto . th dport @guarded drop
+  }}
+  chain filter_forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname "{bridge}" ct state invalid drop
   }}
   chain filter_output {{
     type filter hook output priority -90; policy accept;

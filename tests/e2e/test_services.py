@@ -226,6 +226,59 @@ def sctp_init(source: int, destination: int) -> bytes:
     return head + struct.pack("<I", register ^ 0xFFFFFFFF) + chunk
 
 
+def test_a_packet_that_belongs_to_no_connection_does_not_end_one(network: Network) -> None:
+    """The spec "should drop INVALID conntrack entries": such a packet keeps the pod's own address as its source.
+
+    The client, which knows the Service's address only, would answer with a reset, and the pod would believe it.
+    """
+    service = network.service(selector=None)
+    pod_, client = network.servers[0], network.clients[0]
+    network.endpoints(service, endpoint(pod_))
+    address = service["spec"]["clusterIP"]
+    wait_programmed(client, address, 80, {pod_.name})
+    port = 9_100
+    listener = pod_.socket()
+    listener.bind((pod_.address, port))
+    listener.listen()
+    network.k("patch", "endpointslice", service["metadata"]["name"], "--type=merge", "-p",
+              json.dumps({"ports": [{"name": "", "port": port, "protocol": "TCP"}]}))  # fmt: skip
+    with listener, pod_.socket(socket.SOCK_RAW, socket.IPPROTO_TCP) as wire, client.socket() as connection:
+        connection.settimeout(2)
+        until(lambda: connection.connect((address, 80)) or True)
+        server, (_, client_port) = listener.accept()
+        connection.sendall(b"first")
+        with server:
+            server.settimeout(2)
+            assert server.recv(100) == b"first"
+            while True:
+                packet = wire.recv(2000)
+                head = packet[(packet[0] & 15) * 4 :]
+                source, _, sequence, acknowledged = struct.unpack_from("!HHII", head)
+                if source == client_port and head.endswith(b"first"):
+                    break
+            stray = tcp_segment(
+                (pod_.address, port),
+                (client.address, client_port),
+                acknowledged + 100_000_000,
+                sequence + len(b"first"),
+            )
+            wire.sendto(stray, (client.address, 0))
+            for word in (b"second", b"third"):
+                connection.sendall(word)
+                assert server.recv(100) == word
+
+
+def tcp_segment(source: tuple[str, int], destination: tuple[str, int], sequence: int, acknowledged: int) -> bytes:
+    """A segment without data that only acknowledges."""
+    fields = (source[1], destination[1], sequence & 0xFFFFFFFF, acknowledged & 0xFFFFFFFF, 5 << 4, 0x10, 1000)
+    head = struct.pack("!HHIIBBH", *fields)
+    pseudo = socket.inet_aton(source[0]) + socket.inet_aton(destination[0]) + struct.pack("!BBH", 0, 6, 20)
+    total = sum(struct.unpack("!16H", pseudo + head + bytes(4)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return head + struct.pack("!HH", ~total & 0xFFFF, 0)
+
+
 def test_several_ports_lead_to_different_ports_of_the_pods(network: Network) -> None:
     service = network.service(
         ports=[{"name": "a", "port": 80, "targetPort": PORT}, {"name": "b", "port": 81, "targetPort": OTHER_PORT}]
