@@ -7,7 +7,7 @@ common (authorization, decoding, defaulting, admission, validation, storage) lie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
@@ -19,6 +19,20 @@ from orchestrator.apiserver.user import User
 from orchestrator.store import Record
 
 Render = Callable[[Record], Object]
+
+
+class View(Protocol):
+    """Another form of an object in which a subresource shows it, to admission too: a Scale of a Deployment."""
+
+    subresource: str
+
+    def show(self, obj: Object) -> Object:
+        """The object in this form; fresh."""
+        ...
+
+    def take(self, obj: Object, shown: Object) -> Object:
+        """The object with what its other form says; fresh."""
+        ...
 
 
 class ApiRequest(Struct):
@@ -44,6 +58,8 @@ class ApiRequest(Struct):
     """The subresource that managedFields names, where a subresource (`scale`) writes through its parent's update."""
     warnings: list[str] = field(default_factory=list)
     """What the answer's Warning headers will say."""
+    view: View | None = None
+    """Set, with `owned_through`, where what is written is not what admission sees."""
 
     @property
     def group(self) -> str:

@@ -654,9 +654,11 @@ class ApiServer:
         else:
             kind.default(new)
             self.ownership.on_update(request, new, old)
-        attributes = self._attributes(request, "UPDATE", new, old)
+        attributes, view = self._attributes(request, "UPDATE", new, old), request.view
+        if view is not None:
+            attributes.subresource, attributes.obj, attributes.old = view.subresource, view.show(new), view.show(old)
         await self.admission.admit(attributes)
-        new = attributes.obj
+        new = attributes.obj if view is None else view.take(new, attributes.obj)
         if not trusted:
             prepare = kind.prepare_status_update if request.subresource == "status" else kind.prepare_update
             prepare(new, old)
@@ -671,6 +673,8 @@ class ApiServer:
             causes += kind.validate_update(new, old) if kind.validate_update else kind.validate(new)
         if causes:
             raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(new), causes)
+        if view is not None:
+            attributes.obj = view.show(new)
         await self.admission.validate(attributes)
         return new
 

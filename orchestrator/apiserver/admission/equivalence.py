@@ -16,6 +16,7 @@ from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import conversion
 from orchestrator.apiserver.admission.matching import matches_namespace, matches_object, matches_rules
+from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import Attributes
 
 
@@ -56,6 +57,9 @@ async def seen_as(attributes: Attributes, kind: Kind) -> Attributes:
     if kind is attributes.kind:
         return attributes
     obj, old = attributes.obj, attributes.old
+    if object_kind(attributes.kind, attributes.subresource) is not attributes.kind:
+        # A Scale is the same for all versions of what it scales.
+        return replace(attributes, kind=kind, requested=attributes.kind)
     return replace(
         attributes,
         kind=kind,
@@ -67,8 +71,12 @@ async def seen_as(attributes: Attributes, kind: Kind) -> Attributes:
 
 async def take_back(attributes: Attributes, seen: Attributes) -> None:
     """Make what was changed through `seen_as` the object of the write itself."""
-    if seen is not attributes:
+    if seen is attributes:
+        return
+    if object_kind(attributes.kind, attributes.subresource) is attributes.kind:
         attributes.obj = await _converted(seen.kind, attributes.kind, seen.obj)
+    else:
+        attributes.obj = seen.obj
 
 
 async def _converted(source: Kind, target: Kind, obj: Object) -> Object:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
-from orchestrator.api.resources import Resource
+from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import Attributes
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, Decision
@@ -132,11 +132,7 @@ def _plural_of(kind: Kind) -> dict[str, str]:
 
 def kind_of(kind: Kind, attributes: Attributes) -> dict[str, str]:
     """The kind of the object that is written, which for a subresource can be another one."""
-    resource: Resource = kind.resource
-    for subresource in kind.subresources:
-        if subresource.name == attributes.subresource:
-            group = subresource.group or ("" if subresource.version else resource.group)
-            return {"group": group, "version": subresource.version or resource.version, "kind": subresource.kind}
+    resource = object_kind(kind, attributes.subresource).resource
     return {"group": resource.group, "version": resource.version, "kind": resource.kind}
 
 

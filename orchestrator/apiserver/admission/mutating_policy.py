@@ -27,6 +27,7 @@ from orchestrator.apiserver.admission.expressions import (
     meets_conditions,
     variables_of,
 )
+from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.admission.policies import Bound, Policies, cause_of, compute_variables
 from orchestrator.apiserver.authorizer import Authorizer
@@ -74,14 +75,14 @@ class MutatingAdmissionPolicy(AdmissionPlugin):
             may_run_again = may_run_again or again
 
     async def _mutate(self, bound: Bound, attributes: Attributes) -> None:
-        spec = bound.policy["spec"]
+        spec, kind = bound.policy["spec"], object_kind(attributes.kind, attributes.subresource)
         for parameter in await self._policies.parameters(bound, attributes):
             variables = {**variables_of(attributes), "namespaceObject": bound.namespace, "params": parameter}
             with authorizing(self._authorizer, attributes.user):
                 if not meets_conditions(spec.get("matchConditions") or (), variables):
                     continue
                 for mutation in spec.get("mutations") or ():
-                    attributes.obj = plan_mutation(attributes.kind, spec, mutation, variables, attributes.obj)
+                    attributes.obj = plan_mutation(kind, spec, mutation, variables, attributes.obj)
                     variables["object"] = attributes.obj
 
 

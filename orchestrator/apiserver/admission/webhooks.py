@@ -3,7 +3,7 @@
 Source: "Dynamic Admission Control", kubernetes.io (`admission.k8s.io/v1` AdmissionReview). Mutating webhooks are
 called one after the other, by configuration name, and once more when a later one changed what they saw and they
 ask for it; validating ones all at once.
-# Simplified: bindings and `scale` as an object of its own are not sent; the options of a CONNECT cannot be changed.
+# Simplified: bindings are not sent; the options of a CONNECT cannot be changed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from orchestrator.apiserver.admission.expressions import (
     variables_of,
 )
 from orchestrator.apiserver.admission.matching import EXEMPT, matches_namespace, matches_object
+from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.apiserver.incoming import normalized, schema_of
@@ -269,7 +270,7 @@ def verdict_of(name: str, uid: str, answer: Mapping[str, Any]) -> Verdict:
 
 def patched(attributes: Attributes, patch: list[Any], name: str) -> Object:
     """The object after a webhook's patch: of the right structure, without unknown fields, with defaults."""
-    kind = attributes.kind
+    kind = object_kind(attributes.kind, attributes.subresource)
     try:
         changed = apply_json_patch(attributes.obj, patch)
         decoded, _ = decode(changed, schema_of(kind), field_validation="Ignore", kind=kind.resource.kind)

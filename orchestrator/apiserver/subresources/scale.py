@@ -75,6 +75,24 @@ async def patch_scale(server: ApiServer, request: ApiRequest) -> ObjectResult:
     return await _change(server, request, patch)
 
 
+class _ScaleView:
+    """Admission sees the Scale, not what it scales."""
+
+    subresource = "scale"
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def show(self, obj: Object) -> Object:
+        return copy_object(scale_of(self._kind, obj))
+
+    def take(self, obj: Object, shown: Object) -> Object:
+        assert self._kind.scale is not None
+        taken = copy_object(obj)
+        _set(taken, self._kind.scale.spec_replicas, (shown.get("spec") or {}).get("replicas", 0))
+        return taken
+
+
 async def _change(server: ApiServer, request: ApiRequest, change: Any) -> ObjectResult:
     kind = request.kind
     assert kind.scale is not None
@@ -116,6 +134,7 @@ async def _change(server: ApiServer, request: ApiRequest, change: Any) -> Object
         content_type=request.content_type,
         user_agent=request.user_agent,
         owned_through="scale",
+        view=_ScaleView(kind),
     )
     result = await server.change_object(parent, set_replicas)
     return ObjectResult(scale_of(kind, result.obj))

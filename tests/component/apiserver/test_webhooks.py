@@ -25,6 +25,7 @@ from orchestrator.api.objects import Object
 from orchestrator.api.resources import (
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
     ENDPOINT_SLICES,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     SERVICES,
@@ -253,6 +254,49 @@ async def test_a_rule_about_another_version_sees_the_object_in_it(cluster: Clust
     assert asked["requestResource"]["version"] == "v1"
     assert hook.requests[1]["operation"] == "DELETE"
     assert hook.requests[1]["oldObject"]["apiVersion"] == "example.com/v2"
+
+
+async def test_scaling_is_a_write_of_a_scale(cluster: Cluster, hook: Hook) -> None:
+    admin = cluster.client()
+    labels = {"app": "web"}
+    spec = {
+        "replicas": 2,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}},
+    }
+    await admin.create(DEPLOYMENTS, {"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+    rule = {"operations": ["*"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"]}
+    whole = {**rule, "resources": ["deployments"]}
+    limit = {"op": "replace", "path": "/spec/replicas", "value": 5}
+    hook.answer = lambda request: patch(limit) if request["object"]["spec"]["replicas"] > 5 else {"allowed": True}
+    mutating = configuration(
+        "MutatingWebhookConfiguration",
+        {"clientConfig": hook.config(), "rules": [rule]},
+        {"clientConfig": hook.config("/whole"), "rules": [whole]},
+    )
+    await admin.create(MUTATING_WEBHOOK_CONFIGURATIONS, mutating)
+    policy = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "object.spec.replicas != 4 && oldObject.kind == 'Scale'"}],
+    }
+    await admin.create(VALIDATING_ADMISSION_POLICIES, {"metadata": {"name": "p"}, "spec": policy})
+    bound = {"policyName": "p", "validationActions": ["Deny"]}
+    await admin.create(VALIDATING_ADMISSION_POLICY_BINDINGS, {"metadata": {"name": "p"}, "spec": bound})
+
+    async def scale(replicas: int) -> Object:
+        body = {"spec": {"replicas": replicas}}
+        return await admin.patch(DEPLOYMENTS, "web", body, "default", subresource="scale")
+
+    assert (await scale(9))["spec"]["replicas"] == 5
+    assert (await admin.get(DEPLOYMENTS, "web", "default"))["spec"]["replicas"] == 5
+    asked = hook.requests[-1]
+    assert (asked["path"].partition("?")[0], asked["subResource"]) == ("/hook", "scale")
+    assert asked["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    assert asked["resource"] == {"group": "apps", "version": "v1", "resource": "deployments"}
+    assert asked["oldObject"]["spec"] == {"replicas": 2}
+    with pytest.raises(errors.ApiError, match=r"deployments\.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'p'"):
+        await scale(4)
+    assert all(request["path"].startswith("/hook") for request in hook.requests), "the Deployment was not written"
 
 
 async def test_selectors_and_conditions_choose(cluster: Cluster, hook: Hook) -> None:

@@ -1,0 +1,37 @@
+"""What kind of object a write carries: for most subresources that of the object, for some one of their own."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.kinds.scale import SCALE
+from orchestrator.api.resources import Resource
+from orchestrator.api.schema import for_kind
+
+
+def object_kind(kind: Kind, subresource: str) -> Kind:
+    """A Scale for `scale`, an Eviction for `eviction`; otherwise the kind of the resource itself."""
+    if not subresource:
+        return kind
+    if subresource == "scale" and kind.scale is not None:
+        return SCALE
+    for one in kind.subresources:
+        if one.name == subresource:
+            group = one.group or ("" if one.version else kind.resource.group)
+            return _kind_named(group, one.version or kind.resource.version, one.kind, kind)
+    return kind
+
+
+@lru_cache(maxsize=64)
+def _definition(group: str, version: str, name: str) -> str:
+    try:
+        return for_kind(group, version, name).definition
+    except KeyError:
+        return ""
+
+
+def _kind_named(group: str, version: str, name: str, kind: Kind) -> Kind:
+    if (group, version, name) == (kind.resource.group, kind.resource.version, kind.resource.kind):
+        return kind
+    return Kind(Resource(group, version, "", name), _definition(group, version, name), name.lower())
