@@ -47,7 +47,7 @@ from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutd
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods import StaticPodFolder
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
-from orchestrator.kubelet.status import NodeIdentity
+from orchestrator.kubelet.status_inputs import NodeIdentity
 from orchestrator.kubelet.syncer import PodSyncer
 from orchestrator.logs import get_logger
 

@@ -16,7 +16,7 @@ from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.environment import EnvironmentSources
 from orchestrator.kubelet.plan import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, Mount
-from orchestrator.kubelet.status import NodeIdentity
+from orchestrator.kubelet.status_inputs import NodeIdentity
 
 
 class VolumeError(Exception):

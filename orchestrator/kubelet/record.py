@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.api.objects import Object, uid_of
+from orchestrator.kubelet.conditions import OWNED_CONDITIONS
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, status_of
 from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
-from orchestrator.kubelet.status import OWNED_CONDITIONS
 
 _NOTHING: Mapping[str, Waiting] = {}
 

@@ -31,7 +31,8 @@ from orchestrator.kubelet.runtime import (
     RuntimePod,
     Sandbox,
 )
-from orchestrator.kubelet.status import StatusInputs, plan_status, status_patch
+from orchestrator.kubelet.status import plan_status, status_patch
+from orchestrator.kubelet.status_inputs import StatusInputs
 
 MESSAGE_BYTES_MAX = 4096
 POD_MESSAGES_BYTES_MAX = 12 * 1024

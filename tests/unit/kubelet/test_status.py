@@ -9,7 +9,8 @@ import pytest
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.plan import ProbeVerdict, Waiting
 from orchestrator.kubelet.runtime import RuntimePod
-from orchestrator.kubelet.status import NodeIdentity, StatusInputs, plan_status, status_patch
+from orchestrator.kubelet.status import plan_status, status_patch
+from orchestrator.kubelet.status_inputs import NodeIdentity, StatusInputs
 from tests.unit.kubelet.pods import NOW, exited, init, pod, running, sandbox, seconds, sidecar, state
 
 NODE = NodeIdentity(ips=("192.0.2.1",))
