@@ -188,6 +188,32 @@ def test_one_port_number_serves_tcp_and_udp(network: Network) -> None:
     assert outcome(lambda: network.clients[0].tcp(address, 80)) == "answered"
 
 
+def test_a_datagram_larger_than_a_packet_arrives_whole(network: Network) -> None:
+    """The spec "should be able to handle large requests: udp": fragments are translated as one."""
+    service = network.service(ports=[{"port": 80, "protocol": "UDP"}], selector=None, type="NodePort")
+    address, node_port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
+    message = b"n" + b"o" * 7_999
+    pod_, port = network.servers[1], 9_200
+    with pod_.socket(socket.SOCK_DGRAM) as server:
+        server.bind((pod_.address, port))
+        server.settimeout(LOST_SECONDS)
+        network.endpoints(service, endpoint(pod_))
+        network.k("patch", "endpointslice", service["metadata"]["name"], "--type=merge", "-p",
+                  json.dumps({"ports": [{"name": "", "port": port, "protocol": "UDP"}]}))  # fmt: skip
+
+        def echoed(place: Place, to: tuple[str, int]) -> bytes:
+            with place.socket(socket.SOCK_DGRAM) as conversation:
+                conversation.settimeout(LOST_SECONDS)
+                conversation.sendto(message, to)
+                data, client = server.recvfrom(10_000)
+                server.sendto(data, client)
+                return conversation.recv(10_000)
+
+        for place in (network.clients[0], pod_, MACHINE):
+            for to in ((address, 80), (network.node_ips[1], node_port)):
+                until(lambda: echoed(place, to), message)  # noqa: B023
+
+
 def test_sctp_is_translated_like_the_others(network: Network) -> None:
     """An INIT chunk from a raw socket: the packet filter knows SCTP even where the kernel has no sockets for it."""
     ports = [{"port": 36_412, "targetPort": 36_500, "protocol": "SCTP"}]
