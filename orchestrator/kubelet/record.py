@@ -21,6 +21,9 @@ from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
 _NOTHING: Mapping[str, Waiting] = {}
 
 
+FORCED_GRACE_SECONDS = 1.0
+
+
 class Interrupted(Exception):
     """The work on a pod was cut short because the pod itself changed; it is looked at again."""
 
@@ -182,9 +185,10 @@ class PodRecord:
         """Seconds that its containers still have; the first call starts the count."""
         if self.stop_started is None:
             self.stop_started = now
-        grace = grace_seconds_of(self.pod)
+        grace = float(grace_seconds_of(self.pod))
         if self.removed:
-            grace = max(grace, 1)
+            # By force, unless it is static: "a small grace period" (docs, "Forced Pod termination").
+            grace = max(grace, 1.0) if self.is_static else FORCED_GRACE_SECONDS
         return max(0.0, self.stop_started + grace - now)
 
     @contextmanager

@@ -241,6 +241,19 @@ async def test_forced_deletion_is_noticed(node: Node) -> None:
     assert node.runtime.pods() == []
 
 
+async def test_forced_deletion_cuts_a_long_goodbye_short(node: Node) -> None:
+    slow = {"name": "a", "image": "app:1", "lifecycle": {"preStop": {"sleep": {"seconds": 900}}}}
+    await node.create("web", containers=[slow], terminationGracePeriodSeconds=1000)
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default")
+    await node.clock.advance(5)
+    assert node.runtime.pods()
+    await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
+    await settle()
+    await node.clock.advance(5)
+    assert node.runtime.pods() == []
+
+
 async def test_same_name_again_is_another_pod(node: Node) -> None:
     await node.create("web")
     first = await node.wait_phase("web", "Running")
