@@ -663,7 +663,7 @@ class ApiServer:
             prepare = kind.prepare_status_update if request.subresource == "status" else kind.prepare_update
             prepare(new, old)
         writes_spec = not trusted or request.subresource in SPEC_SUBRESOURCES
-        if kind.has_generation and writes_spec and request.subresource != "status" and _differs_in_spec(new, old):
+        if kind.has_generation and writes_spec and request.subresource != "status" and _differs_in_spec(kind, new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         self.ownership.settle(new, old)
         causes = validate_object_meta_update(new, old, kind)
@@ -936,8 +936,9 @@ def _untouched(patched: Object, current: Object) -> Object:
     }
 
 
-def _differs_in_spec(new: Object, old: Object) -> bool:
-    keys = (new.keys() | old.keys()) - {"metadata", "status"}
+def _differs_in_spec(kind: Kind, new: Object, old: Object) -> bool:
+    """Whether an update changed more than metadata, and more than a status that has a subresource of its own."""
+    keys = (new.keys() | old.keys()) - ({"metadata", "status"} if kind.has_status else {"metadata"})
     return any(new.get(key) != old.get(key) for key in keys)
 
 

@@ -15,6 +15,7 @@ from orchestrator.aiokit.clock import Clock, format_time, parse_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
+from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
 
@@ -52,8 +53,7 @@ class ServiceAccountTokens:
         account = await server.read("serviceaccounts", request.name, request.namespace)
         if account is None:
             raise errors.not_found("", "serviceaccounts", request.name)
-        body: Object = request.body if isinstance(request.body, dict) else {}
-        body = await server.admit_subresource(request, body)
+        body = await server.admit_subresource(request, decode_part(request, request.body))
         given: Object = body.get("spec") or {}
         spec: Object = dict(given)
         seconds = spec.get("expirationSeconds")

@@ -241,6 +241,16 @@ async def test_status_and_spec_are_written_separately(client: Client) -> None:
     assert updated["metadata"]["generation"] == 1
 
 
+async def test_a_status_without_a_subresource_is_part_of_the_object(client: Client) -> None:
+    await client.create(CUSTOM_RESOURCE_DEFINITIONS, definition(version(subresources={})))
+    created = await client.create(GADGETS, {**gadget("a", color="red"), "status": {"phase": "early"}})
+    assert created["status"] == {"phase": "early"}
+    changed = await client.patch(GADGETS, "a", {"status": {"phase": "late"}}, "default")
+    assert changed["metadata"]["generation"] == 2
+    labelled = await client.patch(GADGETS, "a", {"metadata": {"labels": {"a": "b"}}}, "default")
+    assert labelled["metadata"]["generation"] == 2
+
+
 async def test_scale(client: Client) -> None:
     await client.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
     await client.create(GADGETS, gadget("a", color="red", replicas=2))

@@ -16,8 +16,8 @@ from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import conversion
 from orchestrator.apiserver.admission.matching import matches_namespace, matches_object, matches_rules
-from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import Attributes
+from orchestrator.apiserver.object_kinds import object_kind
 
 
 def match_kind(

@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import Attributes
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, Decision
+from orchestrator.apiserver.object_kinds import object_kind
 from orchestrator.apiserver.user import User, service_account
 
 

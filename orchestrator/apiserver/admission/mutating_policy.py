@@ -27,12 +27,12 @@ from orchestrator.apiserver.admission.expressions import (
     meets_conditions,
     variables_of,
 )
-from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.admission.policies import Bound, Policies, cause_of, compute_variables
 from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.apiserver.field_ownership import structure_of_kind
 from orchestrator.apiserver.incoming import normalized, schema_of
+from orchestrator.apiserver.object_kinds import object_kind
 from orchestrator.store import Store
 
 

@@ -33,10 +33,10 @@ from orchestrator.apiserver.admission.expressions import (
     variables_of,
 )
 from orchestrator.apiserver.admission.matching import EXEMPT, matches_namespace, matches_object
-from orchestrator.apiserver.admission.object_kinds import object_kind
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.apiserver.authorizer import Authorizer
 from orchestrator.apiserver.incoming import normalized, schema_of
+from orchestrator.apiserver.object_kinds import object_kind
 from orchestrator.apiserver.webhook_client import WebhookClient, WebhookFailed, gather_all
 from orchestrator.logs import get_logger
 from orchestrator.store import Event, EventType, Record, Store

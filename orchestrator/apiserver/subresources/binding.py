@@ -11,6 +11,7 @@ from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.api.resources import PODS
+from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 
@@ -23,7 +24,7 @@ def register(server: ApiServer) -> None:
 
 async def bind(server: ApiServer, request: ApiRequest) -> ObjectResult:
     """Bind the pod that the URL names."""
-    binding = request.body if isinstance(request.body, dict) else {}
+    binding = decode_part(request, request.body)
     causes = validate_binding(binding)
     if causes:
         raise errors.invalid("", "Binding", request.name, causes)
@@ -50,7 +51,7 @@ async def bind_by_collection(server: ApiServer, request: ApiRequest) -> ObjectRe
         kind,
         request.user,
         request.namespace,
-        name_of(request.body),
+        name_of(request.body) if isinstance(request.body, dict) else "",
         "binding",
         query=request.query,
         body=request.body,

@@ -16,6 +16,7 @@ from orchestrator.api.objects import Object, condition_of, copy_object, is_termi
 from orchestrator.api.resources import POD_DISRUPTION_BUDGETS
 from orchestrator.api.selectors import from_label_selector
 from orchestrator.apiserver.deletion import DeleteOptions, parse_delete_options
+from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 
@@ -46,6 +47,7 @@ async def evict(server: ApiServer, request: ApiRequest) -> ObjectResult:
             f'Eviction in version "v1" cannot be handled as a Eviction: no kind "{kind}" is registered for version'
             f' "{version}" in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
         )
+    eviction = decode_part(request, {**eviction, "apiVersion": EVICTION_VERSIONS[0], "kind": kind})
     if name_of(eviction) != request.name:
         raise errors.BadRequest("name in URL does not match name in Eviction object")
     await server.admit_subresource(request, eviction)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.api import errors
-from orchestrator.api.objects import Object, copy_object
+from orchestrator.api.objects import Object, copy_object, resource_version_of
+from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 
@@ -15,13 +15,11 @@ def register(server: ApiServer) -> None:
 
 async def finalize(server: ApiServer, request: ApiRequest) -> ObjectResult:
     """Replace `spec.finalizers`; a terminating namespace without any is removed."""
-    body = request.body
-    if not isinstance(body, dict):
-        raise errors.BadRequest("the body must be a Namespace")
+    body = decode_part(request, request.body)
 
     async def change(current: Object) -> Object:
         changed = copy_object(current)
-        changed["metadata"]["resourceVersion"] = (body.get("metadata") or {}).get("resourceVersion") or ""
+        changed["metadata"]["resourceVersion"] = resource_version_of(body)
         changed["spec"] = {
             **(changed.get("spec") or {}),
             "finalizers": (body.get("spec") or {}).get("finalizers") or [],

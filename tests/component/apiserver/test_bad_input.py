@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from orchestrator.api.resources import SERVICE_ACCOUNTS
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import running_cluster
 from tests.golden.replay import anonymous_session_of, session_of
@@ -257,3 +258,24 @@ async def test_a_streamed_list_is_no_table(session: aiohttp.ClientSession) -> No
         CONFIG_MAPS, params={"watch": "true", "timeoutSeconds": "1"}, headers={"Accept": table}
     ) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v1/namespaces/default/serviceaccounts/a/token", {"spec": {"boundObjectRef": ["x"]}}),
+        ("POST", "/api/v1/namespaces/default/pods/p/eviction", {"metadata": {"name": "p"}, "deleteOptions": []}),
+        ("POST", "/api/v1/namespaces/default/pods/p/binding", {"target": "node-1"}),
+        ("POST", "/api/v1/namespaces/default/bindings", {"metadata": {"name": "p"}, "target": "node-1"}),
+        ("PUT", "/api/v1/namespaces/default/finalize", {"spec": "none"}),
+        ("PUT", "/api/v1/namespaces/default/finalize", {"metadata": {"resourceVersion": {"a": 1}}}),
+    ],
+)
+async def test_what_subresources_take_is_decoded_too(
+    cluster: Cluster, session: aiohttp.ClientSession, method: str, path: str, body: Any
+) -> None:
+    await cluster.client().create(SERVICE_ACCOUNTS, {"metadata": {"name": "a", "namespace": "default"}})
+    async with session.request(method, path, json=body) as response:
+        answer = await response.json()
+    assert (response.status, answer["reason"]) == (400, "BadRequest")
+    assert "cannot be handled as a" in answer["message"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.scale import SCALE
+from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
 from orchestrator.api.schema import for_kind
+from orchestrator.apiserver.incoming import decode_object
+from orchestrator.apiserver.request import ApiRequest
 
 
 def object_kind(kind: Kind, subresource: str) -> Kind:
@@ -35,3 +39,8 @@ def _kind_named(group: str, version: str, name: str, kind: Kind) -> Kind:
     if (group, version, name) == (kind.resource.group, kind.resource.version, kind.resource.kind):
         return kind
     return Kind(Resource(group, version, "", name), _definition(group, version, name), name.lower())
+
+
+def decode_part(request: ApiRequest, body: Any) -> Object:
+    """The body of a request for a subresource, as the object that it must be; BadRequest."""
+    return decode_object(request, object_kind(request.kind, request.subresource), body)
