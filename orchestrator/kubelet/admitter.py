@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, uid_of
 from orchestrator.api.resources import NODES
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
@@ -16,10 +16,15 @@ from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.parts import NodeFacts
+from orchestrator.kubelet.pod import grace_seconds_of
 from orchestrator.kubelet.pod_resources import pod_requests
+from orchestrator.kubelet.preemption import MESSAGE, REASON, Occupant, plan_preemption
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.shutdown import REFUSAL
+
+PREEMPTED = "PreemptContainer"
+"""The reason of the event, which differs from that of the status."""
 
 
 class PodAdmitter:
@@ -35,8 +40,12 @@ class PodAdmitter:
         pods: Mapping[str, PodRecord],
         known_node: Callable[[], Object | None],
         pressure: Callable[[], Iterable[str]],
+        look_at: Callable[[str], None],
     ) -> None:
-        """`pods` are those of the node by uid, `known_node` is its Node as last seen, `pressure` its conditions."""
+        """`pods` are those of the node by uid, `known_node` is its Node as last seen, `pressure` its conditions.
+
+        `look_at` has the kubelet work on a pod.
+        """
         self._client = client
         self._recorder = recorder
         self._options = options
@@ -44,6 +53,7 @@ class PodAdmitter:
         self._pods = pods
         self._known_node = known_node
         self._pressure = pressure
+        self._look_at = look_at
         self._deferred: set[str] = set()
         self.is_closed = False
         """Whether the node shuts down and takes no more pods."""
@@ -92,7 +102,19 @@ class PodAdmitter:
         if forbidden is not None:
             return forbidden
         others = self._others(record)
+        occupants = [Occupant(other.pod, other.requests) for other in others]
+        victims = {uid_of(one.pod) for one in plan_preemption(pod, record.requests, occupants, self._facts.allocatable)}
+        for other in others:
+            if other.uid in victims:
+                self._preempt(other)
+        others = [other for other in others if other.uid not in victims]
         return refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
+
+    def _preempt(self, victim: PodRecord) -> None:
+        """End a pod that a critical one needs the room of."""
+        self._recorder.event(victim.pod, "Warning", PREEMPTED, MESSAGE)
+        victim.disrupt(REASON, MESSAGE, grace_seconds_of(victim.pod))
+        self._look_at(victim.uid)
 
     def allocate(self, record: PodRecord) -> None:
         """Give the pod what it asks for now, if that fits; a wish that does not fit stays pending."""

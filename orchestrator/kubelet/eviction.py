@@ -10,16 +10,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.api.objects import Object, annotations_of
+from orchestrator.api.objects import Object
 from orchestrator.api.quantity import Quantity, int_value, parse_quantity
 from orchestrator.component.usage import ContainerUsage, PodUsage
 from orchestrator.config.durations import parse_duration
-from orchestrator.kubelet.pod import MIRROR_ANNOTATION, STATIC_SOURCE_ANNOTATION, qos_class_of, requests_of, spec_of
+from orchestrator.kubelet.pod import is_critical, qos_class_of, requests_of, spec_of
 from orchestrator.kubelet.pod_resources import pod_requests
 
 TRANSITION_SECONDS = 300.0
 """How long a condition stays after its signal has recovered (evictionPressureTransitionPeriod)."""
-_CRITICAL_PRIORITY = 2_000_000_000
 _MEMORY_TAINT = "node.kubernetes.io/memory-pressure"
 
 RESOURCE_OF = {
@@ -134,14 +133,6 @@ class Victim(Struct, frozen=True):
     resource: str
     is_soft: bool = False
     """Whether it has time to end."""
-
-
-def is_critical(pod: Object) -> bool:
-    """Static pods and those of a system-critical priority are never evicted."""
-    annotations = annotations_of(pod)
-    if MIRROR_ANNOTATION in annotations or STATIC_SOURCE_ANNOTATION in annotations:
-        return True
-    return int(spec_of(pod).get("priority") or 0) >= _CRITICAL_PRIORITY
 
 
 def plan_eviction(

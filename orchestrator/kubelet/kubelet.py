@@ -149,6 +149,7 @@ class Kubelet:
             pods=self._pods,
             known_node=lambda: self._node.node,
             pressure=lambda: self._pressure.conditions,
+            look_at=self._queue.add,
         )
         self._syncer = PodSyncer(
             client=self._client,

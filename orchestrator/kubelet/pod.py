@@ -22,6 +22,7 @@ HASH_ANNOTATION = "kubernetes.io/config.hash"
 SEEN_ANNOTATION = "kubernetes.io/config.seen"
 
 GRACE_SECONDS_DEFAULT = 30
+SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 
 
 class ContainerKind(enum.StrEnum):
@@ -153,6 +154,22 @@ def is_host_network(pod: Object) -> bool:
 def is_mirror(pod: Object) -> bool:
     """Whether this API object only mirrors a static pod of the node."""
     return MIRROR_ANNOTATION in (pod.get("metadata", {}).get("annotations") or {})
+
+
+def priority_of(pod: Object) -> int:
+    """`spec.priority`; 0 when it is missing."""
+    return int(spec_of(pod).get("priority") or 0)
+
+
+def is_static(pod: Object) -> bool:
+    """Whether the pod comes from the node itself, or mirrors such a one."""
+    annotations = pod.get("metadata", {}).get("annotations") or {}
+    return MIRROR_ANNOTATION in annotations or annotations.get(STATIC_SOURCE_ANNOTATION) not in (None, "api")
+
+
+def is_critical(pod: Object) -> bool:
+    """Static pods and those of a system-critical priority: they are not evicted, and others give way to them."""
+    return is_static(pod) or priority_of(pod) >= SYSTEM_CRITICAL_PRIORITY
 
 
 def runtime_uid_of(pod: Object) -> str:

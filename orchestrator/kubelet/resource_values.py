@@ -10,10 +10,9 @@ from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value, milli_value
 from orchestrator.kubelet.cgroups.values import CgroupValues
 from orchestrator.kubelet.pod import (
-    MIRROR_ANNOTATION,
-    STATIC_SOURCE_ANNOTATION,
     app_containers_of,
     init_containers_of,
+    is_critical,
     is_sidecar,
     qos_class_of,
     requests_of,
@@ -28,7 +27,6 @@ CPU_PERIOD_MICROSECONDS = 100_000
 CPU_QUOTA_MIN_MICROSECONDS = 1_000
 OOM_GUARANTEED = -997
 OOM_BEST_EFFORT = 1_000
-_SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 _NODE_CRITICAL_CLASS = "system-node-critical"
 
 
@@ -48,9 +46,7 @@ def is_node_critical(pod: Object) -> bool:
     """Whether the node cannot do without the pod (class system-node-critical), which the kernel then spares."""
     if spec_of(pod).get("priorityClassName") != _NODE_CRITICAL_CLASS:
         return False
-    annotations = pod["metadata"].get("annotations") or {}
-    is_static = MIRROR_ANNOTATION in annotations or annotations.get(STATIC_SOURCE_ANNOTATION) not in (None, "api")
-    return is_static or int(spec_of(pod).get("priority") or 0) >= _SYSTEM_CRITICAL_PRIORITY
+    return is_critical(pod)
 
 
 def oom_score_adj(pod: Object, container: Object, node_memory_bytes: int) -> int:

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from orchestrator.api.objects import Object, uid_of
-from orchestrator.kubelet.pod import grace_seconds_of, spec_of
+from orchestrator.kubelet.pod import SYSTEM_CRITICAL_PRIORITY, grace_seconds_of, priority_of
 
 REASON = "Terminated"
 MESSAGE = "Pod was terminated in response to imminent node shutdown."
 REFUSAL = ("NodeShutdown", "Pod was rejected as the node is shutting down.")
 NOT_READY = "node is shutting down"
-_CRITICAL_PRIORITY = 2_000_000_000
 
 
 class ShutdownPeriods(Struct, frozen=True):
@@ -41,8 +40,8 @@ def plan_shutdown(pods: Iterable[Object], periods: ShutdownPeriods) -> list[Shut
     regular: dict[str, Object] = {}
     critical: dict[str, Object] = {}
     for pod in pods:
-        is_critical = int(spec_of(pod).get("priority") or 0) >= _CRITICAL_PRIORITY
-        (critical if is_critical else regular)[uid_of(pod)] = pod
+        is_last = priority_of(pod) >= SYSTEM_CRITICAL_PRIORITY
+        (critical if is_last else regular)[uid_of(pod)] = pod
     steps = []
     for group, seconds in (
         (regular, periods.total_seconds - periods.critical_seconds),

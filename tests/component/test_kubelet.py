@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -445,6 +446,32 @@ async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
     await settle()
     assert "containerStatuses" not in (await node.get("big"))["status"], "nothing of it was tried"
     assert node.runtime.pods() == []
+
+
+async def test_others_give_way_to_a_critical_pod(tmp_path: Path) -> None:
+    class Small(Node):
+        def prepare(self) -> None:
+            self.options = replace(self.options, capacity={"cpu": "2"})
+
+    def asking(cpu: str) -> list[dict[str, Any]]:
+        return [{"name": "a", "image": "app:1", "resources": {"requests": {"cpu": cpu}}}]
+
+    async with hollow_node(tmp_path, kind=Small) as node:
+        for name, cpu in (("small", "300m"), ("fitting", "600m"), ("large", "1")):
+            await node.create(name, containers=asking(cpu))
+            await node.wait_phase(name, "Running")
+        await node.create("usual", containers=asking("500m"))
+        assert (await node.wait_phase("usual", "Failed"))["status"]["reason"] == "OutOfcpu"
+        await node.create("needed", containers=asking("500m"), priorityClassName="system-node-critical")
+        await node.wait_phase("needed", "Running")
+        ended = await node.wait_phase("fitting", "Failed")
+        assert (ended["status"]["reason"], ended["status"]["message"]) == (
+            "Preempting",
+            "Preempted in order to admit critical pod",
+        )
+        assert (condition_of(ended, "DisruptionTarget") or {})["reason"] == "TerminationByKubelet"
+        for name in ("small", "large"):
+            assert (await node.get(name))["status"]["phase"] == "Running"
 
 
 async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> None:
