@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.api.resources import Resource
 from orchestrator.cli.connection import JSON, CliError, Connection, Object, ServerError
 
 AGGREGATED = f"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,{JSON}"
@@ -33,14 +34,19 @@ class ApiResource(Struct, frozen=True):
     subresources: tuple[str, ...] = ()
 
     @property
+    def plain(self) -> Resource:
+        """What its names and paths follow from."""
+        return Resource(self.group, self.version, self.plural, self.kind, self.namespaced)
+
+    @property
     def api_version(self) -> str:
         """`v1` or `apps/v1`."""
-        return f"{self.group}/{self.version}" if self.group else self.version
+        return self.plain.api_version
 
     @property
     def group_resource(self) -> str:
         """`pods` or `deployments.apps`: as error messages name it."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return self.plain.group_resource
 
     @property
     def prefix(self) -> str:
@@ -49,12 +55,7 @@ class ApiResource(Struct, frozen=True):
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of the collection, of one object, or of its subresource."""
-        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
-        if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part]
-        return "/".join(parts)
+        return self.plain.path(namespace, name, subresource)
 
 
 class Target(Struct, frozen=True):

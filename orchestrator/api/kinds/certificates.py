@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.api import fields, names
+from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, human_duration, ref
+from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, ref
 from orchestrator.api.kinds.core.configuration import decoded_bytes
 from orchestrator.api.kinds.defaulting import clear_status, condition_times, spec_and_status
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource

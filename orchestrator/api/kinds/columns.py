@@ -1,8 +1,7 @@
 """What the printed columns of all kinds share: names, ages, lists of containers, selectors.
 
 Owns the cells as kubectl shows them and where the description of a column comes from. Never
-decides which columns a kind has. Mirrors k8s.io/kubernetes/pkg/printers and
-k8s.io/apimachinery/pkg/util/duration.
+decides which columns a kind has. Mirrors k8s.io/kubernetes/pkg/printers.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.api.durations import human_duration
 from orchestrator.api.kinds.descriptor import Column
 from orchestrator.api.objects import Object, condition_of, name_of
 
@@ -61,36 +61,6 @@ def parse_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def human_duration(seconds: float) -> str:
-    """A duration in two to three digits of precision: `5s`, `3m10s`, `5d3h`, `10y`."""
-    whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
-    if whole < 0:
-        return "0s"
-    if whole < 120:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    hours, rest = divmod(minutes, 60)
-    if hours < 8:
-        return f"{hours}h{rest}m" if rest else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    days, rest = divmod(hours, 24)
-    if hours < 24 * 8:
-        return f"{days}d{rest}h" if rest else f"{days}d"
-    if hours < 24 * 365 * 2:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    if hours < 24 * 365 * 8:
-        return f"{years}y{rest}d" if rest else f"{years}y"
-    return f"{years}y"
 
 
 def translate_timestamp_since(text: str | None, now: datetime) -> str:

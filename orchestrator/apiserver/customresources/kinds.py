@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from orchestrator.api import fields
+from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import BadRequest, Cause
-from orchestrator.api.kinds.columns import NAME, human_duration, parse_time, ref
+from orchestrator.api.kinds.columns import NAME, parse_time, ref
 from orchestrator.api.kinds.descriptor import Column, Conversion, Kind, ScalePaths
 from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.api.resources import Resource

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orchestrator.cli.ages import duration_text, parse_time
+from orchestrator.api.durations import human_duration
+from orchestrator.cli.ages import parse_time
 from orchestrator.cli.connection import Object
 from orchestrator.cli.describe.text import (
     NONE,
@@ -443,7 +444,7 @@ def job_lines(job: Object, _related: Related) -> list[str]:
     if ended is not None:
         lines.append(f"Completed At:\t{time_text(status['completionTime'])}")
         if started is not None:
-            lines.append(f"Duration:\t{duration_text((ended - started).total_seconds())}")
+            lines.append(f"Duration:\t{human_duration((ended - started).total_seconds())}")
     if spec.get("activeDeadlineSeconds") is not None:
         lines.append(f"Active Deadline Seconds:\t{spec['activeDeadlineSeconds']}s")
     lines.append(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.api import fields, names
+from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.apps.rollout_validation import non_negative
 from orchestrator.api.kinds.columns import (
@@ -17,7 +18,6 @@ from orchestrator.api.kinds.columns import (
     container_cells,
     dig,
     format_label_selector,
-    human_duration,
     parse_time,
     ref,
 )
