@@ -13,13 +13,19 @@ from msgspec import Struct
 
 from orchestrator.aiokit.clock import format_time, parse_time
 from orchestrator.api import errors, fields
+from orchestrator.api.decode import decode
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, name_of
+from orchestrator.api.schema import definition
+from orchestrator.apiserver.incoming import not_an_object
 from orchestrator.apiserver.request import is_true
 
 ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"
+
+
+_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 
 
 class DeleteOptions(Struct, frozen=True):
@@ -43,13 +49,16 @@ class DeletionPlan(Struct, frozen=True):
 
 def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
     """Options from the body and, where it is silent, from the URL; 400 or 422 when they are wrong."""
-    options = body if isinstance(body, dict) else {}
+    if body is not None and not isinstance(body, dict):
+        raise errors.BadRequest(not_an_object("DeleteOptions", body))
+    options = body or {}
     kind = options.get("kind")
     if kind and kind != "DeleteOptions":
         raise errors.BadRequest(
             f"converting (/{options.get('apiVersion', '')}, Kind={kind}) to (/v1, Kind=DeleteOptions):"
             " unknown conversion"
         )
+    options, _ = decode(options, definition(_OPTIONS), field_validation="Ignore", kind="DeleteOptions")
     grace = options.get("gracePeriodSeconds")
     if grace is None and "gracePeriodSeconds" in query:
         try:
@@ -58,8 +67,6 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
             raise errors.BadRequest(
                 f'strconv.ParseInt: parsing "{query["gracePeriodSeconds"]}": invalid syntax'
             ) from None
-    if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
-        raise errors.BadRequest("gracePeriodSeconds must be an integer")
     preconditions = options.get("preconditions") or {}
     policy = options.get("propagationPolicy") or ("" if options else query.get("propagationPolicy", ""))
     policy = policy or query.get("propagationPolicy", "")

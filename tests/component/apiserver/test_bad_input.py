@@ -279,3 +279,26 @@ async def test_what_subresources_take_is_decoded_too(
         answer = await response.json()
     assert (response.status, answer["reason"]) == (400, "BadRequest")
     assert "cannot be handled as a" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preconditions": "x"},
+        {"preconditions": {"uid": 1}},
+        {"propagationPolicy": []},
+        {"orphanDependents": "yes"},
+        {"dryRun": "All"},
+        {"gracePeriodSeconds": "1"},
+        {"gracePeriodSeconds": 1.5},
+        [],
+        "x",
+    ],
+)
+async def test_options_of_a_deletion_are_decoded(session: aiohttp.ClientSession, options: Any) -> None:
+    assert (await post(session, config_map()))[0] == 201
+    for path in (f"{CONFIG_MAPS}/a", CONFIG_MAPS):
+        async with session.delete(path, json=options) as response:
+            assert (response.status, (await response.json())["reason"]) == (400, "BadRequest")
+    async with session.get(f"{CONFIG_MAPS}/a") as response:
+        assert response.status == 200
