@@ -15,12 +15,15 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from orchestrator.aiokit import memory
 from orchestrator.aiokit.commands import run_command
 from orchestrator.proxy import netlink
 from orchestrator.proxy.netlink import NETLINK_NETFILTER
 
 COMMAND_SECONDS_MAX = 30.0
 LIBRARY = "libnftables.so.1"
+IDLE_SECONDS = 2.0
+"""After the last transaction its context goes."""
 ERROR_CHARS_MAX = 500
 SO_SNDBUFFORCE = 32
 TRANSACTION_BYTES_MAX = 64 << 20
@@ -53,7 +56,12 @@ def open_nft() -> Nft:
 
 
 class LibNftables:
-    """libnftables through ctypes, in a thread of its own: calls block, and the library is not thread-safe."""
+    """libnftables through ctypes, in a thread of its own: calls block, and the library is not thread-safe.
+
+    One context serves what comes in quick succession, because closing its socket waits until the kernel has freed what
+    was deleted, some 15 ms. It holds a copy of all tables of the machine, more than half a megabyte for each, so that
+    it goes when nothing more came.
+    """
 
     def __init__(self) -> None:
         """OSError when the machine does not have the library."""
@@ -70,15 +78,22 @@ class LibNftables:
         self._library = library
         self._context: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
+        self._rest: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def run(self, text: str) -> None:
         """Apply all of it or nothing; NftError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.run_here, text)
+        loop = asyncio.get_running_loop()
+        self._wake()
+        try:
+            await loop.run_in_executor(self._thread, self.run_here, text)
+        finally:
+            self._wake()  # somebody else may have been faster
+            if not self._closed:
+                self._rest = loop.call_later(IDLE_SECONDS, self._thread.submit, self._free)
 
     def run_here(self, text: str) -> None:
         """The same in the calling thread, whose network namespace it is about; blocking."""
-        # One context for all transactions: closing its socket waits until the kernel has freed what was deleted, some
-        # 15 ms. What it has cached goes when the kernel's generation of rules is another.
         library = self._library
         if self._context is None:
             self._context = library.nft_ctx_new(0)
@@ -97,9 +112,17 @@ class LibNftables:
         context, self._context = self._context, None
         if context is not None:
             self._library.nft_ctx_free(context)
+            memory.give_back()
+
+    def _wake(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def close(self) -> None:
         """End the thread, after what it is doing."""
+        self._closed = True
+        self._wake()
         self._thread.submit(self._free)
         self._thread.shutdown(wait=False)
 
