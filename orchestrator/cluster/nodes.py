@@ -25,7 +25,6 @@ from orchestrator.kubelet.shutdown import ShutdownPeriods
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
     from orchestrator.kubelet.docker.engine_volumes import EngineVolumes
-    from orchestrator.kubelet.network.netlink import Netlink
     from orchestrator.kubelet.network.pod_network import PodNetwork
 
 
@@ -71,9 +70,6 @@ class Nodes:
 
         config = self.config
         self._cluster_id = ensure_cluster_id(config.data_dir)
-        # What the socket needs is imported in its thread, while the Engine answers.
-        opening = asyncio.create_task(Netlink.open(), name="netlink-open")
-        self._stack.push_async_callback(_close_netlink, opening)
         self.engine = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=config.engine or None))
         unknown = sorted(config.engine_urls.keys() - set(self.names))
         if unknown:
@@ -84,7 +80,8 @@ class Nodes:
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
         )
         check_prerequisites()
-        netlink = await opening
+        netlink = Netlink.open()
+        self._stack.push_async_callback(netlink.close)
         cidrs = await choose_cidrs(netlink, self._cluster_id, config.data_dir, preferred=preferred)
         self.config = replace(
             config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)
@@ -202,13 +199,6 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     """End a task that nobody waits for any more; what it raised was told to who did."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def _close_netlink(opening: asyncio.Task[Netlink]) -> None:
-    # Not cancelled: its thread would lose what it is at.
-    await asyncio.wait([opening])
-    if opening.exception() is None:
-        await opening.result().close()
 
 
 def _log_bytes(text: str) -> int:

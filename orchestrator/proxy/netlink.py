@@ -10,19 +10,27 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
+from orchestrator.aiokit.netlink import (
+    ACKNOWLEDGE,
+    APPEND,
+    CREATE,
+    MESSAGE_ERROR,
+    REQUEST,
+    attribute,
+    header,
+    messages,
+    nested,
+    string,
+)
+
 NETLINK_NETFILTER = 12
 FAMILY_IPV4 = 2
 SUBSYSTEM = 10
 GET_TABLE, NEW_CHAIN, DELETE_CHAIN, NEW_RULE, DELETE_RULE, NEW_ELEMENT, DELETE_ELEMENT = 1, 3, 5, 6, 8, 12, 14
-MESSAGE_ERROR = 2
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_REQUEST, _ACKNOWLEDGE, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
-_NESTED = 0x8000
 _LIST_BYTES_MAX = 60_000
 """The length of an attribute has 16 bits."""
 
-_header = struct.Struct("=IHHII")
-_attribute = struct.Struct("=HH")
 _number = struct.Struct("!I")
 _sequence = struct.Struct("=I")
 _subject = struct.Struct("!BBH")
@@ -35,25 +43,12 @@ REGISTER = 8
 
 def message(kind: int, body: bytes, *, flags: int = 0) -> bytes:
     """One message about family ip, without its sequence number, which `batch` fills in."""
-    head = _header.pack(_HEADERS + len(body), SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, 0)
+    head = header.pack(_HEADERS + len(body), SUBSYSTEM << 8 | kind, REQUEST | flags, 0, 0)
     return head + _subject.pack(FAMILY_IPV4, 0, 0) + body
 
 
 def _batch_mark(kind: int) -> bytes:
-    return _header.pack(_HEADERS, kind, _REQUEST, 0, 0) + _subject.pack(0, 0, SUBSYSTEM)
-
-
-def attribute(number: int, value: bytes) -> bytes:
-    """Padded to four bytes."""
-    return _attribute.pack(4 + len(value), number) + value + b"\0" * (-len(value) % 4)
-
-
-def string(number: int, text: str) -> bytes:
-    return attribute(number, text.encode() + b"\0")
-
-
-def nested(number: int, *parts: bytes) -> bytes:
-    return attribute(number | _NESTED, b"".join(parts))
+    return header.pack(_HEADERS, kind, REQUEST, 0, 0) + _subject.pack(0, 0, SUBSYSTEM)
 
 
 def be32(number: int, value: int) -> bytes:
@@ -70,21 +65,14 @@ def batch(messages: Iterable[bytes]) -> bytes:
 
 def get_table(table: str) -> bytes:
     """A question that is answered with the table or ENOENT."""
-    return message(GET_TABLE, string(1, table), flags=_ACKNOWLEDGE)
+    return message(GET_TABLE, string(1, table), flags=ACKNOWLEDGE)
 
 
 def errors(data: bytes) -> Iterator[tuple[int, int]]:
     """Sequence number and errno of the refusals in an answer of the kernel; acknowledgements are none."""
-    position = 0
-    while position + _HEADERS <= len(data):
-        length, kind, _, sequence, _ = _header.unpack_from(data, position)
-        if length < 16:
-            return
-        if kind == MESSAGE_ERROR:
-            (code,) = struct.unpack_from("=i", data, position + 16)
-            if code:
-                yield sequence, -code
-        position += (length + 3) & ~3
+    for one in messages(data):
+        if one.kind == MESSAGE_ERROR and one.error:
+            yield one.sequence, one.error
 
 
 # ---------------------------------------------------------------- elements
@@ -110,7 +98,7 @@ def verdict(code: int, chain: str = "") -> bytes:
 def element_messages(kind: int, table: str, name: str, elements: Iterable[bytes]) -> Iterator[bytes]:
     """Elements of one map or set to add or delete, as many a message as fit."""
     start = string(1, table) + string(2, name)
-    flags = _CREATE if kind == NEW_ELEMENT else 0
+    flags = CREATE if kind == NEW_ELEMENT else 0
     chunk: list[bytes] = []
     size = 0
     for element in elements:
@@ -127,7 +115,7 @@ def element_messages(kind: int, table: str, name: str, elements: Iterable[bytes]
 
 
 def new_chain(table: str, name: str) -> bytes:
-    return message(NEW_CHAIN, string(1, table) + string(3, name), flags=_CREATE)
+    return message(NEW_CHAIN, string(1, table) + string(3, name), flags=CREATE)
 
 
 def delete_chain(table: str, name: str) -> Iterator[bytes]:
@@ -139,7 +127,7 @@ def delete_chain(table: str, name: str) -> Iterator[bytes]:
 def new_rule(table: str, chain: str, *expressions: bytes) -> bytes:
     """At the end of a chain."""
     body = string(1, table) + string(2, chain) + nested(4, *expressions)
-    return message(NEW_RULE, body, flags=_CREATE | _APPEND)
+    return message(NEW_RULE, body, flags=CREATE | APPEND)
 
 
 def expression(name: str, *attributes: bytes) -> bytes:

@@ -182,7 +182,7 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     cluster_id = f"test-{uuid.uuid4().hex[:8]}"
     async with DockerEngine(clock=clock) as engine:
         try:
-            ipr = await Netlink.open()
+            ipr = Netlink.open()
             cidrs = await choose_cidrs(ipr, cluster_id, tmp_path)
             network = PodNetwork(cluster_id=cluster_id, cidrs=cidrs, state_dir=tmp_path, netlink=ipr)
             runtime = await started_runtime(engine, network, cluster_id)

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from msgspec import Struct
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
-from orchestrator.kubelet.network.netlink import Netlink, accepting, find_link, netlink, netlink_code
+from orchestrator.kubelet.network.netlink import Netlink, accepting, netlink
 from orchestrator.kubelet.network.plan import (
     ClusterCidrs,
     HostPort,
@@ -49,10 +50,9 @@ from orchestrator.kubelet.network.plan import (
     veth_prefix,
 )
 from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+from orchestrator.kubelet.network.rtnetlink import NetlinkError, RouteSocket
 from orchestrator.logs import get_logger
 
-MAIN_TABLE = 254
-RTNH_F_ONLINK = 4
 CLAIM_LOCK = "orchestrator-network.lock"
 
 
@@ -79,8 +79,8 @@ async def choose_cidrs(
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = await in_thread(_claim_lock, name="network-claim")
     try:
-        bridge = await find_link(ipr, bridge_name(cluster_id))
-        routes = await _routes(ipr, without=None if bridge is None else bridge["index"])
+        bridge = await ipr.call(RouteSocket.find_link, bridge_name(cluster_id))
+        routes = await _routes(ipr, without=None if bridge is None else bridge.index)
         routes += nameservers(Path("/etc/resolv.conf"))
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
@@ -173,7 +173,7 @@ class PodNetwork:
         check_prerequisites()
         async with self._lock:
             if self._ipr is None:
-                self._ipr = await Netlink.open()
+                self._ipr = Netlink.open()
             self._bridge_index, self._mtu = await _ensure_bridge(self._netlink, self.cluster_id, self.cidrs)
             if not self._loaded:
                 self._reservations.load()
@@ -201,9 +201,8 @@ class PodNetwork:
 
     async def _find_attached(self) -> None:
         """A sandbox is attached when its veth is on the bridge: that is the last step of `attach`."""
-        on_bridge = {
-            link.get("ifname") for link in await self._netlink.get_links() if link.get("master") == self._bridge_index
-        }
+        links = await self._netlink.call(RouteSocket.links)
+        on_bridge = {link.name for link in links if link.master == self._bridge_index}
         self._attached = {
             reservation.sandbox_id
             for reservation in self._reservations.all()
@@ -238,18 +237,16 @@ class PodNetwork:
         machine = str(machine_address(self.cidrs))
         try:
             with accepting(errno.EADDRNOTAVAIL):
-                await self._netlink.addr("del", index=self._bridge_index, address=node.ip, prefixlen=32)
-            link = await find_link(self._netlink, veth)
-            if link is None or link.get("master") != self._bridge_index:
+                await self._netlink.call(RouteSocket.delete_address, self._bridge_index, node.ip, 32)
+            link = await self._netlink.call(RouteSocket.find_link, veth)
+            if link is None or link.master != self._bridge_index:
                 sysctls = {"net.ipv4.conf.all.route_localnet": "1"}
                 await self._add_veth(veth, node.namespace_pid, mac=node_mac(self.cluster_id, node.name))
                 await in_network_namespace(node.namespace_pid, lambda: _configure_inside(node.ip, machine, sysctls))
                 await self._join_bridge(veth)
             await self._apply_node_table(node)
-        except Exception as error:
-            if isinstance(error, OSError) or netlink_code(error) is not None:
-                raise NetworkUnavailable(f"setting up the network of node {node.name}: {error}") from error
-            raise
+        except OSError as error:
+            raise NetworkUnavailable(f"setting up the network of node {node.name}: {error}") from error
 
     async def _apply_node_table(self, node: NodeNetwork) -> None:
         reservations = [one for one in self._reservations.all() if one.node_name == node.name and one.host_ports]
@@ -281,7 +278,7 @@ class PodNetwork:
         wanted = {IPv4Network(one) for one in ranges} - {self.cidrs.services}
         for network in self._service_ranges - wanted:
             with accepting(errno.ESRCH):
-                await self._route("del", network)
+                await self._netlink.call(RouteSocket.delete_route, network, self._bridge_index)
             self._service_ranges.discard(network)
         taken = await _routes(self._netlink, without=self._bridge_index) if wanted - self._service_ranges else []
         for network in sorted(wanted - self._service_ranges):
@@ -291,15 +288,12 @@ class PodNetwork:
                 )
                 continue
             with accepting(errno.EEXIST):
-                await self._route("add", network)
+                await self._netlink.call(RouteSocket.add_route, network, self._bridge_index)
             self._service_ranges.add(network)
-
-    async def _route(self, verb: str, network: IPv4Network) -> None:
-        await self._netlink.route(verb, dst=str(network), oif=self._bridge_index, scope="link", table=MAIN_TABLE)
 
     async def _add_address(self, address: str, prefixlen: int) -> None:
         with accepting(errno.EEXIST):
-            await self._netlink.addr("add", index=self._bridge_index, address=address, prefixlen=prefixlen)
+            await self._netlink.call(RouteSocket.add_address, self._bridge_index, address, prefixlen)
 
     async def attach(
         self,
@@ -331,7 +325,7 @@ class PodNetwork:
             raise  # not attached, therefore not ready; its removal releases what was taken
         except BaseException as error:
             await self.detach(sandbox_id)
-            if isinstance(error, OSError) or netlink_code(error) is not None:
+            if isinstance(error, OSError):
                 raise NetworkUnavailable(f"setting up the pod's network interface: {error}") from error
             raise
         self._attached.add(sandbox_id)
@@ -350,21 +344,20 @@ class PodNetwork:
         await self._join_bridge(name)
 
     async def _add_veth(self, name: str, pid: int, *, mac: str = "") -> None:
-        peer = {"ifname": "eth0", "net_ns_pid": pid, "mtu": self._mtu} | ({"address": mac} if mac else {})
+        add = partial(RouteSocket.add_veth, mtu=self._mtu, peer="eth0", peer_pid=pid, peer_mac=mac)
         try:
-            await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
-        except Exception as error:
-            if netlink_code(error) != errno.EEXIST:
+            await self._netlink.call(add, name)
+        except NetlinkError as error:
+            if error.errno != errno.EEXIST:
                 raise
             await self._delete_link(name)  # an attempt that was interrupted
-            await self._netlink.link("add", ifname=name, kind="veth", peer=peer, mtu=self._mtu)
+            await self._netlink.call(add, name)
 
     async def _join_bridge(self, name: str) -> None:
-        link = await find_link(self._netlink, name)
+        link = await self._netlink.call(RouteSocket.find_link, name)
         if link is None:
             raise NetworkUnavailable(f"the interface {name} vanished: the sandbox has died")
-        await self._netlink.link("set", index=link["index"], master=self._bridge_index, state="up")
-        await self._netlink.brport("set", index=link["index"], mode=1)
+        await self._netlink.call(RouteSocket.join_bridge, link.index, self._bridge_index)
 
     async def detach(self, sandbox_id: str) -> None:
         """Take the sandbox off the network and give its address back; succeeds when it is off already."""
@@ -400,10 +393,10 @@ class PodNetwork:
         )
 
     async def _delete_link(self, name: str) -> None:
-        link = await find_link(self._netlink, name)
+        link = await self._netlink.call(RouteSocket.find_link, name)
         if link is not None:
             with accepting(errno.ENODEV):
-                await self._netlink.link("del", index=link["index"])
+                await self._netlink.call(RouteSocket.delete_link, link.index)
 
     def addresses(self, sandbox_id: str) -> tuple[str, ...]:
         """The addresses of a sandbox that is attached; empty otherwise."""
@@ -440,15 +433,10 @@ class PodNetwork:
 async def remove_network(cluster_id: str) -> None:
     """Remove bridge, veths, table and rules of a cluster, known by its id alone; nothing there is fine."""
     async with netlink() as ipr:
-        names = [
-            (link["index"], link.get("ifname"))
-            for link in await ipr.get_links()
-            if (link.get("ifname") or "").startswith(veth_prefix(cluster_id))
-            or link.get("ifname") == bridge_name(cluster_id)
-        ]
-        for index, _ in names:
-            with accepting(errno.ENODEV):
-                await ipr.link("del", index=index)
+        for link in await ipr.call(RouteSocket.links):
+            if link.name.startswith(veth_prefix(cluster_id)) or link.name == bridge_name(cluster_id):
+                with accepting(errno.ENODEV):
+                    await ipr.call(RouteSocket.delete_link, link.index)
     if shutil.which("nft") is not None:
         await firewall.delete_nft_table(table_name(cluster_id))
     listing = await firewall.list_forward_rules()
@@ -461,11 +449,8 @@ async def remove_network(cluster_id: str) -> None:
 
 async def _routes(ipr: Netlink, *, without: int | None) -> list[IPv4Network]:
     """Destinations of the main routing table, except through one interface."""
-    return [
-        IPv4Network((route.get("dst") or "0.0.0.0", route["dst_len"]))
-        for route in await ipr.get_routes(family=2, table=MAIN_TABLE)
-        if without is None or route.get("oif") != without
-    ]
+    routes = await ipr.call(RouteSocket.routes)
+    return [route.destination for route in routes if without is None or route.interface != without]
 
 
 async def _ensure_bridge(ipr: Netlink, cluster_id: str, cidrs: ClusterCidrs) -> tuple[int, int]:
@@ -473,45 +458,42 @@ async def _ensure_bridge(ipr: Netlink, cluster_id: str, cidrs: ClusterCidrs) -> 
     name = bridge_name(cluster_id)
     mtu = await _default_mtu(ipr)
     try:
-        if await find_link(ipr, name) is None:
+        if await ipr.call(RouteSocket.find_link, name) is None:
             with accepting(errno.EEXIST):
-                await ipr.link("add", ifname=name, kind="bridge", address=bridge_mac(cluster_id), mtu=mtu)
-        link = await find_link(ipr, name)
+                await ipr.call(RouteSocket.add_bridge, name, mac=bridge_mac(cluster_id), mtu=mtu)
+        link = await ipr.call(RouteSocket.find_link, name)
         if link is None:
             raise NetworkUnavailable(f"the bridge {name} was removed while it was being made")
-        await ipr.link("set", index=link["index"], state="up")
+        await ipr.call(RouteSocket.set_up, link.index)
         for network in (cidrs.pods, cidrs.nodes, cidrs.services):
             with accepting(errno.EEXIST):
-                await ipr.route("add", dst=str(network), oif=link["index"], scope="link", table=MAIN_TABLE)
-    except Exception as error:
-        if netlink_code(error) is None:
-            raise
-        reason = "CAP_NET_ADMIN is missing" if netlink_code(error) == errno.EPERM else str(error)
+                await ipr.call(RouteSocket.add_route, network, link.index)
+    except NetlinkError as error:
+        reason = "CAP_NET_ADMIN is missing" if error.errno == errno.EPERM else str(error)
         raise NetworkUnavailable(f"cannot make the bridge {name} of the pod network: {reason}") from error
-    return link["index"], mtu
+    return link.index, mtu
 
 
 async def _default_mtu(ipr: Netlink) -> int:
     """The MTU of the interface behind the default route, 1500 without one."""
-    for route in await ipr.get_routes(family=2, table=MAIN_TABLE):
-        if route["dst_len"] == 0 and route.get("oif") is not None:
-            links = await ipr.link("get", index=route.get("oif"))
-            return int(links[0].get("mtu"))
-    return 1500
+    default = next((one for one in await ipr.call(RouteSocket.routes) if not one.destination.prefixlen), None)
+    if default is None:
+        return 1500
+    links = await ipr.call(RouteSocket.links)
+    return next((link.mtu for link in links if link.index == default.interface), 1500)
 
 
 def _configure_inside(address: str, gateway_address: str, sysctls: dict[str, str]) -> None:
     """Loopback, address, default route and sysctls, seen from inside the pod's namespace; blocking."""
-    from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]
-
-    with IPRoute() as ipr:
-        (loopback,) = ipr.link_lookup(ifname="lo")
-        (interface,) = ipr.link_lookup(ifname="eth0")
-        ipr.link("set", index=loopback, state="up")
-        ipr.addr("add", index=interface, address=address, prefixlen=32)
-        ipr.link("set", index=interface, state="up")
-        ipr.route("add", dst=f"{gateway_address}/32", oif=interface, scope="link")
-        ipr.route("add", dst="default", gateway=gateway_address, oif=interface, flags=RTNH_F_ONLINK)
+    with RouteSocket() as route:
+        loopback, interface = route.find_link("lo"), route.find_link("eth0")
+        if loopback is None or interface is None:
+            raise NetworkUnavailable("the interface eth0 vanished: the sandbox has died")
+        route.set_up(loopback.index)
+        route.add_address(interface.index, address, 32)
+        route.set_up(interface.index)
+        route.add_route(IPv4Network(gateway_address), interface.index)
+        route.add_default_route(gateway_address, interface.index)
     write_sysctls(sysctls)
 
 
