@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from orchestrator.kubelet.network.rtnetlink import NetlinkError, RouteSocket
+from orchestrator.aiokit.netlink_socket import NetlinkError
+from orchestrator.kubelet.network.rtnetlink import RouteSocket
 
 P = ParamSpec("P")
 T = TypeVar("T")

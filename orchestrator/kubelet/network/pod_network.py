@@ -26,6 +26,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestrator.aiokit.netlink_socket import NetlinkError
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
@@ -50,7 +51,7 @@ from orchestrator.kubelet.network.plan import (
     veth_prefix,
 )
 from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
-from orchestrator.kubelet.network.rtnetlink import NetlinkError, RouteSocket
+from orchestrator.kubelet.network.rtnetlink import RouteSocket
 from orchestrator.logs import get_logger
 
 CLAIM_LOCK = "orchestrator-network.lock"

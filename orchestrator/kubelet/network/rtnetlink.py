@@ -7,19 +7,15 @@ Knows what the pod network needs and no more. Formats: linux/rtnetlink.h, if_lin
 from __future__ import annotations
 
 import errno
-import os
-import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network
-from typing import Self
 
 from msgspec import Struct
 
 from orchestrator.aiokit import netlink
-from orchestrator.aiokit.netlink import Message, attribute, nested, string
+from orchestrator.aiokit.netlink import attribute, nested, string
+from orchestrator.aiokit.netlink_socket import NetlinkError, RequestSocket
 
-ANSWER_SECONDS_MAX = 30.0
-_RECEIVE_BYTES = 64 << 10
 _ROUTE = 0
 _INET, _BRIDGE = 2, 7
 _NEW_LINK, _DELETE_LINK, _GET_LINK, _SET_LINK = 16, 17, 18, 19
@@ -38,10 +34,6 @@ _link = struct.Struct("=BBHiII")
 _address = struct.Struct("=BBBBI")
 _route = struct.Struct("=BBBBBBBBI")
 _number = struct.Struct("=I")
-
-
-class NetlinkError(OSError):
-    """The kernel refused a request; `errno` says why."""
 
 
 class Link(Struct, frozen=True):
@@ -103,35 +95,22 @@ def veth_body(name: str, *, mtu: int, peer: str, peer_pid: int, peer_mac: str = 
     return _link_body() + string(_IFLA_NAME, name) + _u32_attribute(_IFLA_MTU, mtu) + info
 
 
-class RouteSocket:
+class RouteSocket(RequestSocket):
     """A socket in the network namespace of the thread that makes it. Each method raises NetlinkError or OSError."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _ROUTE)
-        self._socket.bind((0, 0))
-        self._socket.settimeout(ANSWER_SECONDS_MAX)
-        self._sequence = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the socket."""
-        self._socket.close()
+        super().__init__(_ROUTE)
 
     # Links.
 
     def links(self) -> list[Link]:
         """All interfaces."""
-        return [parse_link(one.body) for one in self._dump(_GET_LINK, _link_body())]
+        return [parse_link(one.body) for one in self.dump(_GET_LINK, _link_body())]
 
     def find_link(self, name: str) -> Link | None:
         """An interface by its name, or None."""
         try:
-            found = self._ask(_GET_LINK, _link_body() + string(_IFLA_NAME, name))
+            found = self.ask(_GET_LINK, _link_body() + string(_IFLA_NAME, name))
         except NetlinkError as error:
             if error.errno == errno.ENODEV:
                 return None
@@ -141,89 +120,57 @@ class RouteSocket:
     def add_bridge(self, name: str, *, mac: str, mtu: int) -> None:
         """A bridge; EEXIST."""
         body = _link_body() + string(_IFLA_NAME, name) + _u32_attribute(_IFLA_MTU, mtu) + _mac(mac)
-        self._change(_NEW_LINK, body + nested(_IFLA_INFO, string(_INFO_KIND, "bridge")), _NEW)
+        self.ask(_NEW_LINK, body + nested(_IFLA_INFO, string(_INFO_KIND, "bridge")), _NEW)
 
     def add_veth(self, name: str, *, mtu: int, peer: str, peer_pid: int, peer_mac: str = "") -> None:
         """A veth here with its peer in the network namespace of a process; EEXIST."""
         body = veth_body(name, mtu=mtu, peer=peer, peer_pid=peer_pid, peer_mac=peer_mac)
-        self._change(_NEW_LINK, body, _NEW)
+        self.ask(_NEW_LINK, body, _NEW)
 
     def set_up(self, index: int) -> None:
         """Switch an interface on."""
-        self._change(_NEW_LINK, _link_body(index, up=True))
+        self.ask(_NEW_LINK, _link_body(index, up=True))
 
     def join_bridge(self, index: int, bridge: int) -> None:
         """Make an interface a port of a bridge, which sends back to it what came from it, and switch it on."""
-        self._change(_NEW_LINK, _link_body(index, up=True) + _u32_attribute(_IFLA_MASTER, bridge))
+        self.ask(_NEW_LINK, _link_body(index, up=True) + _u32_attribute(_IFLA_MASTER, bridge))
         port = nested(_IFLA_PORT, attribute(_PORT_HAIRPIN, b"\1"))
-        self._change(_SET_LINK, _link_body(index, family=_BRIDGE) + port)
+        self.ask(_SET_LINK, _link_body(index, family=_BRIDGE) + port)
 
     def delete_link(self, index: int) -> None:
         """Remove an interface and its peer; ENODEV."""
-        self._change(_DELETE_LINK, _link_body(index))
+        self.ask(_DELETE_LINK, _link_body(index))
 
     # Addresses and routes.
 
     def add_address(self, index: int, address: str, prefixlen: int) -> None:
         """Give an interface an address; EEXIST."""
-        self._change(_NEW_ADDRESS, _address_body(index, address, prefixlen), _NEW)
+        self.ask(_NEW_ADDRESS, _address_body(index, address, prefixlen), _NEW)
 
     def delete_address(self, index: int, address: str, prefixlen: int) -> None:
         """Take an address from an interface; EADDRNOTAVAIL."""
-        self._change(_DELETE_ADDRESS, _address_body(index, address, prefixlen))
+        self.ask(_DELETE_ADDRESS, _address_body(index, address, prefixlen))
 
     def routes(self) -> list[Route]:
         """The main table."""
         body = _route.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-        found = (parse_route(one.body) for one in self._dump(_GET_ROUTE, body))
+        found = (parse_route(one.body) for one in self.dump(_GET_ROUTE, body))
         return [route for route in found if route is not None]
 
     def add_route(self, destination: IPv4Network, interface: int) -> None:
         """Lead a range to an interface; EEXIST."""
         body = _route_body(destination, interface, _SCOPE_LINK)
-        self._change(_NEW_ROUTE, body, _NEW)
+        self.ask(_NEW_ROUTE, body, _NEW)
 
     def add_default_route(self, gateway: str, interface: int) -> None:
         """Lead everything else to a gateway that is on the link, whatever the addresses say; EEXIST."""
         body = _route_body(IPv4Network("0.0.0.0/0"), interface, _SCOPE_UNIVERSE, flags=_ONLINK)
         body += attribute(_RTA_GATEWAY, IPv4Address(gateway).packed)
-        self._change(_NEW_ROUTE, body, _NEW)
+        self.ask(_NEW_ROUTE, body, _NEW)
 
     def delete_route(self, destination: IPv4Network, interface: int) -> None:
         """Take such a route away; ESRCH."""
-        self._change(_DELETE_ROUTE, _route_body(destination, interface, _SCOPE_ANY, protocol=0))
-
-    # Messages.
-
-    def _change(self, kind: int, body: bytes, flags: int = 0) -> None:
-        self._ask(kind, body, flags)
-
-    def _dump(self, kind: int, body: bytes) -> list[Message]:
-        """The answers to a dump, from one state of the kernel: it says when something changed in between."""
-        while True:
-            answers = self._ask(kind, body, netlink.DUMP)
-            if not any(one.flags & netlink.DUMP_INTERRUPTED for one in answers):
-                return [one for one in answers if one.kind != netlink.MESSAGE_DONE]
-
-    def _ask(self, kind: int, body: bytes, flags: int = 0) -> list[Message]:
-        """Send one request and read all of its answer."""
-        self._sequence += 1
-        is_dump = flags & netlink.DUMP == netlink.DUMP
-        flags |= netlink.REQUEST | (0 if is_dump else netlink.ACKNOWLEDGE)
-        head = netlink.header.pack(netlink.header.size + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(head + body)
-        answers: list[Message] = []
-        while True:
-            for one in netlink.messages(self._socket.recv(_RECEIVE_BYTES)):
-                if one.sequence != self._sequence:
-                    continue  # of a request whose answer was not waited for
-                if one.kind == netlink.MESSAGE_ERROR:
-                    if one.error:
-                        raise NetlinkError(one.error, os.strerror(one.error))
-                    return answers
-                answers.append(one)
-                if one.kind == netlink.MESSAGE_DONE:
-                    return answers
+        self.ask(_DELETE_ROUTE, _route_body(destination, interface, _SCOPE_ANY, protocol=0))
 
 
 def _address_body(index: int, address: str, prefixlen: int) -> bytes:
