@@ -40,11 +40,11 @@ class DeleteOptions(Struct, frozen=True):
 
 
 class DeletionPlan(Struct, frozen=True):
-    """Either the object goes now, or it stays in the changed form `marked`."""
+    """The object is changed into `marked`, and goes or stays; with neither it is on its way already."""
 
     remove: bool
     marked: Object | None = None
-    """None although not removed: the object is already on its way, nothing changes."""
+    """Also of one that goes, where a grace period of 0 is a graceful deletion too: watchers see that it ends."""
 
 
 def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
@@ -136,7 +136,8 @@ def plan_deletion(kind: Kind, obj: Object, options: DeleteOptions, now: datetime
     if terminating:
         return _plan_second_deletion(kind, obj, finalizers, grace, options)
     finalizers = _with_own_finalizers(kind, finalizers)
-    if grace == 0 and not finalizers and not _keeps_itself(kind, obj):
+    remove = grace == 0 and not finalizers and not _keeps_itself(kind, obj)
+    if remove and not kind.graceful_deletion:
         return DeletionPlan(remove=True)
     marked_metadata = dict(metadata)
     marked_metadata["deletionTimestamp"] = format_time(now + timedelta(seconds=grace))
@@ -145,7 +146,7 @@ def plan_deletion(kind: Kind, obj: Object, options: DeleteOptions, now: datetime
     _set_finalizers(marked_metadata, finalizers)
     if metadata.get("generation"):
         marked_metadata["generation"] = metadata["generation"] + 1
-    return DeletionPlan(remove=False, marked=_marked(kind, obj, marked_metadata))
+    return DeletionPlan(remove, marked=_marked(kind, obj, marked_metadata))
 
 
 def _plan_second_deletion(
@@ -156,8 +157,6 @@ def _plan_second_deletion(
     current = metadata.get("deletionGracePeriodSeconds") or 0
     shorter = kind.graceful_deletion and options.grace_period_seconds is not None and grace < current
     if kind.graceful_deletion and current == 0 and not finalizers:
-        return DeletionPlan(remove=True)
-    if shorter and grace == 0 and not finalizers:
         return DeletionPlan(remove=True)
     if not kind.graceful_deletion and not finalizers and not _keeps_itself(kind, obj):
         return DeletionPlan(remove=True)
@@ -170,9 +169,7 @@ def _plan_second_deletion(
         due = parse_time(metadata["deletionTimestamp"]) - timedelta(seconds=current - grace)
         marked_metadata["deletionTimestamp"] = format_time(due)
         marked_metadata["deletionGracePeriodSeconds"] = grace
-        if metadata.get("generation"):
-            marked_metadata["generation"] = metadata["generation"] + 1
-    return DeletionPlan(remove=False, marked={**obj, "metadata": marked_metadata})
+    return DeletionPlan(remove=shorter and grace == 0 and not finalizers, marked={**obj, "metadata": marked_metadata})
 
 
 def plan_finalizers(kind: Kind, existing: list[str], options: DeleteOptions) -> list[str]:

@@ -716,25 +716,15 @@ class ApiServer:
                 return await self._deleted(kind, plan.marked or obj, removed=plan.remove)
             try:
                 with translated(kind, request.name):
+                    if plan.marked is not None:
+                        record = await self.store.update(record.key, plan.marked, expected_revision=record.revision)
                     if plan.remove:
-                        gone = await self._remove(kind, record)
-                        self._tell("deleted", request, gone)
-                        return await self._deleted(kind, self._after_removal(kind, obj, gone), removed=True)
-                    if plan.marked is None:
-                        return await self._deleted(kind, obj, removed=False)
-                    marked = await self.store.update(record.key, plan.marked, expected_revision=record.revision)
+                        record = await self._remove(kind, record)
+                        self._tell("deleted", request, record)
             except errors.Conflict:
                 continue
-            return await self._deleted(kind, marked.obj, removed=False)
+            return await self._deleted(kind, record.obj, removed=plan.remove)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
-
-    def _after_removal(self, kind: Kind, obj: Object, gone: Record) -> Object:
-        if not kind.graceful_deletion:
-            return gone.obj
-        metadata = dict(gone.obj["metadata"])
-        metadata.setdefault("deletionTimestamp", format_time(self.clock.now()))
-        metadata["deletionGracePeriodSeconds"] = 0
-        return {**gone.obj, "metadata": metadata}
 
     async def _remove(self, kind: Kind, record: Record) -> Record:
         gone = await self.store.delete(record.key, expected_revision=record.revision)
