@@ -11,9 +11,10 @@ group instead of a few times per row. Nothing is left open when it fails.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -165,7 +166,7 @@ class SqliteLog:
         statement = f"INSERT INTO log ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)" + ",(?,?,?,?,?,?,?,?)" * (len(rows) - 1)
         try:
             # fetchall, because then the cursor lives and ends in one hop to the thread.
-            await self._connection.execute_fetchall(statement, [value for row in rows for value in row])
+            await self._answered(self._connection.execute_fetchall(statement, [value for row in rows for value in row]))
         except (sqlite3.Error, ValueError) as error:
             raise StoreFailed(f"cannot write {self.path}: {error}") from error
 
@@ -178,20 +179,30 @@ class SqliteLog:
         # Only this range can hold new successors: those before it did their work in an earlier compaction.
         span = f"revision > {self._compacted_revision:d} AND revision <= {revision:d}"
         try:
-            await self._connection.executescript(
-                f"""
-                BEGIN IMMEDIATE;
-                DELETE FROM log WHERE revision IN
-                    (SELECT previous_revision FROM log WHERE {span} AND previous_revision > 0);
-                DELETE FROM log WHERE {span} AND deleted = 1;
-                UPDATE meta SET value = {revision:d} WHERE key = 'compacted_revision';
-                COMMIT;
-                """
+            await self._answered(
+                self._connection.executescript(
+                    f"""
+                    BEGIN IMMEDIATE;
+                    DELETE FROM log WHERE revision IN
+                        (SELECT previous_revision FROM log WHERE {span} AND previous_revision > 0);
+                    DELETE FROM log WHERE {span} AND deleted = 1;
+                    UPDATE meta SET value = {revision:d} WHERE key = 'compacted_revision';
+                    COMMIT;
+                    """
+                )
             )
         except (sqlite3.Error, ValueError) as error:
             await self._roll_back()
             raise StoreFailed(f"cannot compact {self.path}: {error}") from error
         self._compacted_revision = revision
+
+    async def _answered(self, work: Awaitable[object]) -> None:
+        """Await what the connection's thread does, to its end also when cancelled: it would answer a closed loop."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            await self._connection.execute_fetchall("SELECT 1")  # in the thread's queue behind it
+            raise
 
     async def _roll_back(self) -> None:
         """Leave no transaction open behind a script that failed in the middle."""
