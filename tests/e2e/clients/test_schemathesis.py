@@ -7,13 +7,14 @@ conventions ("HTTP Status codes").
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from kubernetes import config
 from schemathesis.generation.modes import GenerationMode
 
 from tests.e2e.orchestrator_process import OrchestratorProcess
@@ -39,11 +40,18 @@ STREAMS = ("/watch/", "/proxy", "/exec", "/attach", "/portforward", "/log")
 
 
 @pytest.fixture(scope="module")
-def session(hollow: OrchestratorProcess, api: Any) -> Iterator[requests.Session]:
+def hollow(start_orchestrator: Callable[..., OrchestratorProcess]) -> OrchestratorProcess:
+    """A cluster that nobody else needs: among the requests are deletions of everything, roles of controllers too."""
+    return start_orchestrator("--nodes", "2", "--runtime", "hollow")
+
+
+@pytest.fixture(scope="module")
+def session(hollow: OrchestratorProcess) -> Iterator[requests.Session]:
+    configuration = config.new_client_from_config(str(hollow.kubeconfig)).configuration
     with requests.Session() as session:
         session.trust_env = False  # a CA bundle of the environment would take the place of the cluster's
-        session.verify = api.configuration.ssl_ca_cert
-        session.cert = (api.configuration.cert_file, api.configuration.key_file)
+        session.verify = configuration.ssl_ca_cert
+        session.cert = (configuration.cert_file, configuration.key_file)
         yield session
 
 
