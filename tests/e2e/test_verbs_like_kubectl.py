@@ -237,11 +237,13 @@ FILES = {
 
 VARYING = re.compile(r"(?<![\w.])(?:\d+[smhd])+(?![\w.])|\d\d:\d\d:\d\d")
 """Ages and times: a second passes between the two."""
+REPEATED = re.compile(r" \(x\d+ over <time>\)")
+"""An event may be told once more in that second."""
 
 
 def _seen(text: str, namespace: str) -> str:
     """What is compared: without ages and what depends on their width, and with the same name for both programs."""
-    text = VARYING.sub("<time>", text.replace(namespace, "NAMESPACE"))
+    text = REPEATED.sub("", VARYING.sub("<time>", text.replace(namespace, "NAMESPACE")))
     text = re.sub(r"(?<=\S) {2,}", "  ", text.replace("orchestrator ", "kubectl "))
     text = re.sub(r"-{3,}|(?m: +$)", lambda match: match[0][:3].strip(), text)
     # From 1.34 on kubectl says from which namespace.
