@@ -5,8 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Processes that run tests at the same time; those that need the Docker Engine come after the others, file by file.
+# Processes that run tests at the same time; those that need the Docker Engine come after the others.
 JOBS ?= 2
+# Processes for these, which share them file by file; 0: one after the other. 2 take seven minutes instead of twelve,
+# and what waits for real containers waits longer.
+ENGINE_JOBS ?= 0
 # More arguments for pytest, for instance: make unit ARGS='-k scheduler -x'
 ARGS ?=
 # Options of `make run`, for instance: make run OPTIONS='--runtime hollow --nodes 100 --ephemeral'
@@ -22,7 +25,7 @@ demo: setup ## set everything up, start a cluster, submit config/demo, show it s
 
 test: setup ## set everything up and run every test, real containers included
 	@$(WITH_ENGINE) failed=0; $(PYTEST) -n $(JOBS) --ignore=tests/e2e tests || failed=1; \
-		$(PYTEST) -n $(JOBS) --dist loadfile tests/e2e || failed=1; exit $$failed
+		$(PYTEST) -n $(ENGINE_JOBS) --dist loadfile tests/e2e || failed=1; exit $$failed
 
 unit: python ## tests of pure code, no Engine needed
 	@$(PYTEST) -n $(JOBS) tests/unit
@@ -31,7 +34,7 @@ component: python ## tests of a cluster inside the test process, no Engine neede
 	@$(PYTEST) -n $(JOBS) tests/component
 
 e2e: setup ## tests with real containers and real clients
-	@$(WITH_ENGINE) $(PYTEST) -n $(JOBS) --dist loadfile tests/e2e
+	@$(WITH_ENGINE) $(PYTEST) -n $(ENGINE_JOBS) --dist loadfile tests/e2e
 
 setup: ## .venv with the project and all extras, a reachable Docker Engine, the test images
 	@tests/setup/setup.sh
