@@ -567,6 +567,8 @@ class Kubelet:
 
     async def _check_pressure(self) -> None:
         """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""
+        if not self._has_signals:
+            return
         running = {uid: r for uid, r in self._pods.items() if r.admitted and not r.is_over and not r.is_terminating}
         for victim in await self._pressure.victims([r.pod for r in running.values() if r.failure is None]):
             record = running[uid_of(victim.pod)]
