@@ -7,7 +7,6 @@ that kube-apiserver's handlers call.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
 
@@ -63,16 +62,11 @@ class UntypedPatch(errors.ApiError):
     has_details = False
 
 
-FIELD_SETS_MAX = 1024
-
-
 class FieldOwnership:
     """Keeps track of who set which field."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._field_sets: OrderedDict[bytes, Any] = OrderedDict()
-        """Sets of fields of the latest creates, by their encoding; never modified."""
 
     def on_create(self, request: ApiRequest, obj: Object) -> None:
         """Record the creator's fields; changes `obj` in place. Before admission: what it adds has no owner."""
@@ -83,26 +77,7 @@ class FieldOwnership:
         entries = [] if not given or is_reset(given) else read(given) or []
         entries = self._updated(request, {}, obj, entries)
         if entries:
-            metadata["managedFields"] = [self._shared(entry) for entry in entries]
-
-    def _shared(self, entry: Entry) -> Entry:
-        """The entry with sets of fields that all objects of one shape share: half of a pod's memory."""
-        fields = {
-            section: {name: self._pooled(below) if below else below for name, below in subtree.items()}
-            for section, subtree in entry["fieldsV1"].items()
-        }
-        return {**entry, "fieldsV1": fields}
-
-    def _pooled(self, fields: Any) -> Any:
-        key = orjson.dumps(fields)
-        known = self._field_sets.get(key)
-        if known is not None:
-            self._field_sets.move_to_end(key)
-            return known
-        self._field_sets[memoryview(key).tobytes()] = fields
-        if len(self._field_sets) > FIELD_SETS_MAX:
-            self._field_sets.popitem(last=False)
-        return fields
+            metadata["managedFields"] = entries
 
     def on_update(self, request: ApiRequest, new: Object, old: Object) -> None:
         """Record the fields that this update set; changes `new` in place."""
@@ -117,7 +92,6 @@ class FieldOwnership:
         # Objects whose ownership was cleared stay untracked until somebody applies.
         if entries and request.subresource not in UNTRACKED_SUBRESOURCES:
             entries = self._updated(request, old, new, entries)
-            entries = [entry if entry in before else self._shared(entry) for entry in entries]
         if entries:
             metadata["managedFields"] = entries
 
