@@ -16,10 +16,10 @@ from typing import Any
 import aiohttp
 import orjson
 
+from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from tests.benchmarks.processes import orchestrator
 
 IMAGE = "orchestrator.test/busybox:1"
-PAUSE = "orchestrator/pause:1"
 ONE_BY_ONE = 15
 AT_ONCE = 50
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]
@@ -93,7 +93,9 @@ async def _bare_seconds() -> float:
     async with aiohttp.ClientSession(base_url="http://docker", connector=connector) as engine:
         started = time.perf_counter()
         host: dict[str, Any] = {"NetworkMode": "bridge", "IpcMode": "shareable", "SecurityOpt": ["seccomp=unconfined"]}
-        pause = await _create(engine, {"Image": PAUSE, "HostConfig": host, "Labels": {"orchestrator.bench": "bare"}})
+        pause = await _create(
+            engine, {"Image": PAUSE_IMAGE, "HostConfig": host, "Labels": {"orchestrator.bench": "bare"}}
+        )
         joined = {
             "NetworkMode": f"container:{pause}",
             "IpcMode": f"container:{pause}",

@@ -103,7 +103,7 @@ class Docker:
         if container["State"]["Status"] == "running":
             return
         joined = container["HostConfig"]["NetworkMode"].removeprefix("container:")
-        if joined != "host" and self._find(joined)["State"]["Status"] != "running":
+        if joined != "none" and self._find(joined)["State"]["Status"] != "running":
             raise EngineError(409, "cannot join network of a non running container")
         self.starts[container["Name"]] += 1
         container["State"] |= {"Status": "running", "Pid": next(self._pids), "StartedAt": STAMP}

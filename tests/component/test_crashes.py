@@ -60,9 +60,6 @@ class Runtime(DockerRuntime):
     def _check_local(self, pid: int, container_id: str) -> None:
         return
 
-    async def _own_network_namespace(self, pid: int) -> None:
-        return
-
 
 class Machine:
     """What outlives a process: the Engine, the kernel's interfaces, files."""

@@ -27,9 +27,7 @@ from orchestrator.kubelet.docker.event_queue import EventQueue
 from orchestrator.kubelet.docker.image_service import ImageService
 from orchestrator.kubelet.docker.inspections import Inspections
 from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
-from orchestrator.kubelet.docker.pause import (
-    PAUSE_IMAGE,
-)
+from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from orchestrator.kubelet.docker.translate import (
     NODE_KIND,
     POD_UID_LABEL,
@@ -74,7 +72,6 @@ from orchestrator.logs import get_logger
 
 T = TypeVar("T")
 
-NAMESPACE_SECONDS_MAX = 5.0
 KILL_SECONDS_MAX = 30.0
 REMOVAL_SECONDS_MAX = 10.0
 NAME_SECONDS_MAX = 20.0
@@ -284,7 +281,6 @@ class DockerRuntime:
         if spec.host_network:
             return self._sandbox_now(inspected)
         pid = inspected.context.pid
-        await self._own_network_namespace(pid)
         _, network_sysctls = split_sysctls(spec.sysctls)
         await self._network.attach(
             node_name=self.owner.node_name,
@@ -300,41 +296,22 @@ class DockerRuntime:
             await self._engine.call("POST", f"containers/{container_id}/start")
         inspected = await self._inspections.inspect(container_id)
         if inspected is None or not inspected.is_running:
-            raise RuntimeFailure("the sandbox ended as soon as it was started: does the Engine grant CAP_SYS_ADMIN?")
+            raise RuntimeFailure("the sandbox ended as soon as it was started")
         self._check_local(inspected.context.pid, container_id)
         return inspected
 
     async def _run_pause(self, name: str, config: dict[str, Any]) -> Inspected:
-        """A running pause container that has left the machine's network."""
-        inspected = await self._start_pause(await self._create(name, config))
-        await self._own_network_namespace(inspected.context.pid)
-        return inspected
+        """A running pause container."""
+        return await self._start_pause(await self._create(name, config))
 
     def _check_local(self, pid: int, container_id: str) -> None:
-        if _is_process_of(pid, container_id):
-            return
-        raise NetworkUnavailable(
-            f"process {pid} of the sandbox is not on this machine: the pod network needs a Docker Engine "
-            "that runs here, in the same PID namespace"
-        )
-
-    async def _own_network_namespace(self, pid: int) -> None:
-        """Wait until the pause program has left the machine's network namespace, which takes microseconds.
-
-        The Engine's answer can come before the program's first instructions ran, and the kernel tells
-        nobody when a process changes its namespace.
-        """
-        machine = namespace_inode()
-        deadline = self._clock.monotonic() + NAMESPACE_SECONDS_MAX
-        pause_seconds = 0.0005
-        try:
-            while namespace_inode(pid) == machine:
-                if self._clock.monotonic() > deadline:
-                    raise RuntimeFailure("the sandbox did not get a network namespace of its own")
-                await self._clock.sleep(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, 0.05)
-        except FileNotFoundError:
-            raise RuntimeFailure("the sandbox died before it had a network namespace") from None
+        if not _is_process_of(pid, container_id):
+            raise NetworkUnavailable(
+                f"process {pid} of the sandbox is not on this machine: the pod network needs a Docker Engine "
+                "that runs here, in the same PID namespace"
+            )
+        if namespace_inode(pid) == namespace_inode():
+            raise NetworkUnavailable("the Engine gave the sandbox the machine's own network namespace")
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
         await self._network.detach(sandbox_id)

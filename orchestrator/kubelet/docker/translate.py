@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.kubelet.docker.pause import PAUSE_IMAGE, UNSHARE_ARGUMENT
+from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from orchestrator.kubelet.network.plan import HostPort
 from orchestrator.kubelet.runtime import (
     Container,
@@ -93,10 +93,10 @@ def node_container_config(owner: Owner) -> dict[str, Any]:
     """The body of POST /containers/create for the holder of a node's network namespace."""
     return {
         "Image": PAUSE_IMAGE,
-        "Cmd": [UNSHARE_ARGUMENT],
         "Labels": owner.labels() | {KIND_LABEL: NODE_KIND},
         "Hostname": owner.node_name[:63],
-        "HostConfig": _pause_settings(unshares=True),
+        "NetworkDisabled": True,
+        "HostConfig": _pause_settings(network_mode="none"),
     }
 
 
@@ -126,27 +126,29 @@ def host_ports(spec: SandboxSpec) -> tuple[HostPort, ...]:
     )
 
 
-def _pause_settings(*, unshares: bool) -> dict[str, Any]:
-    """HostConfig of a pause container, which has no rights but the one to leave the machine's network."""
-    host: dict[str, Any] = {
-        "NetworkMode": "host",
+def _pause_settings(*, network_mode: str) -> dict[str, Any]:
+    """HostConfig of a pause container, which has no rights at all and sees nothing of the machine.
+
+    Without paths to mask, since nobody looks at its /proc: two dozen mounts less at its start.
+    """
+    return {
+        "NetworkMode": network_mode,
         "CapDrop": ["ALL"],
-        "CapAdd": ["SYS_ADMIN"] if unshares else [],
+        "SecurityOpt": ["apparmor=unconfined", "seccomp=unconfined"],
+        "MaskedPaths": [],
+        "ReadonlyPaths": [],
         "ReadonlyRootfs": True,
         "CpuShares": SANDBOX_CPU_SHARES,
         "LogConfig": {"Type": "none"},
     }
-    if unshares:
-        # Some AppArmor profiles and newer seccomp defaults refuse unshare even with the capability.
-        host["SecurityOpt"] = ["apparmor=unconfined", "seccomp=unconfined"]
-    return host
 
 
 def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> dict[str, Any]:
     """The body of POST /containers/create for a sandbox.
 
-    With hostNetwork it joins the network of the node's container `network_of`, and has its host name. Without, it
-    starts in the machine's network namespace, which the pause program leaves for a new one.
+    With hostNetwork it joins the network of the node's container `network_of`, and has its host name. Without, its
+    network is disabled for the Engine: the low-level runtime makes an empty namespace in a millisecond, where the
+    Engine itself would take a hundred and its network lock.
     """
     ipc_sysctls, _ = split_sysctls(spec.sysctls)
     own = owner.labels() | {
@@ -157,10 +159,8 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
         POD_UID_LABEL: spec.uid,
         CONTAINER_NAME_LABEL: SANDBOX_CONTAINER_NAME,
     }
-    host = _pause_settings(unshares=not spec.host_network)
+    host = _pause_settings(network_mode=f"container:{network_of}" if spec.host_network else "none")
     host["IpcMode"] = "host" if spec.host_ipc else "shareable"
-    if spec.host_network:
-        host["NetworkMode"] = f"container:{network_of}"
     if spec.runtime_handler:
         host["Runtime"] = spec.runtime_handler
     if spec.host_pid:
@@ -171,9 +171,8 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
         host["Sysctls"] = ipc_sysctls
     config: dict[str, Any] = {
         "Image": PAUSE_IMAGE,
-        "Cmd": [] if spec.host_network else [UNSHARE_ARGUMENT],
         "Labels": _labels(spec.labels, spec.annotations, own),
-        "NetworkDisabled": False,
+        "NetworkDisabled": not spec.host_network,
         "HostConfig": host,
     }
     if spec.hostname and not spec.host_network:
@@ -445,7 +444,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
     labels: dict[str, str] = config.get("Labels") or {}
     phase = phase_from_state(state)
     created_at = parse_engine_time(data.get("Created")) or datetime.fromtimestamp(0, UTC)
-    host_network = UNSHARE_ARGUMENT not in (config.get("Cmd") or ())
+    host_network = _joins(host)
     context = SandboxContext(
         id=data["Id"],
         pid=int(state.get("Pid") or 0),

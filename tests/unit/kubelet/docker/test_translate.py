@@ -61,31 +61,32 @@ def test_names_say_everything_that_tells_containers_apart() -> None:
     assert container_name(OWNER, SANDBOX, spec) == "orc_c1_node-1_app_web_ns_u-1_3"
 
 
-def test_a_sandbox_unshares_its_own_network() -> None:
+def test_a_sandbox_has_an_empty_network_that_the_engine_knows_nothing_of() -> None:
     config = sandbox_config(OWNER, SPEC)
-    assert config["Cmd"] == ["unshare-network"]
+    assert config["NetworkDisabled"] is True
     host = config["HostConfig"]
-    assert (host["NetworkMode"], host["IpcMode"], host["CapAdd"]) == ("host", "shareable", ["SYS_ADMIN"])
+    assert (host["NetworkMode"], host["IpcMode"], host["CapDrop"]) == ("none", "shareable", ["ALL"])
+    assert "CapAdd" not in host
     assert config["Hostname"] == "web"
     assert config["Labels"]["io.kubernetes.pod.uid"] == "u-1"
     assert config["Labels"]["orchestrator.dev/kind"] == "sandbox"
 
 
-def test_a_host_network_sandbox_joins_its_node_and_has_no_capability() -> None:
+def test_a_host_network_sandbox_joins_its_node() -> None:
     spec = SandboxSpec(
         namespace="ns", name="web", uid="u", hostname="node-1", host_network=True, host_pid=True, host_ipc=True
     )
     config = sandbox_config(OWNER, spec, network_of="abc")
-    assert config["Cmd"] == []
+    assert config["NetworkDisabled"] is False
     assert config["HostConfig"]["NetworkMode"] == "container:abc"
     assert "Hostname" not in config  # the Engine refuses one of its own; it has the node's
-    assert config["HostConfig"]["CapAdd"] == []
+    assert "CapAdd" not in config["HostConfig"]
     assert (config["HostConfig"]["PidMode"], config["HostConfig"]["IpcMode"]) == ("host", "host")
 
 
 def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
     config = node_container_config(OWNER)
-    assert (config["Hostname"], config["Cmd"]) == ("node-1", ["unshare-network"])
+    assert (config["Hostname"], config["NetworkDisabled"]) == ("node-1", True)
     data = inspection({"Status": "running", "Pid": 5}, **{"orchestrator.dev/kind": "node"})
     found = from_inspect(data)
     assert (found.container, found.sandbox, found.context.pid) == (None, None, 5)
