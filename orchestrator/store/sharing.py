@@ -8,47 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.aiokit.recent import RecentMap
+from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.objects import Object
 
 ENTRIES_MAX = 4096
 """Of each kind of part and generation; a part that is seen again moves to the new generation."""
 
 
-class _Generations:
-    """A map that forgets what was not asked for while it filled up."""
-
-    __slots__ = ("_new", "_old")
-
-    def __init__(self) -> None:
-        self._new: dict[Any, Any] = {}
-        self._old: dict[Any, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self._new) + len(self._old)
-
-    def first(self, key: Any, part: Any) -> Any:
-        """The part that was given first for this key."""
-        found = self._new.get(key)
-        if found is not None:
-            return found
-        found = self._old.get(key, part)
-        if len(self._new) >= ENTRIES_MAX:
-            self._old, self._new = self._new, {}
-        self._new[key] = found
-        return found
-
-
 class PartPool:
     """The parts of the objects that it was shown last; of bounded size."""
 
     def __init__(self) -> None:
-        self._texts = _Generations()
-        self._numbers = _Generations()
-        self._dicts = _Generations()
-        self._lists = _Generations()
+        self._specs: ContentMap[Object] = ContentMap()
+        self._texts: RecentMap[str, str] = RecentMap(ENTRIES_MAX)
+        self._numbers: RecentMap[int, int] = RecentMap(ENTRIES_MAX)
+        self._dicts: RecentMap[tuple[Any, ...], Any] = RecentMap(ENTRIES_MAX)
+        self._lists: RecentMap[tuple[int, ...], Any] = RecentMap(ENTRIES_MAX)
+        self._shared_already: RecentMap[int, object] = RecentMap(ENTRIES_MAX)
+        """id → a dict or list that is shared: the next state of an object has most parts of the one before."""
 
     def __len__(self) -> int:
-        return len(self._texts) + len(self._numbers) + len(self._dicts) + len(self._lists)
+        texts = len(self._specs) + len(self._texts) + len(self._numbers)
+        return texts + len(self._dicts) + len(self._lists) + len(self._shared_already)
 
     def share(self, obj: Object) -> None:
         """Put, for each part of an object, one that is equal and was seen before; the object stays what it is.
@@ -56,20 +38,41 @@ class PartPool:
         Works because objects are immutable by convention: nobody changes a part, so nobody sees who else has it.
         """
         for key, value in obj.items():
-            obj[key] = self._shared(value)
+            obj[key] = self._spec(value) if key == "spec" and type(value) is dict else self._shared(value)
+
+    def _spec(self, spec: Object) -> Object:
+        """A spec is what objects of one template have in common: one look for all of it, not one for each part."""
+        if self._shared_already.get(id(spec)) is spec:
+            return spec
+        content = content_of(spec)
+        known = self._specs.get(content)
+        if known is not None:
+            return known
+        shared: Object = self._shared(spec)
+        self._specs.put(content, shared)
+        return shared
 
     def _shared(self, part: Any) -> Any:
         kind = type(part)
         if kind is str:
             return self._texts.first(part, part)
         if kind is dict:
+            # The map holds what it finds, so that no other dict can have its id.
+            if self._shared_already.get(id(part)) is part:
+                return part
             for key, value in part.items():
                 part[key] = self._shared(value)
             # Its values are shared already: they are equal when they are the same. They live as long as the entry.
-            return self._dicts.first((*part, *map(id, part.values())), part)
+            found = self._dicts.first((*part, *map(id, part.values())), part)
+            self._shared_already.put(id(found), found)
+            return found
         if kind is list:
+            if self._shared_already.get(id(part)) is part:
+                return part
             part[:] = map(self._shared, part)
-            return self._lists.first(tuple(map(id, part)), part)
+            found = self._lists.first(tuple(map(id, part)), part)
+            self._shared_already.put(id(found), found)
+            return found
         if kind is int:
             return self._numbers.first(part, part)
         return part

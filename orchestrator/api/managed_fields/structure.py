@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
+from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.managed_fields.field_set import (
     LEAF,
     FieldSet,
@@ -80,6 +81,7 @@ class Structure:
         "_root",
         "_schema",
         "_values",
+        "added",
         "declared",
         "form",
         "item_defaults",
@@ -103,6 +105,8 @@ class Structure:
         if self.form == "keyed" and schema is not None and schema.items is not None:
             self.item_defaults = _item_defaults(schema)
         self.scalar = "" if schema is None else schema.kind
+        self.added: ContentMap[Difference] | None = None
+        """How whole values of this structure differ from none, of specs: those of one template are the same."""
 
     def field(self, name: str) -> tuple[str, Structure, bool] | None:
         """(its path element, its structure, whether Go always encodes it); None when it is not declared."""
@@ -126,7 +130,10 @@ class Structure:
         child = schema.properties.get(name)
         if child is None:
             return None
-        return element, Structure(child), _always_there(schema, name, child, root=self._root)
+        structure = Structure(child)
+        if self._root and name == "spec":
+            structure.added = ContentMap()
+        return element, structure, _always_there(schema, name, child, root=self._root)
 
     def child(self, name: str) -> Structure:
         """The structure of a field or of a map's value."""
@@ -304,6 +311,17 @@ def _compare_fields(structure: Structure, old: Any, new: Any) -> Difference:
     old, new = old or {}, new or {}
     if not isinstance(old, dict) or not isinstance(new, dict):
         return LEAF, None
+    if old or structure.added is None:
+        return _compare_each_field(structure, old, new)
+    content = content_of(new)
+    found = structure.added.get(content)
+    if found is None:
+        found = _compare_each_field(structure, old, new)
+        structure.added.put(content, found)
+    return found
+
+
+def _compare_each_field(structure: Structure, old: dict[str, Any], new: dict[str, Any]) -> Difference:
     changed: FieldSet = {}
     removed: FieldSet = {}
     declared = structure.declared

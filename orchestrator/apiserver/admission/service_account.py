@@ -10,6 +10,7 @@ import asyncio
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors, names
+from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.store import Event, EventType, Store
@@ -36,6 +37,8 @@ class ServiceAccount(AdmissionPlugin):
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         """namespace → pods that wait for its default account"""
         self._arriving = 0
+        self._volume_names: ContentMap[str] = ContentMap()
+        """Drawn once for each spec, so that pods of one template stay alike: see docs/decisions/0010."""
         store.observe(ACCOUNTS, self._on_event)
 
     def handles(self, attributes: Attributes) -> bool:
@@ -58,7 +61,7 @@ class ServiceAccount(AdmissionPlugin):
             )
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         if _automounts(spec, account):
-            mount_token(spec)
+            mount_token(spec, self._volume_names.first(content_of(spec), names.generate_name(VOLUME_PREFIX)))
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(reference) for reference in account["imagePullSecrets"]]
 
@@ -106,8 +109,8 @@ def _automounts(spec: Object, account: Object) -> bool:
     return account.get("automountServiceAccountToken") is not False
 
 
-def mount_token(spec: Object) -> None:
-    """Give every container that does not mount something there itself the token volume."""
+def mount_token(spec: Object, name: str) -> None:
+    """Give every container that does not mount something there itself the token volume, of this name if it is new."""
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     wanting = [
         container
@@ -118,7 +121,7 @@ def mount_token(spec: Object) -> None:
         return
     volumes = [volume.get("name") or "" for volume in spec.get("volumes") or ()]
     existing = next((name for name in volumes if name.startswith(VOLUME_PREFIX)), "")
-    volume_name = existing or names.generate_name(VOLUME_PREFIX)
+    volume_name = existing or name
     for container in wanting:
         container["volumeMounts"] = [
             *(container.get("volumeMounts") or ()),

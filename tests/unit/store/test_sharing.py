@@ -33,6 +33,18 @@ def test_equal_parts_of_two_objects_become_the_same() -> None:
     assert (left["name"], right["name"]) == ("a", "b")
 
 
+def test_the_next_state_of_an_object_keeps_what_it_took_over() -> None:
+    pool, obj = PartPool(), fresh({"name": "a", "spec": {"containers": [{"name": "app"}]}, "status": {}})
+    pool.share(obj)
+    bound = {**obj, "spec": {**obj["spec"], "nodeName": "node-1"}, "status": {"conditions": [{"type": "Ready"}]}}
+    pool.share(bound)
+    assert bound["spec"]["containers"] is obj["spec"]["containers"]
+    other = fresh(bound)
+    pool.share(other)
+    assert other["spec"] is bound["spec"]
+    assert other["status"] is bound["status"]
+
+
 def test_an_object_itself_stays_apart_from_an_equal_one() -> None:
     pool, left, right = PartPool(), {"a": {"b": "c"}}, {"a": {"b": "c"}}
     pool.share(left)
@@ -72,4 +84,4 @@ def test_the_pool_is_bounded_and_keeps_what_comes_again() -> None:
         other = fresh({"name": f"pod-{number}", "spec": common})
         pool.share(other)
         assert other["spec"] is first["spec"]
-    assert len(pool) <= 4 * 2 * (ENTRIES_MAX + 1)
+    assert len(pool) <= 6 * 2 * (ENTRIES_MAX + 1)

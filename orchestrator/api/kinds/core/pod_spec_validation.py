@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.api import fields, names
+from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.core.container_validation import (
     validate_containers,
@@ -33,6 +34,9 @@ _SEARCH_PATHS_MAX = 32
 _SEARCH_BYTES_MAX = 2048
 _POD_RESOURCES = ("cpu", "memory")
 
+_valid: ContentMap[bool] = ContentMap()
+"""Specs without anything wrong: those of pods of one template are the same."""
+
 
 def _subdomain(value: str | None, path: str) -> list[Cause]:
     return [fields.invalid(path, value, text) for text in names.is_dns1123_subdomain(value)] if value else []
@@ -44,6 +48,16 @@ def _label(value: str | None, path: str) -> list[Cause]:
 
 def validate_pod_spec(spec: dict[str, Any], path: str) -> list[Cause]:
     """Everything wrong with a pod's spec."""
+    content = content_of(spec)
+    if _valid.get(content):
+        return []
+    causes = _validate(spec, path)
+    if not causes:
+        _valid.put(content, True)
+    return causes
+
+
+def _validate(spec: dict[str, Any], path: str) -> list[Cause]:
     claims = {claim.get("name") or "" for claim in spec.get("resourceClaims") or ()}
     causes, volumes = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
     causes += _validate_claims(spec, f"{path}.resourceClaims")
