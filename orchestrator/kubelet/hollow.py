@@ -34,6 +34,7 @@ from orchestrator.kubelet.runtime import (
     ImageNameInvalid,
     ImagePullError,
     LogOptions,
+    Meanwhile,
     PortStream,
     Resources,
     RuntimeEvent,
@@ -152,7 +153,7 @@ class HollowRuntime:
         pod = self._pods.get(uid)
         return self._snapshot(pod) if pod is not None else None
 
-    async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
+    async def run_sandbox(self, spec: SandboxSpec, meanwhile: Meanwhile | None = None) -> Sandbox:
         pod = self._pods.get(spec.uid)
         if pod is None:
             pod = self._pods[spec.uid] = _HollowPod(spec)

@@ -33,6 +33,10 @@ class Held(Exception):
         self.hold = hold
 
 
+class PullNeeded(Exception):
+    """A container's image has to be pulled first."""
+
+
 class ImagePuller:
     """Brings images to one node."""
 
@@ -57,8 +61,10 @@ class ImagePuller:
         self._pulled = pulled
         self._pulls = asyncio.Semaphore(PARALLEL_PULLS_MAX)
 
-    async def ensure(self, record: PodRecord, container: Object, observed: RuntimePod | None) -> Image:
-        """The image on the node, pulled when its policy says so; raises Held."""
+    async def ensure(
+        self, record: PodRecord, container: Object, observed: RuntimePod | None, *, may_pull: bool = True
+    ) -> Image:
+        """The image on the node, pulled when its policy says so; raises Held, and PullNeeded unless it may pull."""
         pod, name, reference = record.pod, container["name"], container.get("image") or ""
         policy = pull_policy_of(container)
         try:
@@ -78,22 +84,25 @@ class ImagePuller:
             message = f'Container image "{reference}" already present on machine'
             self._reporter.event(pod, "Normal", "Pulled", message, container=name)
             return present
+        if not may_pull:
+            raise PullNeeded
         image = await self._pull(record, name, reference, observed)
         if self._pulled is not None and (present is None or present.id != image.id):
             self._pulled(reference, image)
         return image
 
     async def of_volumes(
-        self, record: PodRecord, container: Object, observed: RuntimePod | None
-    ) -> dict[str, Image]:  # fmt: skip
-        """The images of the image volumes that a container mounts, by volume name (KEP-4639); raises Held."""
+        self, record: PodRecord, container: Object, observed: RuntimePod | None, *, may_pull: bool = True
+    ) -> dict[str, Image]:
+        """The images of the image volumes that a container mounts, by volume name (KEP-4639); raises as `ensure`."""
         volumes = {v["name"]: v["image"] for v in spec_of(record.pod).get("volumes") or () if v.get("image")}
         images: dict[str, Image] = {}
         for mount in container.get("volumeMounts") or ():
             source = volumes.get(mount["name"])
             if source is not None and mount["name"] not in images:
                 wanted = {"image": source.get("reference"), "imagePullPolicy": source.get("pullPolicy")}
-                images[mount["name"]] = await self.ensure(record, {**container, **wanted}, observed)
+                wanted = {**container, **wanted}
+                images[mount["name"]] = await self.ensure(record, wanted, observed, may_pull=may_pull)
         return images
 
     async def _pull(self, record: PodRecord, name: str, reference: str, observed: RuntimePod | None) -> Image:

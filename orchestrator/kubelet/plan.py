@@ -183,6 +183,15 @@ def current_sandbox(runtime_pod: RuntimePod | None) -> Sandbox | None:
     return runtime_pod.sandboxes[0] if runtime_pod and runtime_pod.sandboxes else None
 
 
+def with_new_sandbox(pod: Object, runtime_pod: RuntimePod | None, sandbox: Sandbox) -> RuntimePod:
+    """What will be once a new sandbox of the pod is ready."""
+    ready = replace(sandbox, ready=True)
+    if runtime_pod is None:
+        metadata = pod["metadata"]
+        return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (ready,), ())
+    return replace(runtime_pod, sandboxes=(ready, *runtime_pod.sandboxes))
+
+
 def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | None:
     """Add dead stand-ins for containers that the API knows and the runtime has lost.
 
@@ -196,7 +205,7 @@ def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | Non
     for section in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for entry in status.get(section) or ():
             container_id = (entry.get("containerID") or "").partition("://")[2]
-            if not container_id or container_id in known:
+            if not container_id or container_id in known or _has_never_run(entry):
                 continue
             attempt = int(entry.get("restartCount") or 0)
             present = runtime_pod.containers if runtime_pod else ()
@@ -210,6 +219,11 @@ def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | Non
         metadata = pod["metadata"]
         return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (), tuple(ghosts))
     return replace(runtime_pod, containers=(*runtime_pod.containers, *ghosts))
+
+
+def _has_never_run(entry: Object) -> bool:
+    """Whether a container status is that of a container that was made and not started."""
+    return "waiting" in (entry.get("state") or {}) and not (entry.get("lastState") or {}).get("terminated")
 
 
 def _ghost(pod: Object, entry: Object, container_id: str, attempt: int, sandbox: Sandbox | None) -> Container:
@@ -412,7 +426,7 @@ def _plan_new_sandbox(planner: _Planner, runtime_pod: RuntimePod | None) -> PodP
     attempt = sandbox.attempt + 1 if sandbox is not None else 0
     alive = _anything_alive(runtime_pod)
     apps = app_containers_of(pod)
-    has_history = bool(runtime_pod and runtime_pod.containers)
+    has_history = any(c.phase is not ContainerPhase.CREATED for c in (runtime_pod.containers if runtime_pod else ()))
     remaining = []
     for container in apps:
         newest = planner.newest.get(container["name"])

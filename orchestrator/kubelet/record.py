@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.conditions import OWNED_CONDITIONS
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
@@ -22,6 +24,14 @@ _NOTHING: Mapping[str, Waiting] = {}
 
 
 FORCED_GRACE_SECONDS = 1.0
+
+
+class Prepared(Struct, frozen=True):
+    """A container that was created while its sandbox started."""
+
+    container_id: str
+    sandbox_id: str
+    attempt: int
 
 
 class Interrupted(Exception):
@@ -53,6 +63,7 @@ class PodRecord:
         "mirror_uid",
         "news",
         "pod",
+        "prepared",
         "refresh_at",
         "removed",
         "requests",
@@ -101,6 +112,8 @@ class PodRecord:
         self.holds: dict[str, Hold] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.image_backoffs: dict[str, Backoff] = {}
+        self.prepared: dict[str, Prepared] = {}
+        """Containers that only have to be started, by name."""
         self.waiting: Mapping[str, Waiting] = _NOTHING
         """What was reported last, to tell news from repetition."""
         self.messages: dict[str, str] = {}

@@ -9,7 +9,7 @@ already exists returns it, stopping or removing what is gone succeeds.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -40,6 +40,10 @@ class ContainerStartError(RuntimeFailure):
     def __init__(self, message: str, exit_code: int = 128) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class SandboxNotReady(RuntimeFailure):
+    """The container takes something over from its sandbox that only shows once the sandbox runs."""
 
 
 class ContainerPhase(enum.StrEnum):
@@ -131,6 +135,10 @@ class Sandbox(Struct, frozen=True):
     ips: tuple[str, ...]
     created_at: datetime
     pid: int = 0
+
+
+Meanwhile = Callable[[Sandbox], Awaitable[None]]
+"""What is done while a sandbox starts; raises only what makes the sandbox of no use."""
 
 
 class ContainerSpec(Struct, frozen=True):
@@ -336,8 +344,12 @@ class ContainerRuntime(Protocol):
 
     async def get_pod(self, uid: str) -> RuntimePod | None: ...
 
-    async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
-        """Create and start a sandbox with its network; cleans up after itself when it fails."""
+    async def run_sandbox(self, spec: SandboxSpec, meanwhile: Meanwhile | None = None) -> Sandbox:
+        """Create and start a sandbox with its network; cleans up after itself when it fails.
+
+        `meanwhile` may be called with the sandbox as it will be, while it starts: its addresses are known, and
+        containers can be created in it (`SandboxNotReady` for some), but not started.
+        """
         ...
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
@@ -347,7 +359,7 @@ class ContainerRuntime(Protocol):
     async def remove_sandbox(self, sandbox_id: str) -> None: ...
 
     async def create_container(self, sandbox: Sandbox, spec: ContainerSpec) -> str:
-        """Create a container in a sandbox; returns its id."""
+        """Create a container in a sandbox, or find the one that was created in it before; returns its id."""
         ...
 
     async def start_container(self, container_id: str) -> None:

@@ -22,7 +22,14 @@ from orchestrator.kubelet.container_spec import sandbox_spec
 from orchestrator.kubelet.environment import ConfigurationError
 from orchestrator.kubelet.image_puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
-from orchestrator.kubelet.plan import PodPlan, Waiting, current_sandbox, newest_containers, plan_pod
+from orchestrator.kubelet.plan import (
+    PodPlan,
+    Waiting,
+    current_sandbox,
+    newest_containers,
+    plan_pod,
+    with_new_sandbox,
+)
 from orchestrator.kubelet.pod import (
     all_containers_of,
     describe_pod,
@@ -41,6 +48,7 @@ from orchestrator.kubelet.runtime import (
     RuntimeFailure,
     RuntimePod,
     RuntimeUnavailable,
+    Sandbox,
 )
 from orchestrator.kubelet.sources import Notify, Sources
 from orchestrator.kubelet.starter import ContainerStarter
@@ -138,16 +146,7 @@ class PodSyncer:
         await self._resizer.prepare(record, result)
         steps_max = 10 + 4 * sum(1 for _ in all_containers_of(record.pod))
         for _ in range(steps_max):
-            plan = plan_pod(
-                record.view(),
-                observed,
-                self._clock.now(),
-                backoffs=record.backoffs,
-                holds=record.holds,
-                verdicts=self._probes.verdicts(record.uid),
-                applied=record.applied,
-                inherited=record.inherited,
-            )
+            plan = self._plan(record, observed)
             if plan.finished:
                 return await self._finish(record, observed, finished=True)
             if not plan.has_steps:
@@ -166,6 +165,18 @@ class PodSyncer:
             result.retry = True
         await self._settle(record, plan, observed, result)
         return result
+
+    def _plan(self, record: PodRecord, observed: RuntimePod | None) -> PodPlan:
+        return plan_pod(
+            record.view(),
+            observed,
+            self._clock.now(),
+            backoffs=record.backoffs,
+            holds=record.holds,
+            verdicts=self._probes.verdicts(record.uid),
+            applied=record.applied,
+            inherited=record.inherited,
+        )
 
     def _forget_applied(self, record: PodRecord, observed: RuntimePod | None) -> None:
         if record.applied:
@@ -252,7 +263,7 @@ class PodSyncer:
         if plan.kill:
             await self._stopper.kill(record, plan.kill)
         if plan.create_sandbox:
-            return await self._create_sandbox(record, plan.sandbox_attempt, result)
+            return await self._create_sandbox(record, plan.sandbox_attempt, observed, result)
         sandbox = current_sandbox(observed)
         for start in plan.start:
             assert sandbox is not None
@@ -261,8 +272,16 @@ class PodSyncer:
             await self._starter.start(record, start, sandbox, observed)
         return True
 
-    async def _create_sandbox(self, record: PodRecord, attempt: int, result: SyncResult) -> bool:
+    async def _create_sandbox(
+        self, record: PodRecord, attempt: int, observed: RuntimePod | None, result: SyncResult
+    ) -> bool:  # fmt: skip
         pod = record.pod
+        record.prepared.clear()
+
+        async def create_containers(sandbox: Sandbox) -> None:
+            expected = with_new_sandbox(pod, observed, sandbox)
+            await self._starter.prepare(record, self._plan(record, expected).start, sandbox)
+
         if not await self._volumes.set_up(record, None, result):
             return False
         try:
@@ -275,7 +294,9 @@ class PodSyncer:
                 runtime_handler=handler,
                 cgroup_parent=await self._make_cgroup(record),
             )
-            await self._runtime.run_sandbox(spec)
+            # What has run before is looked at again first: only the containers of a new pod are known already.
+            is_new = observed is None or not observed.containers
+            await self._runtime.run_sandbox(spec, create_containers if is_new else None)
         except RuntimeUnavailable:
             raise
         except (RuntimeFailure, ConfigurationError, OSError) as error:

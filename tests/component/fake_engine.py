@@ -189,11 +189,14 @@ class FakeNetwork:
     def reserved_sandboxes(self, node_name: str) -> frozenset[str]:
         return frozenset(one.sandbox_id for one in self.reservations.all())
 
+    def reserve(self, *, node_name: str, sandbox_id: str, **others: Any) -> str:
+        return str(self.reservations.reserve(sandbox_id, node_name=node_name, pod_cidr=self._cidr).address)
+
     async def attach(self, *, node_name: str, sandbox_id: str, **others: Any) -> str:
-        reservation = self.reservations.reserve(sandbox_id, node_name=node_name, pod_cidr=self._cidr)
+        address = self.reserve(node_name=node_name, sandbox_id=sandbox_id)
         await asyncio.sleep(0)
         self.veths.add(veth_name(self.cluster_id, sandbox_id))
-        return str(reservation.address)
+        return address
 
     async def detach(self, sandbox_id: str) -> None:
         self.veths.discard(veth_name(self.cluster_id, sandbox_id))

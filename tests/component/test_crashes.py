@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +141,19 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
         yield Machine(cluster, tmp_path / "network")
 
 
-async def create(machine: Machine) -> None:
-    containers = [{"name": name, "image": "app:1", "imagePullPolicy": "IfNotPresent"} for name in "ab"]
+async def create(machine: Machine, *, policy: str = "Always", security: Object | None = None) -> None:
+    containers = [
+        {"name": name, "image": "app:1", "imagePullPolicy": "IfNotPresent", "securityContext": security}
+        for name in "ab"
+    ]
+    rest = {"restartPolicy": policy, "terminationGracePeriodSeconds": 1}
     await machine.client.create(
         PODS,
         {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": "web", "namespace": "default"},
-            "spec": {"nodeName": "node-1", "containers": containers, "terminationGracePeriodSeconds": 1},
+            "spec": {"nodeName": "node-1", "containers": containers, **rest},
         },
     )
 
@@ -188,7 +193,7 @@ class Trouble:
             raise self.error()
 
 
-async def play(machine: Machine, trouble: Trouble, *, in_start: bool) -> bool:
+async def play(machine: Machine, trouble: Trouble, *, in_start: bool, policy: str) -> bool:
     """A pod's life with one trouble in its start or its end; whether the trouble came at all."""
 
     async def step(
@@ -215,7 +220,7 @@ async def play(machine: Machine, trouble: Trouble, *, in_start: bool) -> bool:
             return await goal()
 
     came = False
-    pod = await step(in_start, create, machine.until_running)
+    pod = await step(in_start, partial(create, policy=policy), machine.until_running)
     machine.assert_started_once(pod)
     await step(not in_start, delete, machine.until_gone)
     machine.assert_nothing_left()
@@ -232,9 +237,11 @@ TROUBLES: dict[str, Callable[[], BaseException] | None] = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("what", TROUBLES)
 async def test_trouble_at_every_call(machine: Machine, what: str, when: str, in_start: bool) -> None:
+    """Nothing that was only made counts as having run: not even a pod that is never restarted fails."""
     for number in range(1, CALLS_MAX):
         machine.docker.starts.clear()
-        if not await play(machine, Trouble(number, when, TROUBLES[what]), in_start=in_start):
+        policy = "Never" if in_start else "Always"
+        if not await play(machine, Trouble(number, when, TROUBLES[what]), in_start=in_start, policy=policy):
             assert number > 8, "a pod's life takes more calls than this"
             return
     raise AssertionError("the calls do not end")
@@ -257,3 +264,46 @@ async def test_an_error_of_the_engine_at_every_call(machine: Machine, in_start: 
         if not came:
             return
     raise AssertionError("the calls do not end")
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+async def test_containers_are_made_while_their_sandbox_starts(machine: Machine, privileged: bool) -> None:
+    """Unless they need to know what the Engine itself may do, which shows in the first sandbox that runs."""
+    done: list[str] = []
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.after = lambda method, path: done.append(path) if path.endswith(("/create", "/start")) else None
+
+    async with machine.process(prepare):
+        await create(machine, security={"privileged": privileged})
+        pod = await machine.until_running()
+    machine.assert_started_once(pod)
+    sandbox = next(one["Id"] for one in machine.docker.containers.values() if "_POD_" in one["Name"])
+    applications = [one["Id"] for one in machine.docker.containers.values() if "_POD_" not in one["Name"]]
+    starts = [f"containers/{one}/start" for one in (sandbox, *applications)]
+    assert done[0] == "containers/create"
+    assert [path for path in done if path.endswith("/start")] == starts
+    both_made_first = done.index(starts[1]) == len(done) - 2
+    assert both_made_first is not privileged
+
+
+async def test_a_container_is_made_again_when_its_sandbox_never_started(machine: Machine) -> None:
+    failed: list[str] = []
+
+    def prepare(engine: FakeEngine) -> None:
+        def fail_once(method: str, path: str) -> None:
+            if path.endswith("/start") and not failed:
+                failed.append(path)
+                raise EngineError(500, "something is wrong")
+
+        engine.before = fail_once
+
+    async with machine.process(prepare):
+        await create(machine, policy="Never")
+        pod = await machine.until_running()
+    machine.assert_started_once(pod)
+    (sandbox,) = (one["Id"] for one in machine.docker.containers.values() if "_POD_" in one["Name"])
+    assert sandbox not in failed[0]
+    for container in machine.docker.containers.values():
+        if container["Id"] != sandbox:
+            assert container["HostConfig"]["NetworkMode"] == f"container:{sandbox}"

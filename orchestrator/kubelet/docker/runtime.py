@@ -32,15 +32,18 @@ from orchestrator.kubelet.docker.translate import (
     NODE_KIND,
     POD_UID_LABEL,
     SANDBOX_KIND,
+    SANDBOX_LABEL,
     EngineLimits,
     Inspected,
     LogRotation,
     Owner,
+    SandboxContext,
     container_config,
     container_name,
     host_ports,
     missing_capabilities,
     sandbox_config,
+    sandbox_context,
     sandbox_name,
     split_sysctls,
     start_failure_exit_code,
@@ -57,6 +60,7 @@ from orchestrator.kubelet.runtime import (
     ContainerStats,
     Image,
     LogOptions,
+    Meanwhile,
     MountKind,
     Resources,
     RuntimeEvent,
@@ -64,6 +68,7 @@ from orchestrator.kubelet.runtime import (
     RuntimeInfo,
     RuntimePod,
     Sandbox,
+    SandboxNotReady,
     SandboxSpec,
 )
 from orchestrator.kubelet.stats import cgroups
@@ -106,6 +111,7 @@ class DockerRuntime:
         self._queues: list[EventQueue] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
+        self._starting: dict[str, SandboxContext] = {}
         self._namespace = NodeNamespace(
             owner=self.owner,
             inspect=self._inspections.inspect,
@@ -257,14 +263,20 @@ class DockerRuntime:
 
     # ------------------------------------------------------------ sandboxes
 
-    async def run_sandbox(self, spec: SandboxSpec) -> Sandbox:
+    async def run_sandbox(self, spec: SandboxSpec, meanwhile: Meanwhile | None = None) -> Sandbox:
         if not self._pod_cidr:
             raise NetworkUnavailable(f"network of node {self.owner.node_name} is not ready: no pod CIDR yet")
         network_of = await self._namespace.ensure() if spec.host_network else ""
         config = sandbox_config(self.owner, spec, network_of=network_of)
         container_id = await self._create(sandbox_name(self.owner, spec), config)
         try:
-            return await self._start_sandbox(container_id, spec)
+            if meanwhile is None:
+                return await self._start_sandbox(container_id, spec)
+            self._starting[container_id] = sandbox_context(container_id, config["HostConfig"])
+            try:
+                return await self._start_sandbox_and(container_id, spec, meanwhile)
+            finally:
+                del self._starting[container_id]
         except asyncio.CancelledError:
             raise  # found again by its name, or removed by its labels
         except BaseException as error:
@@ -275,6 +287,34 @@ class DockerRuntime:
             if isinstance(error, EngineError):
                 raise RuntimeFailure(f"starting the sandbox: {error}") from error
             raise
+
+    async def _start_sandbox_and(self, container_id: str, spec: SandboxSpec, meanwhile: Meanwhile) -> Sandbox:
+        """Start a sandbox and do something else at the same time; neither goes on when this ends."""
+        if spec.host_network:
+            address = self._node_ip
+        else:
+            address = self._network.reserve(
+                node_name=self.owner.node_name, sandbox_id=container_id, host_ports=host_ports(spec)
+            )
+        expected = Sandbox(
+            id=container_id,
+            namespace=spec.namespace,
+            name=spec.name,
+            uid=spec.uid,
+            attempt=spec.attempt,
+            ready=False,
+            ips=(address,) if address else (),
+            created_at=self._clock.now(),
+        )
+        # The Engine would finish a create that is given up here: wait for both, whatever happens to one.
+        started, prepared = await asyncio.gather(
+            self._start_sandbox(container_id, spec), meanwhile(expected), return_exceptions=True
+        )
+        if isinstance(started, BaseException):
+            raise started
+        if isinstance(prepared, BaseException):
+            raise prepared
+        return started
 
     async def _start_sandbox(self, container_id: str, spec: SandboxSpec) -> Sandbox:
         inspected = await self._start_pause(container_id)
@@ -298,6 +338,8 @@ class DockerRuntime:
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure("the sandbox ended as soon as it was started")
         self._check_local(inspected.context.pid, container_id)
+        if self._limits is None:
+            self._limits = _shim_limits(inspected.context.pid)
         return inspected
 
     async def _run_pause(self, name: str, config: dict[str, Any]) -> Inspected:
@@ -325,22 +367,20 @@ class DockerRuntime:
     # ------------------------------------------------------------ containers
 
     async def create_container(self, sandbox: Sandbox, spec: ContainerSpec) -> str:
-        inspected = await self._inspections.lookup(sandbox.id)
-        if inspected is None:
-            raise RuntimeFailure(f"sandbox {sandbox.id} is gone")
+        context = await self._context_of(sandbox.id)
         for mount in spec.mounts:
             if mount.kind is MountKind.VOLUME and not await has_volume(self._engine, mount.source):
                 raise RuntimeFailure(f"the Engine has no volume {mount.source}")
         limits = EngineLimits()
         if spec.security.privileged or spec.security.capabilities_add or spec.resources.oom_score_adj < 0:
-            limits = self._engine_limits(inspected.context.pid)
+            limits = self._engine_limits(context)
             if spec.security.privileged and limits.missing_capabilities:
                 self._log.warning(
                     "privileged without all capabilities: the Engine itself lacks some",
                     container=spec.name,
                     missing=sorted(limits.missing_capabilities),
                 )
-        config = container_config(self.owner, sandbox, inspected.context, spec, limits, self._log_rotation)
+        config = container_config(self.owner, sandbox, context, spec, limits, self._log_rotation)
         try:
             return await self._create(container_name(self.owner, sandbox, spec), config)
         except EngineError as error:
@@ -370,17 +410,29 @@ class DockerRuntime:
                 pause_seconds = min(pause_seconds * 2, 0.5)
                 continue
             is_dead_sandbox = existing.kind == SANDBOX_KIND and existing.phase is ContainerPhase.EXITED
-            if not is_dead_sandbox and existing.is_settled:
+            is_of_another = existing.labels.get(SANDBOX_LABEL) != config["Labels"].get(SANDBOX_LABEL)
+            if not is_dead_sandbox and not is_of_another and existing.is_settled:
                 return existing.id
             if existing.kind == SANDBOX_KIND:
                 await self._network.detach(existing.id)
             await self._remove(existing.id)
         raise RuntimeFailure(f"the container name {name} is in use and does not become free")
 
-    def _engine_limits(self, pid: int) -> EngineLimits:
+    async def _context_of(self, sandbox_id: str) -> SandboxContext:
+        context = self._starting.get(sandbox_id)  # the Engine answers no inspection while it starts a container
+        if context is not None:
+            return context
+        inspected = await self._inspections.lookup(sandbox_id)
+        if inspected is None:
+            raise RuntimeFailure(f"sandbox {sandbox_id} is gone")
+        return inspected.context
+
+    def _engine_limits(self, sandbox: SandboxContext) -> EngineLimits:
         """What containers can never have here, read from the process that starts them: the sandbox's shim."""
         if self._limits is None:
-            self._limits = _shim_limits(pid)
+            if not sandbox.pid:
+                raise SandboxNotReady(f"sandbox {sandbox.id} is not running yet")
+            self._limits = _shim_limits(sandbox.pid)
         return self._limits or EngineLimits()
 
     async def start_container(self, container_id: str) -> None:

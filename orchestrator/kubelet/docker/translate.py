@@ -65,10 +65,11 @@ class Owner(Struct, frozen=True):
 
 
 class SandboxContext(Struct, frozen=True):
-    """What a container takes over from its sandbox, read from the sandbox's inspection."""
+    """What a container takes over from its sandbox."""
 
     id: str
     pid: int
+    """0 while it does not run."""
     host_network: bool
     host_pid: bool
     host_ipc: bool
@@ -77,6 +78,22 @@ class SandboxContext(Struct, frozen=True):
     """The id of the container whose network it joined; empty for one of its own."""
     runtime: str = ""
     """The Engine's runtime that it was started with."""
+
+
+def sandbox_context(sandbox_id: str, host: Mapping[str, Any], *, pid: int = 0) -> SandboxContext:
+    """What a container takes over from a sandbox with this HostConfig."""
+    network_mode = str(host.get("NetworkMode") or "")
+    host_network = network_mode.startswith("container:")
+    return SandboxContext(
+        id=sandbox_id,
+        pid=pid,
+        host_network=host_network,
+        host_pid=host.get("PidMode") == "host",
+        host_ipc=host.get("IpcMode") == "host",
+        cgroup_parent=host.get("CgroupParent") or "",
+        network_of=network_mode.removeprefix("container:") if host_network else "",
+        runtime=host.get("Runtime") or "",
+    )
 
 
 def sandbox_name(owner: Owner, spec: SandboxSpec) -> str:
@@ -444,17 +461,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
     labels: dict[str, str] = config.get("Labels") or {}
     phase = phase_from_state(state)
     created_at = parse_engine_time(data.get("Created")) or datetime.fromtimestamp(0, UTC)
-    host_network = _joins(host)
-    context = SandboxContext(
-        id=data["Id"],
-        pid=int(state.get("Pid") or 0),
-        host_network=host_network,
-        host_pid=host.get("PidMode") == "host",
-        host_ipc=host.get("IpcMode") == "host",
-        cgroup_parent=host.get("CgroupParent") or "",
-        runtime=host.get("Runtime") or "",
-        network_of=(host.get("NetworkMode") or "").removeprefix("container:") if _joins(host) else "",
-    )
+    context = sandbox_context(data["Id"], host, pid=int(state.get("Pid") or 0))
     kind = labels.get(KIND_LABEL, "")
     sandbox = container = None
     if kind == SANDBOX_KIND:
@@ -464,7 +471,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
             name=labels.get(POD_NAME_LABEL, ""),
             uid=labels.get(POD_UID_LABEL, ""),
             attempt=_number(labels.get(ATTEMPT_LABEL)),
-            ready=phase is ContainerPhase.RUNNING and (host_network or attached),
+            ready=phase is ContainerPhase.RUNNING and (context.host_network or attached),
             ips=addresses,
             created_at=created_at,
             pid=context.pid,
@@ -488,10 +495,6 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
         upper_dir=((data.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "",
         log_path=data.get("LogPath") or "",
     )
-
-
-def _joins(host: Mapping[str, Any]) -> bool:
-    return str(host.get("NetworkMode") or "").startswith("container:")
 
 
 def _container(

@@ -296,6 +296,19 @@ class PodNetwork:
         with accepting(errno.EEXIST):
             await self._netlink.call(RouteSocket.add_address, self._bridge_index, address, prefixlen)
 
+    def reserve(self, *, node_name: str, sandbox_id: str, host_ports: tuple[HostPort, ...] = ()) -> str:
+        """Set the address aside that `attach` will give to the sandbox; `detach` gives it back. NetworkUnavailable."""
+        node = self._nodes.get(node_name)
+        if node is None:
+            raise NetworkUnavailable(f"network of node {node_name} is not ready: no pod CIDR yet")
+        try:
+            reservation = self._reservations.reserve(
+                sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
+            )
+        except AddressesExhausted as error:
+            raise NetworkUnavailable(str(error)) from None
+        return str(reservation.address)
+
     async def attach(
         self,
         *,
@@ -309,17 +322,11 @@ class PodNetwork:
 
         Raises NetworkUnavailable (node unknown, range full, process gone); nothing is left behind then.
         """
-        node = self._nodes.get(node_name)
-        if node is None:
-            raise NetworkUnavailable(f"network of node {node_name} is not ready: no pod CIDR yet")
-        if sandbox_id in self._attached and (known := self._reservations.get(sandbox_id)) is not None:
-            return str(known.address)
-        try:
-            reservation = self._reservations.reserve(
-                sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
-            )
-        except AddressesExhausted as error:
-            raise NetworkUnavailable(str(error)) from None
+        address = self.reserve(node_name=node_name, sandbox_id=sandbox_id, host_ports=host_ports)
+        if sandbox_id in self._attached:
+            return address
+        reservation, node = self._reservations.get(sandbox_id), self._nodes[node_name]
+        assert reservation is not None
         try:
             await self._connect(reservation, gateway(node.pod_cidr), pid, dict(sysctls or {}))
         except asyncio.CancelledError:
@@ -330,7 +337,7 @@ class PodNetwork:
                 raise NetworkUnavailable(f"setting up the pod's network interface: {error}") from error
             raise
         self._attached.add(sandbox_id)
-        return str(reservation.address)
+        return address
 
     async def _connect(
         self, reservation: Reservation, gateway_address: IPv4Address, pid: int, sysctls: dict[str, str]

@@ -57,6 +57,12 @@ CASES: list[tuple[str, Object, RuntimePod | None, list[str]]] = [
     ("created but not started", pod(), state(created(attempt=2)), ["start a 2"]),
     ("sandbox died", pod(), state(running(), sandboxes=(DEAD,)), ["kill all", "sandbox 1"]),
     ("sandbox died, Never", pod(policy="Never"), state(running(), sandboxes=(DEAD,)), ["kill all", "finished"]),
+    (
+        "the sandbox never started, Never",
+        pod(policy="Never"),
+        state(created(), sandboxes=(DEAD,)),
+        ["sandbox 1"],
+    ),
     ("sandbox died after the end", pod(policy="Never"), state(exited(), sandboxes=(DEAD,)), ["finished"]),
     (
         "container of the old sandbox is started in the new one",
@@ -258,6 +264,19 @@ def test_running_container_that_was_removed_counts_as_failed() -> None:
     assert observed.containers[0].exit_code == 137
     obj["spec"]["restartPolicy"] = "Always"
     assert steps(obj, observed) == ["start a 1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_ghost"),
+    [
+        ({"state": {"waiting": {"reason": "ContainerCreating"}}}, False),
+        ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}, True),
+    ],
+)
+def test_no_ghost_for_a_container_that_never_ran(entry: Object, is_ghost: bool) -> None:
+    observed = with_ghosts(ghostly(**entry), state())
+    assert observed is not None
+    assert bool(observed.containers) is is_ghost
 
 
 def test_no_ghost_for_a_container_that_was_replaced() -> None:
