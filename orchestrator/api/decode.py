@@ -173,6 +173,8 @@ def _compile_object(schema: Schema) -> _Check:
                 wanted = _check_of(node)
                 if node.kind in ("list", "map") and name not in required:
                     wanted = _non_empty(wanted)
+                elif _keeps_null(schema, node):
+                    wanted = _or_null(wanted)
                 checks[name] = wanted
             if wanted.__class__ is type:
                 if type(child) is not wanted:
@@ -186,6 +188,15 @@ def _compile_object(schema: Schema) -> _Check:
 
 def _non_empty(check: _Check | type) -> _Check:
     return lambda value: bool(value) and _run(check, value)
+
+
+def _keeps_null(schema: Schema, node: Schema) -> bool:
+    """Whether null is how this field reads when it is unset: times of conditions, which are no pointers in Go."""
+    return node.kind == "time" and schema.definition.endswith("Condition")
+
+
+def _or_null(check: _Check | type) -> _Check:
+    return lambda value: value is None or _run(check, value)
 
 
 def _compile_map(values: Schema | None) -> _Check:
@@ -311,6 +322,8 @@ class _Walk:
                 continue
             decoded = self.decode(child, node, child_path, f"{go_path}.{name}" if go_path else name, struct_name)
             if decoded is _UNSET:
+                if _keeps_null(schema, node):
+                    out[name] = None
                 continue
             if not decoded and node.kind in ("list", "map") and name not in required:
                 continue  # an empty optional list or map is not encoded again

@@ -355,6 +355,7 @@ def is_port_name(value: str) -> list[str]:
     return complaints
 
 
+@lru_cache(maxsize=16384)
 def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, or None. Like kube-apiserver, leading zeros in IPv4 are decimal, and zones are refused."""
     if "%" in value:

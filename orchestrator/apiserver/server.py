@@ -497,7 +497,7 @@ class ApiServer:
                 raise unusable_patch(request, patched, error) from error
             incoming.check_name(request, new)
             incoming.check_namespace(request, new)
-            return copy_object(new) | kept
+            return _fresh(new) | kept
 
         request.raw_body = None
         return await self.change_object(request, patch)
@@ -535,7 +535,8 @@ class ApiServer:
 
         `change` gets the stored object in the request's version and returns a fresh one. A
         resourceVersion in it makes the write conditional. `trusted` changes (bindings, evictions)
-        skip the separation of spec and status.
+        skip the separation of spec and status, and the defaults: they are made from what is stored, and may
+        have parts in common with it.
         """
         kind = kind or request.kind
         for _ in range(CONFLICT_RETRIES_MAX):
@@ -652,7 +653,6 @@ class ApiServer:
                 kind.default(new)
                 self.ownership.on_update(request, new, old)
         else:
-            kind.default(new)
             self.ownership.on_update(request, new, old)
         attributes, view = self._attributes(request, "UPDATE", new, old), request.view
         if view is not None:
@@ -924,6 +924,17 @@ def _untouched(patched: Object, current: Object) -> Object:
         for key, value in patched.items()
         if value is current.get(key) and key not in ("kind", "apiVersion", "metadata")
     }
+
+
+def _fresh(obj: Object) -> Object:
+    """A copy that may be changed everywhere but in managedFields, whose entries are replaced and never changed."""
+    metadata = obj["metadata"]
+    if "managedFields" not in metadata:
+        return copy_object(obj)
+    without = {key: value for key, value in metadata.items() if key != "managedFields"}
+    fresh = copy_object({**obj, "metadata": without})
+    fresh["metadata"]["managedFields"] = metadata["managedFields"]
+    return fresh
 
 
 def _differs_in_spec(kind: Kind, new: Object, old: Object) -> bool:

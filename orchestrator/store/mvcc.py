@@ -469,7 +469,8 @@ class MemoryStore:
         if len(self._history) > DECODED_EVENTS_MAX:
             old = self._history[-DECODED_EVENTS_MAX - 1]
             old.release_caches()
-            old.record.share_parts(self._parts)
+            if self._records.get(old.record.key) is old.record:
+                old.record.share_parts(self._parts)  # a later state has yet to come to rest
         self._hub.dispatch(event)
 
     # ---- history

@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
-from orchestrator.api.objects import Object, copy_object, name_of
+from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import PODS
 from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
@@ -87,24 +87,24 @@ def plan_bound_pod(pod: Object, binding: Object, now: str) -> Object:
         raise errors.conflict("", "pods/binding", name, f'pod {name} is already assigned to node "{bound_to}"')
     if pod["spec"].get("schedulingGates"):
         raise errors.conflict("", "pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
-    bound = copy_object(pod)
-    bound["metadata"].pop("resourceVersion", None)
-    (bound.get("status") or {}).pop(
-        "nominatedNodeName", None
-    )  # it has come true, or another node was better (KEP-5278)
-    uid = (binding.get("metadata") or {}).get("uid")
-    if uid:
-        bound["metadata"]["uid"] = uid
-    bound["spec"]["nodeName"] = binding["target"]["name"]
+    given = binding.get("metadata") or {}
+    metadata = {key: value for key, value in pod["metadata"].items() if key != "resourceVersion"}
+    if given.get("uid"):
+        metadata["uid"] = given["uid"]
     for field in ("labels", "annotations"):
-        added = (binding.get("metadata") or {}).get(field)
-        if added:
-            bound["metadata"][field] = {**(bound["metadata"].get(field) or {}), **added}
-    status = bound.setdefault("status", {})
+        if given.get(field):
+            metadata[field] = {**(metadata.get(field) or {}), **given[field]}
+    status = dict(pod.get("status") or {})
     status.pop("nominatedNodeName", None)  # an expectation no longer, whichever node it is (KEP-5278)
     conditions = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
     scheduled: Object = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    if bound["metadata"].get("generation"):
-        scheduled["observedGeneration"] = bound["metadata"]["generation"]
+    if metadata.get("generation"):
+        scheduled["observedGeneration"] = metadata["generation"]
     status["conditions"] = [*conditions, scheduled]
-    return bound
+    # The rest is that of the pod as it was: a binding costs what it changes.
+    return {
+        **pod,
+        "metadata": metadata,
+        "spec": {**pod["spec"], "nodeName": binding["target"]["name"]},
+        "status": status,
+    }

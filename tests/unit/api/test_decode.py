@@ -53,6 +53,16 @@ def test_unknown_fields_are_dropped_and_named_in_document_order() -> None:
     )
 
 
+@pytest.mark.parametrize("other", [{}, {"lastTransitionTime": "2020-01-01T02:00:00+02:00"}])
+def test_null_times_of_conditions_stay_as_go_encodes_them(other: dict[str, Any]) -> None:
+    condition = {"type": "Ready", "status": "True", "lastProbeTime": None, **other}
+    decoded, _ = decode({**_pod(), "status": {"conditions": [condition], "startTime": "2020-01-01T00:00:00Z"}}, POD)
+    assert decoded["status"]["conditions"][0]["lastProbeTime"] is None
+    decoded, _ = decode({**_pod(), "status": {"conditions": [condition], "startTime": None}}, POD)
+    assert decoded["status"]["conditions"][0]["lastProbeTime"] is None
+    assert "startTime" not in decoded["status"]
+
+
 def test_nulls_empties_quantities_and_times_take_their_stored_form() -> None:
     pod = _pod(nodeSelector={}, tolerations=[], hostname=None, volumes=[{"name": "v", "emptyDir": {}}])
     pod["metadata"]["creationTimestamp"] = None
