@@ -423,6 +423,15 @@ async def test_limits_can_be_changed_while_it_runs(machine: Machine) -> None:
     assert (host["Memory"], host["CpuQuota"], host["CpuShares"]) == (64 << 20, 50_000, 512)
 
 
+async def test_limits_of_one_kind_can_be_changed_where_there_are_none_of_the_other(machine: Machine) -> None:
+    _, container_id = await machine.run(resources=Resources(cpu_shares=20))
+    await machine.runtime.update_container(container_id, Resources(cpu_shares=25, cpu_quota_microseconds=3_500))
+    await machine.runtime.update_container(container_id, Resources(cpu_shares=30))
+    data = await machine.engine.call("GET", f"containers/{container_id}/json")
+    host = data["HostConfig"]
+    assert (host["Memory"], host["CpuQuota"], host["CpuShares"]) == (0, -1, 30)
+
+
 async def test_mounts_environment_user_and_labels(machine: Machine, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("10.0.0.1 somewhere\n")

@@ -235,11 +235,13 @@ def resource_settings(resources: Resources, limits: EngineLimits = EngineLimits(
 
 
 def update_settings(resources: Resources) -> dict[str, Any]:
-    """The body of POST /containers/{id}/update: an explicit -1 lifts a limit; the OOM score cannot be changed."""
+    """The body of POST /containers/{id}/update: 0 leaves a value as it is, and -1 lifts a limit of CPU time.
+
+    No number lifts a limit of memory (the Engine refuses all below its minimum), nor does anybody ask for that: a
+    resize may not remove limits. The OOM score cannot be changed.
+    """
     settings = resource_settings(resources)
     del settings["OomScoreAdj"]
-    if not resources.memory_bytes:
-        settings |= {"Memory": -1, "MemorySwap": -1}
     if not resources.cpu_quota_microseconds:
         settings["CpuQuota"] = -1
     if not resources.cpu_shares:

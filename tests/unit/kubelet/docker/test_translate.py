@@ -186,9 +186,10 @@ def test_an_engine_without_rights_cannot_protect_better_than_itself() -> None:
     assert resource_settings(Resources(oom_score_adj=1000), limits)["OomScoreAdj"] == 1000
 
 
-def test_an_update_lifts_limits_explicitly() -> None:
-    settings = update_settings(Resources())
-    assert settings == {"Memory": -1, "MemorySwap": -1, "CpuQuota": -1}
+def test_an_update_lifts_limits_of_cpu_time_and_leaves_memory_without_one_as_it_is() -> None:
+    assert update_settings(Resources(cpu_shares=2)) == {
+        "CpuShares": 2, "Memory": 0, "MemorySwap": 0, "CpuQuota": -1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
