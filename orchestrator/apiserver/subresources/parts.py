@@ -139,12 +139,21 @@ _RESIZABLE = frozenset(("cpu", "memory"))
 def _take_resources(new: Object, sent: Object, now: str) -> None:
     spec = sent.get("spec") or {}
     for field in ("containers", "initContainers"):
-        wanted = {container.get("name"): container for container in spec.get(field) or ()}
-        for container in new["spec"].get(field) or ():
-            if container["name"] in wanted:
-                container["resources"] = wanted[container["name"]].get("resources") or {}
+        wanted, kept = spec.get(field) or [], new["spec"].get(field) or []
+        if _names(wanted) != _names(kept):
+            new["spec"][field] = wanted  # to be refused, with the place where they differ
+            continue
+        for container, sized in zip(kept, wanted, strict=True):
+            container["resources"] = sized.get("resources") or {}
+            container.pop("resizePolicy", None)
+            if sized.get("resizePolicy"):
+                container["resizePolicy"] = sized["resizePolicy"]
     if spec.get("resources") and new["spec"].get("resources"):
         new["spec"]["resources"] = spec["resources"]
+
+
+def _names(containers: list[Object]) -> list[Any]:
+    return [container.get("name") for container in containers]
 
 
 def validate_resize(new: Object, old: Object) -> list[Cause]:
@@ -154,10 +163,10 @@ def validate_resize(new: Object, old: Object) -> list[Cause]:
     if phase in ("Succeeded", "Failed"):
         causes.append(fields.forbidden("", "Pod running in a terminal state cannot be resized"))
     for field in ("containers", "initContainers"):
-        before = {container["name"]: container for container in old["spec"].get(field) or ()}
-        for position, container in enumerate(new["spec"].get(field) or ()):
+        pairs = zip(new["spec"].get(field) or (), old["spec"].get(field) or (), strict=False)
+        for position, (container, before) in enumerate(pairs):
             path = f"{fields.index(f'spec.{field}', position)}.resources"
-            causes += _validate_kept(container.get("resources"), before[container["name"]].get("resources"), path)
+            causes += _validate_kept(container.get("resources"), before.get("resources"), path)
     return causes + _validate_kept(new["spec"].get("resources"), old["spec"].get("resources"), "spec.resources")
 
 

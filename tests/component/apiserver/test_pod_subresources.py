@@ -22,14 +22,14 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield cluster
 
 
-async def running_pod(admin: Client, name: str) -> Object:
+async def running_pod(admin: Client, name: str, containers: list[Object] | None = None) -> Object:
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
         "spec": {
             "nodeName": "n1",
-            "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}],
+            "containers": containers or [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}],
         },
     }
     created = await admin.create(PODS, pod)
@@ -111,3 +111,26 @@ async def test_resize_changes_cpu_and_memory_only(cluster: Cluster) -> None:
         await admin.update(PODS, resized(**{"cpu": "200m", "ephemeral-storage": "1Gi"}), subresource="resize")
     with pytest.raises(errors.Invalid, match="cannot be removed"):
         await admin.update(PODS, resized(memory="1Gi"), subresource="resize")
+
+
+async def test_a_resize_finds_each_container_where_it_was(cluster: Cluster) -> None:
+    admin = cluster.client()
+    pod = await running_pod(admin, "a", containers=[{"name": "c1", "image": "i"}, {"name": "c2", "image": "i"}])
+    first, second = pod["spec"]["containers"]
+
+    async def refused(*containers: Object) -> list[tuple[str, str]]:
+        unversioned = {**pod["metadata"], "resourceVersion": ""}
+        changed = {**pod, "metadata": unversioned, "spec": {**pod["spec"], "containers": [*containers]}}
+        with pytest.raises(errors.Invalid) as caught:
+            await admin.update(PODS, changed, subresource="resize")
+        return [(cause.field, cause.message) for cause in caught.value.causes]
+
+    moved = "Forbidden: containers may not be renamed or reordered on resize"
+    places = [(f"spec.containers[{n}].name", moved) for n in (0, 1)]
+    assert await refused(second, first) == places
+    assert await refused({**first, "name": "c3"}, second) == places[:1]
+    assert await refused(first) == [("spec.containers", "Forbidden: containers may not be added or removed on resize")]
+    policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    ((place, why),) = await refused({**first, "resizePolicy": policy}, second)
+    assert place == "spec"
+    assert why.startswith("Forbidden: only cpu and memory resources are mutable")

@@ -314,15 +314,31 @@ def _restore_sizes(resources: dict[str, Any], kept: dict[str, Any]) -> None:
             resources.pop(kind, None)
 
 
+def _validate_same_containers(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    """A resize finds each container where it was."""
+    causes = []
+    for key in ("containers", "initContainers"):
+        after, before = new.get(key) or [], old.get(key) or []
+        path = f"spec.{key}"
+        if len(after) != len(before):
+            causes.append(fields.forbidden(path, f"{key} may not be added or removed on resize"))
+            continue
+        causes += [
+            fields.forbidden(f"{fields.index(path, position)}.name", f"{key} may not be renamed or reordered on resize")
+            for position, (container, original) in enumerate(zip(after, before, strict=True))
+            if container.get("name") != original["name"]
+        ]
+    return causes
+
+
 def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
     """Only CPU and memory of containers and of the pod change, and the pod keeps its quality of service."""
     from orchestrator.api.kinds.core.pod import qos_class
 
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     causes = validate_pod_spec(spec, "spec")
-    updates, stop = _validate_container_updates(spec, before)
-    if stop:
-        return causes + updates
+    if moved := _validate_same_containers(spec, before):
+        return causes + moved
     if (old.get("metadata", {}).get("annotations") or {}).get("kubernetes.io/config.mirror") is not None:
         causes.append(fields.forbidden("", "static pods cannot be resized"))
     if qos_class(spec) != qos_class(before):
