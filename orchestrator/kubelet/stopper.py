@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -23,6 +23,8 @@ from orchestrator.logs import get_logger
 GRACE_AFTER_PRE_STOP_SECONDS = 2.0
 """What a container gets at least once its preStop hook used up the grace period."""
 REMOVED_GRACE_SECONDS = 1.0
+QUICK_END_SECONDS = 1.0
+"""A deletion that takes longer is told before it is done."""
 
 
 class PodStopper:
@@ -165,20 +167,25 @@ class PodStopper:
             await asyncio.gather(reporter, return_exceptions=True)
 
     async def _report_news(self, record: PodRecord, news: asyncio.Event) -> None:
+        from orchestrator.kubelet.deadline import within
+
+        # Who ends at once is told once; of the others it is shown that their deletion was seen.
+        with suppress(TimeoutError):
+            await within(self._clock, QUICK_END_SECONDS, news.wait())
         while True:
-            await news.wait()
             news.clear()
             try:
                 observed = await self._reporter.observe(record)
-                if not _is_any_running(observed):
-                    continue  # the final status is next: a pod is not shown as running without any container
-                self._reporter.follow_probes(record, observed)
-                self._probes.only_readiness(record.uid)
-                verdicts = self._probes.verdicts(record.uid)
-                await self._reporter.report(record, observed, self._reporter.inputs(record, verdicts=verdicts))
+                # Without a running container the final status is next: a pod is not shown as running without any.
+                if _is_any_running(observed):
+                    self._reporter.follow_probes(record, observed)
+                    self._probes.only_readiness(record.uid)
+                    verdicts = self._probes.verdicts(record.uid)
+                    await self._reporter.report(record, observed, self._reporter.inputs(record, verdicts=verdicts))
             except (errors.ApiError, RuntimeFailure) as error:
                 # The final status comes from the one who stops the containers.
                 self._log.info("pod.news_not_told", pod=describe_pod(record.pod), error=str(error))
+            await news.wait()
 
 
 async def _coroutine(step: Awaitable[None]) -> None:

@@ -261,6 +261,7 @@ class PodSyncer:
             inputs = self._reporter.inputs(record, restarting=plan.restarting)
             await self._reporter.report(record, observed, inputs)
         if plan.kill:
+            await self._report_generation(record, observed)
             await self._stopper.kill(record, plan.kill)
         if plan.create_sandbox:
             return await self._create_sandbox(record, plan.sandbox_attempt, observed, result)
@@ -315,6 +316,14 @@ class PodSyncer:
             return
         verdicts = self._probes.verdicts(record.uid)
         await self._reporter.report(record, observed, self._reporter.inputs(record, verdicts=verdicts))
+
+    async def _report_generation(self, record: PodRecord, observed: RuntimePod | None) -> None:
+        """Tell that a change of the pod was seen before what it asks for takes its time (KEP-5067)."""
+        if record.known_status.get("observedGeneration") == record.pod["metadata"].get("generation"):
+            return
+        verdicts = self._probes.verdicts(record.uid)
+        inputs = self._reporter.inputs(record, waiting=record.waiting, verdicts=verdicts)
+        await self._reporter.report(record, observed, inputs)
 
     async def _make_cgroup(self, record: PodRecord) -> str:
         """The parent of the pod's containers, as the runtime takes it."""

@@ -517,6 +517,32 @@ async def test_changed_image_replaces_the_container(node: Node) -> None:
     assert "Killing: Container a definition changed, will be restarted" in await node.event_messages("web")
 
 
+async def test_a_change_is_told_as_seen_before_the_old_container_has_stopped(node: Node) -> None:
+    slow = {"name": "a", "image": "app:1", "lifecycle": {"preStop": {"sleep": {"seconds": 25}}}}
+    await node.create("web", containers=[slow])
+    await node.wait_phase("web", "Running")
+    patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "app:2"}]
+    await node.client.patch(PODS, "web", patch, "default", content_type="application/json-patch+json")
+    pod = await node.wait("web", lambda p: p["status"]["observedGeneration"] == 2)
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert "running" in state(pod)
+    await node.clock.advance(26)
+    await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+
+
+async def test_a_deletion_is_told_as_seen_when_it_takes_long(node: Node) -> None:
+    slow = {"name": "a", "image": "app:1", "lifecycle": {"preStop": {"sleep": {"seconds": 25}}}}
+    await node.create("web", containers=[slow])
+    await node.wait_phase("web", "Running")
+    await node.client.delete(PODS, "web", "default")
+    assert "Killing: Stopping container a" in await node.event_messages("web")
+    await node.clock.advance(2)
+    pod = await node.wait("web", lambda p: p["status"]["observedGeneration"] == 2)
+    assert "running" in state(pod)
+    await node.clock.advance(24)
+    await node.wait_gone("web")
+
+
 async def test_logs_and_exec_through_the_kubelets_door(node: Node) -> None:
     await node.create("web")
     await node.wait_phase("web", "Running")
