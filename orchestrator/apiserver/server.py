@@ -36,7 +36,7 @@ from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult,
 from orchestrator.apiserver.reservation import Reservation
 from orchestrator.apiserver.store_errors import MODIFIED, storage_path, translated
 from orchestrator.apiserver.uids import UidSource
-from orchestrator.apiserver.watching import ObjectWatch
+from orchestrator.apiserver.watching import BOOKMARK_SECONDS, ObjectWatch
 from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
 
@@ -188,10 +188,10 @@ class ApiServer:
             return await self._delete_collection(request)
         raise method_not_allowed()
 
-    async def watch(self, request: ApiRequest) -> ObjectWatch:
-        """Open a watch; raises ApiError."""
+    async def watch(self, request: ApiRequest, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> ObjectWatch:
+        """Open a watch, with bookmarks so often if the client wants any; raises ApiError."""
         self.authorize(request)
-        return await self._watch(request)
+        return await self._watch(request, bookmark_seconds)
 
     # Get, list, watch.
 
@@ -332,7 +332,7 @@ class ApiServer:
                 await self.store.get(Key("", "", ""), revision=wanted)
         return listing.Position(None, None, now)
 
-    async def _watch(self, request: ApiRequest) -> ObjectWatch:
+    async def _watch(self, request: ApiRequest, bookmark_seconds: float) -> ObjectWatch:
         self._check_served(request, "watch")
         kind, query = request.kind, request.query
         listing.check_version_match(query, is_watch=True)
@@ -368,6 +368,7 @@ class ApiServer:
             initial_revision=since,
             send_initial_end=bool(send_initial),
             bookmarks=is_true(query.get("allowWatchBookmarks")),
+            bookmark_seconds=bookmark_seconds,
             timeout_seconds=timeout,
         )
 

@@ -8,6 +8,7 @@ watchers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ from orchestrator.apiserver.store_errors import translated
 from orchestrator.store import Event, EventType, Record, Watch
 
 BOOKMARK_SECONDS = 60.0
-"""How often an idle watch tells its client how far it has come, as kube-apiserver does about once a minute."""
+"""How often an idle watch tells its client how far it has come, as kube-apiserver does about once a minute; once more
+when its time is over."""
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -59,6 +61,7 @@ class ObjectWatch:
         send_initial_end: bool,
         bookmarks: bool,
         timeout_seconds: float,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.kind = kind
@@ -69,6 +72,7 @@ class ObjectWatch:
         self._initial_revision = initial_revision
         self._send_initial_end = send_initial_end
         self._bookmarks = bookmarks
+        self._bookmark_seconds = bookmark_seconds if bookmarks else math.inf
         self._deadline = clock.monotonic() + timeout_seconds
         self._on_close = on_close
         self._last_revision = initial_revision
@@ -92,20 +96,29 @@ class ObjectWatch:
         """Wait for at least one change; raises ApiError (`Expired` for a watcher that was too slow)."""
         if self._initial or self._send_initial_end:
             return await self._fetched(self._initial_changes())
-        while True:
-            remaining = self._deadline - self._clock.monotonic()
-            if remaining <= 0:
-                return []
-            wait = min(remaining, BOOKMARK_SECONDS)
+        now = self._clock.monotonic()
+        bookmark_at = now + self._bookmark_seconds  # events that this client does not see put it off no further
+        while now < self._deadline:
+            if now >= bookmark_at:
+                if bookmark := self._bookmark():
+                    return bookmark
+                bookmark_at = now + self._bookmark_seconds
             with translated(self.kind, ""):
-                events = await self._source.next_batch(timeout=wait)
+                events = await self._source.next_batch(timeout=min(self._deadline, bookmark_at) - now)
             changes = [change for event in events if (change := self._translate(event)) is not None]
             if changes:
                 self._last_revision = changes[-1].revision
                 return await self._fetched(changes)
-            if self._bookmarks and not events and self._source.revision > self._last_revision:
-                self._last_revision = self._source.revision
-                return [Change("BOOKMARK", None, None, self._last_revision)]
+            now = self._clock.monotonic()
+        return self._bookmark()  # the client goes on from here
+
+    def _bookmark(self) -> list[Change]:
+        """How far the watch has come, unless the client knows already or does not want to."""
+        revision = self._source.revision
+        if not self._bookmarks or revision <= self._last_revision:
+            return []
+        self._last_revision = revision
+        return [Change("BOOKMARK", None, None, revision)]
 
     def close(self) -> None:
         """Stop watching; safe to call twice."""
