@@ -1,14 +1,25 @@
-"""The harness itself: what a test's cluster leaves behind."""
+"""The harness itself: what a test's cluster leaves behind, and clusters beside tests that are no coroutines."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
+from pathlib import Path
+
+import pytest
+from lightkube import Client, KubeConfig
+from lightkube.models.batch_v1 import CronJobSpec, JobSpec, JobTemplateSpec
+from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.batch_v1 import CronJob, Job
+from lightkube.resources.core_v1 import Pod
 
 from orchestrator.api.resources import CONFIG_MAPS
 from orchestrator.cluster.cluster import Cluster
-from orchestrator.testing import running_cluster
+from orchestrator.store import StoreFailed
+from orchestrator.testing import ClusterThread, ManualClock, in_thread, running_cluster
 
 
 async def test_a_cluster_that_has_ended_is_garbage() -> None:
@@ -24,3 +35,52 @@ async def test_a_cluster_that_has_ended_is_garbage() -> None:
         gc.collect()
     assert ended() is None
     assert gc.get_freeze_count() == 0
+
+
+def blocking_client(cluster: ClusterThread) -> Client:
+    return Client(config=KubeConfig.from_file(cluster.kubeconfig), namespace="default")
+
+
+def test_a_blocking_client_talks_to_a_cluster_in_a_thread() -> None:
+    with in_thread(running_cluster(https=True)) as cluster:
+        client = blocking_client(cluster)
+        pod = Pod(metadata=ObjectMeta(name="p"), spec=PodSpec(containers=[Container(name="main", image="app")]))
+        client.create(pod)
+        ready = client.wait(Pod, "p", for_conditions=["Ready"])
+        assert ready.spec is not None
+        assert ready.spec.nodeName == "node-1"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cluster")]
+
+
+def test_time_passes_for_a_blocking_client_when_the_test_says_so() -> None:
+    clock = ManualClock()
+    with in_thread(running_cluster(https=True, clock=clock)) as cluster:
+        client = blocking_client(cluster)
+        containers = [Container(name="main", image="app")]
+        template = PodTemplateSpec(
+            metadata=ObjectMeta(annotations={"hollow.orchestrator.dev/run-seconds": "60"}),
+            spec=PodSpec(restartPolicy="Never", containers=containers),
+        )
+        spec = CronJobSpec(schedule="*/20 * * * *", jobTemplate=JobTemplateSpec(spec=JobSpec(template=template)))
+        client.create(CronJob(metadata=ObjectMeta(name="c"), spec=spec))
+        cluster.run(clock.run(45 * 60))
+        finished = [job.status.succeeded for job in client.list(Job) if job.status is not None]
+        assert finished == [1, 1]
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_in_the_test() -> None:
+    with (
+        pytest.raises(StoreFailed, match="cannot open"),
+        in_thread(running_cluster(data_dir=Path(__file__))),
+    ):
+        pytest.fail("it cannot start on a file")
+
+    async def fail() -> None:
+        raise LookupError("nothing there")
+
+    with in_thread(running_cluster(nodes=0, controllers=())) as cluster:
+        with pytest.raises(LookupError, match="nothing there"):
+            cluster.run(fail())
+        never = asyncio.Event()
+        with pytest.raises(TimeoutError):
+            cluster.run(never.wait(), timeout_seconds=0.01)
