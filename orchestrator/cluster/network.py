@@ -16,7 +16,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
-from orchestrator.kubelet.network.plan import ClusterCidrs, cluster_key
+from orchestrator.kubelet.network.plan import ClusterCidrs, cluster_key, machine_address
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.cleanup import Removed
@@ -80,6 +80,7 @@ def add_service_proxy(
         pods=str(network.cidrs.pods),
         services=str(network.cidrs.services),
         local_address=dns_address,
+        machine_address=str(machine_address(network.cidrs)),
         nodes=str(network.cidrs.nodes),
         guarded=tuple(guarded),
     )

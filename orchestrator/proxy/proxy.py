@@ -11,15 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.objects import Object, is_terminating, key_of, labels_of, name_of, namespace_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
 from orchestrator.proxy.conntrack import forget_flows
 from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
-from orchestrator.proxy.health import HealthServer, plan_health
+from orchestrator.proxy.health import ServiceHealth, plan_health
+from orchestrator.proxy.listener import Asked, NodeListener, Response
 from orchestrator.proxy.nftables import Nft, NftError
-from orchestrator.proxy.plan import plan_ranges, plan_service
+from orchestrator.proxy.pages import ProxyPages, plan_listeners
+from orchestrator.proxy.plan import ServiceRules, plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
 from orchestrator.proxy.topology import NodeFacts, Target
@@ -28,6 +30,9 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SERVICE_INDEX = "proxy/service"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 VOLATILE_SETS = "affinity_"
+AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
+PAGES_KEY = "pages"
+"""Where the rules of the proxy's own pages stand among those of Services, whose keys have a slash."""
 PLANNED_AT_ONCE = 200
 """Services that are planned before others on the loop get their turn."""
 
@@ -56,9 +61,12 @@ class ServiceProxy:
         self._nodes = informers.informer(NODES)
         self._cidrs = informers.informer(SERVICE_CIDRS)
         self._ruleset = Ruleset(layout)
-        self._health = HealthServer(layout.local_address)
-        self._health_target: Target | None = None
+        self._health = ServiceHealth()
+        self._pages = ProxyPages(clock)
+        self._listener = NodeListener(layout.local_address, self._answer)
+        self._listener_target: Target | None = None
         self._node_facts: dict[str, NodeFacts] = {}
+        self._leaving: set[str] = set()
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._must_replace = True
@@ -76,7 +84,8 @@ class ServiceProxy:
             for informer in (self._services, self._slices, self._nodes, self._cidrs):
                 await informer.wait_synced()
             if self.layout.local_address:
-                self._health_target = await self._health.open()
+                self._listener_target = await self._listener.open()
+                self._mark(PAGES_KEY)
             self._table.open()
             self._replace_all()
             while True:
@@ -85,7 +94,7 @@ class ServiceProxy:
                 await self._sync()
         finally:
             self._table.close()
-            self._health.close()
+            self._listener.close()
 
     # What changed.
 
@@ -103,6 +112,10 @@ class ServiceProxy:
     def _on_node(self, old: Object | None, new: Object | None) -> None:
         before = _facts(old) if old is not None else None
         after = _facts(new) if new is not None else None
+        if new is not None and _is_leaving(new):
+            self._leaving.add(name_of(new))
+        else:
+            self._leaving.discard(name_of(new if new is not None else old or {}))
         if before == after:
             return
         subject = new if new is not None else old
@@ -124,6 +137,7 @@ class ServiceProxy:
 
     def _mark(self, key: str) -> None:
         self._dirty[key] = None
+        self._pages.queued()
         self._wake.set()
 
     def _mark_all(self) -> None:
@@ -139,6 +153,7 @@ class ServiceProxy:
     # Bringing it to the kernel.
 
     async def _sync(self) -> None:
+        started = self._clock.monotonic()
         was_empty = not len(self._ruleset)
         await self._follow_ranges()
         changes = await self._plan()
@@ -157,6 +172,9 @@ class ServiceProxy:
             if replaces:
                 raise
             self._log.warning("transaction.refused", error=str(error), consequence="written anew")
+        else:
+            if not self._dirty:
+                self._pages.synced(self._clock.monotonic() - started)
         await self._forget(changes.stale)
 
     async def _follow_ranges(self) -> None:
@@ -187,17 +205,34 @@ class ServiceProxy:
         while self._dirty:
             key = next(iter(self._dirty))
             del self._dirty[key]
+            if key == PAGES_KEY:
+                self._ruleset.update(key, self._plan_pages(nodes), changes)
+                continue
             service, slices = self._services.get(key), self._slices.by_index(SERVICE_INDEX, key)
-            health = plan_health(service, slices, nodes) if self._health_target is not None else {}
+            target = self._listener_target
+            health = plan_health(service, slices, nodes) if target is not None else {}
             rules = plan_service(service, slices, nodes, pod_cidr=self.layout.pods)
-            if rules is not None and self._health_target is not None:
-                rules = rules.leading(health, self._health_target)
+            if rules is not None and target is not None:
+                rules = rules.leading(health, target)
             self._ruleset.update(key, rules, changes)
             self._health.update(key, health)
             planned += 1
             if planned % PLANNED_AT_ONCE == 0:
                 await self._clock.sleep(0)
         return changes
+
+    def _plan_pages(self, nodes: Sequence[NodeFacts]) -> ServiceRules | None:
+        if self._listener_target is None or not self.layout.machine_address:
+            return None
+        listeners = plan_listeners([node.ip for node in nodes], self.layout.machine_address)
+        return ServiceRules().leading(listeners, self._listener_target)
+
+    def _answer(self, asked: Asked) -> Response | None:
+        health = self._health.find(asked.listener)
+        if health is not None:
+            return health.response()
+        nodes = {node.ip: node.name for node in self._node_facts.values()}
+        return self._pages.answer(asked, nodes, self._leaving)
 
     async def _forget(self, stale: Sequence[StaleFlow]) -> None:
         if not stale:
@@ -214,6 +249,12 @@ class ServiceProxy:
 def _service_keys(one: Object) -> list[str]:
     name = labels_of(one).get(SERVICE_NAME_LABEL)
     return [f"{namespace_of(one)}/{name}"] if name else []
+
+
+def _is_leaving(node: Object) -> bool:
+    """Whether load balancers are to send nothing to a node any more (KEP-3836)."""
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return is_terminating(node) or any(taint.get("key") == AUTOSCALER_TAINT for taint in taints)
 
 
 def _facts(node: Object) -> NodeFacts:

@@ -45,7 +45,9 @@ class Layout(Struct, frozen=True):
     services: str
     """Address ranges."""
     local_address: str = ""
-    """An address of this process that rules may lead to; empty: health-check ports are not served."""
+    """An address of this process that rules may lead to; empty: nothing is served on the addresses of nodes."""
+    machine_address: str = ""
+    """The machine's own address among the nodes, where what asks the loopback of a node arrives."""
     nodes: str = ""
     """The addresses of nodes, which may lie in namespaces of their own; node ports are on them too."""
     guarded: tuple[Frontend, ...] = ()

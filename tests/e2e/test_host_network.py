@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from tests.e2e.manifests import apply, container, is_running, pod, wait_for_pod
@@ -24,9 +25,10 @@ def web(name: str, node: str, **spec: Any) -> dict[str, Any]:
 
 def fetch(k: Kubectl, name: str, url: str) -> str:
     """What a pod with a real libc gets from a URL without a name in it."""
-    address, _, port = url.removeprefix("http://").rstrip("/").partition(":")
+    server, _, path = url.removeprefix("http://").partition("/")
+    address, _, port = server.partition(":")
     script = (
-        f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && "
+        f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET /{path} HTTP/1.0\\r\\n\\r\\n' >&3 && "
         'while IFS= read -t 5 -r line <&3 || [ -n "$line" ]; do echo "$line"; line=; done'
     )
     return k("exec", name, "-c", "main", "--", "bash", "-c", script)
@@ -84,6 +86,23 @@ def test_pods_of_two_nodes_have_the_same_port(k: Kubectl, cluster: OrchestratorP
         assert "ported" in fetch(k, "client", f"http://{address}/"), address
     for address in (f"{addresses[0]}:8081", f"{addresses[0]}:{node_port}"):
         assert "ported" in fetch(k, "pod", f"http://{address}/"), address
+
+
+def test_every_node_has_the_pages_of_its_proxy(k: Kubectl) -> None:
+    shell = container("sleep infinity", image=LIBC)
+    apply(k, pod("pod", shell, nodeName="node-2"), pod("host", shell, nodeName="node-1", hostNetwork=True))
+    node = (
+        wait_for_pod(k, "pod", is_running)["status"]["hostIP"],
+        wait_for_pod(k, "host", is_running)["status"]["hostIP"],
+    )
+    for where, address in itertools.product(("pod", "host"), node):
+        assert '"nodeEligible": true' in fetch(k, where, f"http://{address}:10256/healthz"), (where, address)
+    assert "200 OK" in fetch(k, "host", "http://127.0.0.1:10256/healthz")
+    assert fetch(k, "host", "http://127.0.0.1:10249/proxyMode").splitlines()[-1] == "nftables"
+    assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in fetch(k, "host", "http://127.0.0.1:10249/metrics")
+    # The status is on the loopback alone.
+    for where, address in (("host", node[1]), ("pod", node[0]), ("pod", node[1])):
+        assert k.run("exec", where, "--", "bash", "-c", f"exec 3<>/dev/tcp/{address}/10249").returncode != 0, address
 
 
 def test_a_lost_node_namespace_is_made_anew(k: Kubectl, cluster: OrchestratorProcess) -> None:

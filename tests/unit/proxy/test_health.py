@@ -13,7 +13,7 @@ def test_each_node_counts_its_own_ready_endpoints() -> None:
     assert {listener: one.local_endpoints for listener, one in health.items()} == {
         ("172.30.0.2", 31000): 2, ("172.30.0.3", 31000): 0,
     }  # fmt: skip
-    near, far = (each.response() for each in health.values())
+    near, far = (each.response().encode() for each in health.values())
     assert near.startswith(b"HTTP/1.1 200 OK\r\n")
     assert far.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"X-Load-Balancing-Endpoint-Weight: 2\r\n" in near
