@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.api import names
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, age, dig, format_labels, ref
 from orchestrator.api.kinds.core.service_validation import validate_service, validate_service_update
-from orchestrator.api.kinds.defaulting import fill, fill_empty, items, struct
+from orchestrator.api.kinds.defaulting import drop_empty, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.resources import SERVICES
@@ -19,6 +19,7 @@ CLIENT_IP_TIMEOUT_SECONDS = 10800
 def default_service(obj: Object) -> None:
     """Type, affinity, ports, traffic policies; the lists and the single clusterIP agree."""
     spec = struct(obj, "spec")
+    drop_empty(spec, "clusterIP", "clusterIPs", "externalName", "loadBalancerIP", "ipFamilies", "healthCheckNodePort")
     fill_empty(spec, sessionAffinity="None", type="ClusterIP")
     if spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
@@ -27,6 +28,7 @@ def default_service(obj: Object) -> None:
         fill(config, timeoutSeconds=CLIENT_IP_TIMEOUT_SECONDS)
     kind = spec["type"]
     for port in items(spec, "ports"):
+        drop_empty(port, "name", "nodePort")
         fill_empty(port, protocol="TCP")
         if port.get("targetPort") in (None, 0, ""):
             port["targetPort"] = port.get("port", 0)
