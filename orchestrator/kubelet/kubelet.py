@@ -557,13 +557,15 @@ class Kubelet:
         if not self._runtime_up.is_set():
             return
         try:
-            async with asyncio.timeout(HEALTH_CHECK_SECONDS):
-                await self.runtime.info()
-                await self._usage.sample()
+            await within(self._clock, HEALTH_CHECK_SECONDS, self._sample_runtime())
         except TimeoutError:
             self._runtime_lost(f"no answer within {HEALTH_CHECK_SECONDS:g} s")
         except RuntimeFailure as error:
             self._runtime_lost(str(error))
+
+    async def _sample_runtime(self) -> None:
+        await self.runtime.info()
+        await self._usage.sample()
 
     async def _check_pressure(self) -> None:
         """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, copy_object, uid_of
+from orchestrator.api.objects import Object, uid_of
 from orchestrator.api.resources import LEASES, NODES
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
@@ -32,7 +32,7 @@ KUBELET_VERSION = "v1.36.0"
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_DURATION_SECONDS = 40
 LEASE_RENEW_SECONDS = 10.0
-HEARTBEAT_SLOT_SECONDS = 0.2
+HEARTBEAT_SLOT_SECONDS = 1.0
 STATUS_REPORT_SECONDS = 300.0
 IMAGES_REPORTED_MAX = 50
 PODS_MAX = 110
@@ -160,6 +160,13 @@ def extended_resources(amounts: Mapping[str, str]) -> dict[str, str]:
     return {name: amount for name, amount in amounts.items() if is_extended(name)}
 
 
+def _advertises_more(node: Object) -> bool:
+    """Whether somebody advertised extended resources on the Node that are not allocatable yet, or took some back."""
+    status = node.get("status") or {}
+    capacity, allocatable = (extended_resources(status.get(part) or {}) for part in ("capacity", "allocatable"))
+    return capacity != allocatable
+
+
 def _less(capacity: Mapping[str, str], reserved: Mapping[str, str]) -> dict[str, str]:
     from orchestrator.api.quantity import ZERO, parse_quantity
 
@@ -248,6 +255,8 @@ class NodeReporter:
         self._lease: Object | None = None
         self._reported: NodeHealth | None = None
         self._reported_at = 0.0
+        self._seen: Object | None = None
+        """The Node as others had it when there was last nothing to report."""
         self._log = get_logger("kubelet", node=options.name)
 
     @property
@@ -280,13 +289,12 @@ class NodeReporter:
 
         `seen`: the Node as others have it now; extended resources that were advertised on it become allocatable.
         """
-        status = (seen or {}).get("status") or {}
-        capacity, allocatable = (extended_resources(status.get(part) or {}) for part in ("capacity", "allocatable"))
-        is_changed = capacity != allocatable
-        if seen is not None and is_changed:
+        is_changed = seen is not None and seen is not self._seen and _advertises_more(seen)
+        if is_changed:
             self._node = seen
         age = self._clock.monotonic() - self._reported_at
         if health == self._reported and age < STATUS_REPORT_SECONDS and not is_changed:
+            self._seen = seen
             return
         try:
             await self._report(info, health, images)
@@ -329,12 +337,10 @@ class NodeReporter:
             except errors.NotFound:
                 self._lease = await self._client.create(LEASES, self._new_lease(stamp))
                 return
-        renewed = copy_object(self._lease)
-        renewed["spec"].update(
-            holderIdentity=self._options.name, leaseDurationSeconds=LEASE_DURATION_SECONDS, renewTime=stamp
-        )
-        if self._node is not None:
-            renewed["metadata"]["ownerReferences"] = self._owner()
+        renewed = {**self._lease, "spec": {**self._lease["spec"], **self._holding(stamp)}}
+        owner = self._owner()
+        if owner and self._lease["metadata"].get("ownerReferences") != owner:
+            renewed["metadata"] = {**self._lease["metadata"], "ownerReferences": owner}
         try:
             self._lease = await self._client.update(LEASES, renewed)
         except errors.NotFound:
@@ -361,9 +367,12 @@ class NodeReporter:
                 "namespace": LEASE_NAMESPACE,
                 "ownerReferences": self._owner(),
             },
-            "spec": {
-                "holderIdentity": self._options.name,
-                "leaseDurationSeconds": LEASE_DURATION_SECONDS,
-                "renewTime": stamp,
-            },
+            "spec": self._holding(stamp),
+        }
+
+    def _holding(self, stamp: str) -> Object:
+        return {
+            "holderIdentity": self._options.name,
+            "leaseDurationSeconds": LEASE_DURATION_SECONDS,
+            "renewTime": stamp,
         }
