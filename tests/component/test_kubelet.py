@@ -702,6 +702,7 @@ async def test_readiness_counts_until_a_pod_has_stopped(scripted: tuple[Node, Sc
         "lifecycle": {"preStop": {"sleep": {"seconds": 25}}},
     }
     await node.create("web", containers=[container])
+    await node.wait_phase("web", "Running")
     await node.clock.advance(6)
     await node.wait("web", lambda pod: (condition_of(pod, "Ready") or {}).get("status") == "True")
     await node.client.delete(PODS, "web", "default")
