@@ -132,13 +132,18 @@ def _validate_common(meta: Mapping[str, Any], kind: Kind | None, *, known_entrie
     generation = meta.get("generation") or 0
     if generation < 0:
         causes.append(fields.invalid("metadata.generation", generation, "must be greater than or equal to 0"))
-    causes += validate_labels(meta.get("labels"), "metadata.labels")
-    causes += validate_annotations(meta.get("annotations"), "metadata.annotations")
-    causes += _validate_owner_references(meta.get("ownerReferences") or (), "metadata.ownerReferences")
-    causes += _validate_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
-    causes += _validate_managed_fields(meta.get("managedFields") or (), "metadata.managedFields", known_entries)
-    if kind is not None and kind.definition.startswith(_BUILTIN_PREFIX):
-        causes += _validate_builtin_finalizers(meta.get("finalizers") or (), "metadata.finalizers")
+    if labels := meta.get("labels"):
+        causes += validate_labels(labels, "metadata.labels")
+    if annotations := meta.get("annotations"):
+        causes += validate_annotations(annotations, "metadata.annotations")
+    if references := meta.get("ownerReferences"):
+        causes += _validate_owner_references(references, "metadata.ownerReferences")
+    if finalizers := meta.get("finalizers"):
+        causes += _validate_finalizers(finalizers, "metadata.finalizers")
+    if entries := meta.get("managedFields"):
+        causes += _validate_managed_fields(entries, "metadata.managedFields", known_entries)
+    if finalizers and kind is not None and kind.definition.startswith(_BUILTIN_PREFIX):
+        causes += _validate_builtin_finalizers(finalizers, "metadata.finalizers")
     return causes
 
 
@@ -165,6 +170,8 @@ def validate_field_manager(manager: str, path: str) -> list[Cause]:
     """At most 128 bytes, all printable."""
     if len(manager.encode()) > 128:
         return [fields.too_long(path, 128)]
+    if manager.isprintable():
+        return []
     for position, char in enumerate(manager):
         if not char.isprintable():
             return [fields.invalid(path, manager, f"invalid character {char!a} (at position {position})")]

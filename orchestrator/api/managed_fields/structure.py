@@ -26,6 +26,9 @@ from orchestrator.api.managed_fields.field_set import (
 )
 from orchestrator.api.schema import OBJECT_META, Schema, definition
 
+_LEAVES_MAX = 64
+"""Different sets of fields that are remembered for one structure."""
+
 Form = Literal["scalar", "atomic", "struct", "map", "keyed", "set", "deduced"]
 
 MISSING: Final = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
@@ -86,6 +89,7 @@ class Structure:
         "form",
         "item_defaults",
         "item_keys",
+        "leaves",
         "scalar",
     )
 
@@ -107,6 +111,8 @@ class Structure:
         self.scalar = "" if schema is None else schema.kind
         self.added: ContentMap[Difference] | None = None
         """How whole values of this structure differ from none, of specs: those of one template are the same."""
+        self.leaves: dict[tuple[str, ...], FieldSet] = {}
+        """The nodes of whole values without anything nested, by the names of their fields: conditions, references."""
 
     def field(self, name: str) -> tuple[str, Structure, bool] | None:
         """(its path element, its structure, whether Go always encodes it); None when it is not declared."""
@@ -422,6 +428,10 @@ def _whole(structure: Structure, value: Any) -> FieldSet:
         return in_order(out) if len(out) > 2 else out
     if value.__class__ is not dict or form == "keyed" or form == "set":
         return LEAF
+    names = tuple(value)
+    known = structure.leaves.get(names)
+    if known is not None and not _has_parts(value):
+        return known
     out = {".": LEAF}
     declared = structure.declared
     for name in sorted(value):
@@ -430,7 +440,17 @@ def _whole(structure: Structure, value: Any) -> FieldSet:
             out[f"f:{name}"] = _whole(structure.values, value[name])
         else:
             out[found[0]] = _whole(found[1], value[name])
+    if declared and known is None and len(structure.leaves) < _LEAVES_MAX and not _has_parts(value):
+        structure.leaves[names] = out
     return out
+
+
+def _has_parts(value: dict[str, Any]) -> bool:
+    """Whether anything in it is a dict or a list, which may have fields of its own."""
+    for child in value.values():  # noqa: SIM110 - the loop is half the time of any() with a generator
+        if child.__class__ is dict or child.__class__ is list:
+            return True
+    return False
 
 
 # --- the fields of an applied configuration ------------------------------------------------------

@@ -23,6 +23,7 @@ class CertificateRequester(AdmissionPlugin):
     """Writes into a request who made it; nobody can claim to be somebody else."""
 
     name = "CertificateRequester"
+    resources = frozenset((REQUESTS,))
 
     def handles(self, attributes: Attributes) -> bool:
         return attributes.operation == "CREATE" and attributes.group_resource == REQUESTS
@@ -39,6 +40,7 @@ class CertificateSubjectRestriction(AdmissionPlugin):
     """Nobody gets a client certificate of `system:masters` by asking for it."""
 
     name = "CertificateSubjectRestriction"
+    resources = frozenset((REQUESTS,))
 
     def handles(self, attributes: Attributes) -> bool:
         return attributes.operation == "CREATE" and attributes.group_resource == REQUESTS
@@ -60,6 +62,7 @@ class CertificateApproval(AdmissionPlugin):
     """Approving needs the verb `approve` on the signer."""
 
     name = "CertificateApproval"
+    resources = frozenset((REQUESTS,))
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
@@ -81,6 +84,7 @@ class CertificateSigning(AdmissionPlugin):
     """Issuing a certificate, or saying that it failed, needs the verb `sign` on the signer."""
 
     name = "CertificateSigning"
+    resources = frozenset((REQUESTS,))
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer

@@ -24,6 +24,7 @@ class LimitRanger(AdmissionPlugin):
     """Runs for pods and claims in namespaces that have a LimitRange."""
 
     name = "LimitRanger"
+    resources = frozenset(("pods", "persistentvolumeclaims"))
 
     def __init__(self, store: Store) -> None:
         self._ranges: dict[str, dict[str, Record]] = {}

@@ -46,6 +46,7 @@ class NodeRestriction(AdmissionPlugin):
     """Looks at what the node authorizer could not see: the object itself."""
 
     name = "NodeRestriction"
+    resources = _RESOURCES
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

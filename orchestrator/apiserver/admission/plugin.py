@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct, field
 
+from orchestrator.aiokit.recent import RecentMap
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.apiserver.user import User
@@ -48,6 +49,8 @@ class AdmissionPlugin:
     """Base of all plugins; `name` as in kube-apiserver's `--enable-admission-plugins`."""
 
     name = ""
+    resources: frozenset[str] | None = None
+    """The group-resources that it can have anything to say about; None: any."""
 
     def handles(self, attributes: Attributes) -> bool:
         """Whether this plugin has anything to say; cheap, called for every write."""
@@ -73,18 +76,39 @@ class AdmissionChain:
 
     def __init__(self, plugins: Sequence[AdmissionPlugin]) -> None:
         self.plugins = tuple(plugins)
+        self._concerned: RecentMap[str, _Concerned] = RecentMap(1024)
+
+    def _about(self, group_resource: str) -> _Concerned:
+        """The plugins that may have to be asked about a resource."""
+        found = self._concerned.get(group_resource)
+        if found is None:
+            able = [one for one in self.plugins if one.resources is None or group_resource in one.resources]
+            found = _Concerned(
+                admitting=[one for one in able if type(one).admit is not AdmissionPlugin.admit],
+                validating=[one for one in able if type(one).validate is not AdmissionPlugin.validate],
+            )
+            self._concerned.put(group_resource, found)
+        return found
 
     async def admit(self, attributes: Attributes) -> None:
-        for plugin in self.plugins:
+        plugins = self._about(attributes.group_resource).admitting
+        for plugin in plugins:
             if plugin.handles(attributes):
                 await plugin.admit(attributes)
         if attributes.reinvoke:
             attributes.is_reinvocation = True
-            for plugin in self.plugins:
+            for plugin in plugins:
                 if plugin.handles(attributes):
                     await plugin.admit(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
-        for plugin in self.plugins:
+        for plugin in self._about(attributes.group_resource).validating:
             if plugin.handles(attributes):
                 await plugin.validate(attributes)
+
+
+class _Concerned(NamedTuple):
+    """Of all plugins those that a write of one resource can concern."""
+
+    admitting: list[AdmissionPlugin]
+    validating: list[AdmissionPlugin]

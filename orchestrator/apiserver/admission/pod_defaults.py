@@ -20,6 +20,7 @@ class DefaultTolerationSeconds(AdmissionPlugin):
     """A pod stays five minutes on a node that is not ready or unreachable, unless it says otherwise."""
 
     name = "DefaultTolerationSeconds"
+    resources = frozenset(("pods",))
 
     def handles(self, attributes: Attributes) -> bool:
         return (
@@ -47,6 +48,7 @@ class Priority(AdmissionPlugin):
     """Turns `priorityClassName` into `priority` and `preemptionPolicy`; keeps PriorityClasses consistent."""
 
     name = "Priority"
+    resources = frozenset(("pods", "priorityclasses.scheduling.k8s.io"))
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -127,6 +129,7 @@ class RuntimeClass(AdmissionPlugin):
     """Takes overhead and scheduling constraints of a pod's RuntimeClass over into the pod."""
 
     name = "RuntimeClass"
+    resources = frozenset(("pods",))
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

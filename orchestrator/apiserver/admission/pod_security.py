@@ -33,6 +33,7 @@ class PodSecurity(AdmissionPlugin):
     """Runs for pods, for what has pod templates, and for namespaces whose labels change."""
 
     name = "PodSecurity"
+    resources = frozenset(("pods", "namespaces", *_TEMPLATES))
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

@@ -30,6 +30,7 @@ class ServiceAccount(AdmissionPlugin):
     """Runs for pods only."""
 
     name = "ServiceAccount"
+    resources = frozenset(("pods",))
 
     def __init__(self, reader: Reader, store: Store, clock: Clock) -> None:
         self._reader = reader

@@ -22,6 +22,7 @@ class StorageObjectInUseProtection(AdmissionPlugin):
     """A finalizer keeps a claim or volume until nobody uses it."""
 
     name = "StorageObjectInUseProtection"
+    resources = frozenset(PROTECTION_FINALIZERS)
 
     def handles(self, attributes: Attributes) -> bool:
         return (
@@ -41,6 +42,7 @@ class DefaultStorageClass(AdmissionPlugin):
     """A claim that names no class gets the default one; of several the newest."""
 
     name = "DefaultStorageClass"
+    resources = frozenset(("persistentvolumeclaims",))
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -72,6 +74,7 @@ class PersistentVolumeClaimResize(AdmissionPlugin):
     """A claim grows only when its class says that its volumes can; validation sees to it that none shrinks."""
 
     name = "PersistentVolumeClaimResize"
+    resources = frozenset(("persistentvolumeclaims",))
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -113,6 +116,7 @@ class DefaultIngressClass(AdmissionPlugin):
     """An Ingress that names no class gets the default one."""
 
     name = "DefaultIngressClass"
+    resources = frozenset(("ingresses.networking.k8s.io",))
     ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
 
     def __init__(self, reader: Reader) -> None:

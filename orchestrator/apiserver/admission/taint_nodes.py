@@ -11,6 +11,7 @@ class TaintNodesByCondition(AdmissionPlugin):
     """Runs when a node is created; the node lifecycle controller removes the taint."""
 
     name = "TaintNodesByCondition"
+    resources = frozenset(("nodes",))
 
     def handles(self, attributes: Attributes) -> bool:
         return attributes.operation == "CREATE" and attributes.group_resource == "nodes" and not attributes.subresource
