@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import struct
 
+from orchestrator.api.protobuf.wire import chunk
+
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
 _ACK = 1
 _END_STREAM, _END_HEADERS, _PADDED = 1, 4, 8
 _FRAME_BYTES_MAX = 1 << 14
 _ANSWER_BYTES_MAX = 4096
+_SERVICE = b"\x0a"
+"""The tag of `HealthCheckRequest.service`."""
 _SERVING = 1
 _STATUS_NAMES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 
@@ -38,8 +42,7 @@ async def check(host: str, port: int, service: str, seconds: float) -> tuple[boo
 async def _call(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, service: str
 ) -> tuple[bool, str]:
-    name = service.encode()
-    message = b"\x0a" + bytes([len(name)]) + name if name else b""
+    message = chunk(_SERVICE, service.encode()) if service else b""
     headers = b"".join(
         _header(key, value)
         for key, value in (

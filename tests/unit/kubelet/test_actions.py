@@ -116,14 +116,16 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def grpc_server(status: int | None) -> Serve:
+def grpc_server(status: int | None, asked: list[bytes] | None = None) -> Serve:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(24)
         while True:
             head = await reader.readexactly(9)
-            await reader.readexactly(int.from_bytes(head[:3], "big"))
+            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
             if head[3] == 0 and head[4] & 1:
                 break
+        if asked is not None:
+            asked.append(payload)
         writer.write(frame(4, 0, 0))
         if status is not None:
             writer.write(frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"\0" + struct.pack(">I", 2) + bytes([8, status])))
@@ -143,6 +145,14 @@ async def test_grpc(status: int | None, succeeded: bool, why: str) -> None:
         found = await check("127.0.0.1", port, "svc", 5.0)
     assert found[0] == succeeded
     assert why in found[1]
+
+
+async def test_grpc_services_may_have_long_names() -> None:
+    asked: list[bytes] = []
+    async with serving(grpc_server(1, asked)) as port:
+        assert await check("127.0.0.1", port, "s" * 300, 5.0) == (True, "")
+    message = b"\x0a\xac\x02" + b"s" * 300
+    assert asked == [b"\0" + struct.pack(">I", len(message)) + message]
 
 
 @pytest.mark.parametrize(("port", "number"), [(80, 80), ("web", 8080), ("81", 81), ("no", 0)])
