@@ -55,8 +55,11 @@ def _requests_from_limits(resources: dict[str, Any]) -> None:
 
 
 def default_pod_only(spec: dict[str, Any]) -> None:
-    """What pods get on top, while templates keep what they say: requests follow limits, host ports."""
+    """What pods get on top, while templates keep what they say: requests follow limits, host ports, a grace period."""
     fill(spec, enableServiceLinks=True)
+    grace = spec.get("terminationGracePeriodSeconds")
+    if isinstance(grace, int) and grace < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for name in ("containers", "initContainers"):
         for container in items(spec, name):
             _requests_from_limits(struct(container, "resources"))

@@ -59,6 +59,11 @@ def test_requests_follow_limits_and_amounts_are_canonical() -> None:
     }
 
 
+def test_a_negative_grace_period_of_a_pod_is_a_second() -> None:
+    assert pod(terminationGracePeriodSeconds=-1)["spec"]["terminationGracePeriodSeconds"] == 1
+    assert pod(terminationGracePeriodSeconds=0)["spec"]["terminationGracePeriodSeconds"] == 0
+
+
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
