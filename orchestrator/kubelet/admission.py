@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.api.host_ports import host_ports, is_port_taken
 from orchestrator.api.node_selection import matches_required_affinity
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value
@@ -43,6 +44,18 @@ def refuse_placement(pod: Object, node: Object) -> tuple[str, str] | None:
         return None
     why = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
     return "NodeAffinity", f"Pod was rejected: {why}"
+
+
+def refuse_host_ports(pod: Object, others: Iterable[Object]) -> tuple[str, str] | None:
+    """(reason, message) when one of the `others` has a host port that the pod wants."""
+    wanted = host_ports(spec_of(pod))
+    if not wanted:
+        return None
+    used = [port for other in others for port in host_ports(spec_of(other))]
+    if not any(is_port_taken(port, used) for port in wanted):
+        return None
+    why = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    return "NodePorts", f"Pod was rejected: {why}"
 
 
 def refuse_system(pod: Object) -> tuple[str, str] | None:

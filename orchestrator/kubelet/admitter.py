@@ -12,11 +12,17 @@ from orchestrator.api.objects import Object, uid_of
 from orchestrator.api.resources import NODES
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
-from orchestrator.kubelet.admission import refuse_placement, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admission import (
+    refuse_host_ports,
+    refuse_placement,
+    refuse_pod,
+    refuse_sysctls,
+    refuse_system,
+)
 from orchestrator.kubelet.eviction import refuse_under_pressure
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.parts import NodeFacts
-from orchestrator.kubelet.pod import grace_seconds_of
+from orchestrator.kubelet.pod import grace_seconds_of, is_critical
 from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.preemption import MESSAGE, REASON, Occupant, plan_preemption
 from orchestrator.kubelet.record import PodRecord
@@ -102,13 +108,17 @@ class PodAdmitter:
         if forbidden is not None:
             return forbidden
         others = self._others(record)
+        taken = refuse_host_ports(pod, (other.pod for other in others))
+        if taken is not None and is_critical(pod):
+            return taken  # nobody else's room would help
         occupants = [Occupant(other.pod, other.requests) for other in others]
         victims = {uid_of(one.pod) for one in plan_preemption(pod, record.requests, occupants, self._facts.allocatable)}
         for other in others:
             if other.uid in victims:
                 self._preempt(other)
         others = [other for other in others if other.uid not in victims]
-        return refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
+        too_much = refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
+        return too_much or taken
 
     def _preempt(self, victim: PodRecord) -> None:
         """End a pod that a critical one needs the room of."""

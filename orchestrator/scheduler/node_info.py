@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from orchestrator.api.host_ports import HostPort, is_port_taken
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value
-from orchestrator.scheduler.pod_info import CPU, MEMORY, PODS, Amounts, HostPort, PodInfo, amounts_of
+from orchestrator.scheduler.pod_info import CPU, MEMORY, PODS, Amounts, PodInfo, amounts_of
 
 HOSTNAME_LABEL: Final = "kubernetes.io/hostname"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
-ANY_ADDRESS: Final = "0.0.0.0"
 
 
 class NodeInfo:
@@ -134,13 +134,5 @@ class NodeInfo:
         return other
 
     def has_port_conflict(self, wanted: HostPort) -> bool:
-        """Whether a host port is taken: same protocol and number, same address or one of them any address."""
-        address, protocol, number = wanted
-        for used_address, used_protocol, used_number in self.used_ports:
-            if (
-                used_number == number
-                and used_protocol == protocol
-                and (used_address == address or ANY_ADDRESS in (used_address, address))
-            ):
-                return True
-        return False
+        """Whether one of the pods has the host port."""
+        return is_port_taken(wanted, self.used_ports)

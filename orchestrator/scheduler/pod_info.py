@@ -6,9 +6,10 @@ and k8s.io/component-helpers/resource.PodRequests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from orchestrator.api.host_ports import host_ports
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value, milli_value
 
@@ -25,9 +26,6 @@ PODS: Final = "pods"
 
 Amounts = dict[str, int]
 """Resource name to amount: CPU in thousandths of a core, everything else in whole units or bytes."""
-
-HostPort = tuple[str, str, int]
-"""(host IP, protocol, port); the IP 0.0.0.0 stands for every address."""
 
 
 class ClaimReference(NamedTuple):
@@ -233,19 +231,4 @@ def claim_references(pod_name: str, spec: Mapping[str, Any]) -> tuple[ClaimRefer
             found[ClaimReference(source.get("claimName") or "")] = None
         elif volume.get("ephemeral"):
             found[ClaimReference(f"{pod_name}-{volume.get('name')}", is_ephemeral=True)] = None
-    return tuple(found)
-
-
-def host_ports(spec: Mapping[str, Any]) -> tuple[HostPort, ...]:
-    """The host ports that a pod occupies, its sidecars' included."""
-    found: list[HostPort] = []
-    containers: Iterable[Mapping[str, Any]] = spec.get("containers") or ()
-    init_containers = spec.get("initContainers")
-    if init_containers:
-        containers = (*containers, *(c for c in init_containers if is_sidecar(c)))
-    for container in containers:
-        for port in container.get("ports") or ():
-            number = port.get("hostPort")
-            if number:
-                found.append((port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", number))
     return tuple(found)

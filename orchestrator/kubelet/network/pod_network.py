@@ -50,7 +50,7 @@ from orchestrator.kubelet.network.plan import (
     veth_name,
     veth_prefix,
 )
-from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+from orchestrator.kubelet.network.reservations import AddressesExhausted, HostPortTaken, Reservations
 from orchestrator.kubelet.network.rtnetlink import RouteSocket
 from orchestrator.logs import get_logger
 
@@ -305,7 +305,7 @@ class PodNetwork:
             reservation = self._reservations.reserve(
                 sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
             )
-        except AddressesExhausted as error:
+        except (AddressesExhausted, HostPortTaken) as error:
             raise NetworkUnavailable(str(error)) from None
         return str(reservation.address)
 
@@ -320,7 +320,7 @@ class PodNetwork:
     ) -> str:
         """Connect the network namespace of `pid`; returns the pod's address. Repeating it is harmless.
 
-        Raises NetworkUnavailable (node unknown, range full, process gone); nothing is left behind then.
+        Raises NetworkUnavailable (node unknown, range full, host port in use, process gone); nothing is left behind.
         """
         address = self.reserve(node_name=node_name, sandbox_id=sandbox_id, host_ports=host_ports)
         if sandbox_id in self._attached:

@@ -12,11 +12,17 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from orchestrator.api.host_ports import ANY_ADDRESS, is_port_taken
+from orchestrator.api.host_ports import HostPort as Claim
 from orchestrator.kubelet.network.plan import HostPort, Reservation, plan_address
 
 
 class AddressesExhausted(Exception):
     """The node's pod range has no free address."""
+
+
+class HostPortTaken(Exception):
+    """Another pod of the node has one of the host ports, and be it one whose end is not finished."""
 
 
 class Reservations:
@@ -71,10 +77,11 @@ class Reservations:
         node_ip: str = "",
         host_ports: tuple[HostPort, ...] = (),
     ) -> Reservation:
-        """The sandbox's address: the one it has already, or the next free one; AddressesExhausted."""
+        """The sandbox's address: the one it has already, or the next free one; AddressesExhausted, HostPortTaken."""
         known = self._by_sandbox.get(sandbox_id)
         if known is not None:
             return known
+        self._check_host_ports(node_name, host_ports)
         address = plan_address(pod_cidr, self._addresses.keys(), self._last.get(pod_cidr))
         if address is None:
             raise AddressesExhausted(f"no IP addresses available in range {pod_cidr}")
@@ -95,6 +102,14 @@ class Reservations:
         self._remember(reservation)
         return reservation
 
+    def _check_host_ports(self, node_name: str, host_ports: tuple[HostPort, ...]) -> None:
+        if not host_ports:
+            return
+        used = [_claim(port) for one in self.all() if one.node_name == node_name for port in one.host_ports]
+        for port in host_ports:
+            if is_port_taken(_claim(port), used):
+                raise HostPortTaken(f"host port {port.host_port}/{port.protocol} is in use")
+
     def release(self, sandbox_id: str) -> Reservation | None:
         """Give the sandbox's address back; None when it has none."""
         reservation = self._by_sandbox.pop(sandbox_id, None)
@@ -105,3 +120,7 @@ class Reservations:
             self._machine_ports.pop(port, None)
         (self._directory / str(reservation.address)).unlink(missing_ok=True)
         return reservation
+
+
+def _claim(port: HostPort) -> Claim:
+    return port.host_ip or ANY_ADDRESS, port.protocol, port.host_port

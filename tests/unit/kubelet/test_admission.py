@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.admission import refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admission import refuse_host_ports, refuse_pod, refuse_sysctls, refuse_system
 from tests.unit.kubelet.pods import pod
 
 
@@ -41,3 +41,28 @@ def test_sysctls_of_the_machine_are_not_for_pods(spec: Object, sysctl: str, refu
 )
 def test_pods_for_another_system_are_refused(spec: Object, refused: bool) -> None:
     assert (refuse_system(pod(**spec)) is not None) is refused
+
+
+def with_port(number: int, **more: str) -> Object:
+    return pod(containers=[{"name": "a", "image": "a", "ports": [{"containerPort": 80, "hostPort": number, **more}]}])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refused"),
+    [
+        (with_port(8080), True),
+        (with_port(8080, hostIP="127.0.0.1"), True),
+        (with_port(8081), False),
+        (with_port(8080, protocol="UDP"), False),
+        (pod(), False),
+    ],
+    ids=["the same", "one address of all", "another number", "another protocol", "none"],
+)
+def test_a_host_port_is_one_pods(wanted: Object, refused: bool) -> None:
+    found = refuse_host_ports(wanted, [pod(), with_port(8080)])
+    assert (found is not None) is refused
+    if found is not None:
+        assert found == (
+            "NodePorts",
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+        )

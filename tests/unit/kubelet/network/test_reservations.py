@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.kubelet.network.plan import HostPort
-from orchestrator.kubelet.network.reservations import AddressesExhausted, Reservations
+from orchestrator.kubelet.network.reservations import AddressesExhausted, HostPortTaken, Reservations
 
 CIDR = IPv4Network("10.244.0.0/29")  # .2 to .6
 
@@ -62,3 +62,15 @@ def test_the_machines_port_belongs_to_the_first_pod(tmp_path: Path) -> None:
     assert reservations.reserve("s2", node_name="n2", pod_cidr=CIDR, host_ports=port).machine_ports == ()
     reservations.release("s1")
     assert reservations.machine_ports_taken() == frozenset()
+
+
+def test_a_host_port_of_a_node_is_one_pods(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    port = (HostPort("tcp", 80, 8080),)
+    reservations.reserve("s1", node_name="n1", pod_cidr=CIDR, host_ports=port)
+    with pytest.raises(HostPortTaken, match="host port 80/tcp is in use"):
+        reservations.reserve("s2", node_name="n1", pod_cidr=CIDR, host_ports=(HostPort("tcp", 80, 1, "10.0.0.1"),))
+    assert [one.sandbox_id for one in opened(tmp_path).all()] == ["s1"], "nothing of the refused one is left"
+    reservations.reserve("s3", node_name="n1", pod_cidr=CIDR, host_ports=(HostPort("udp", 80, 8080),))
+    reservations.release("s1")
+    reservations.reserve("s4", node_name="n1", pod_cidr=CIDR, host_ports=port)
