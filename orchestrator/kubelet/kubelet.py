@@ -250,8 +250,9 @@ class Kubelet:
             return
         before = record.pod
         record.pod = new
-        if _is_news(before, new):
-            if _is_more_urgent(before, new):
+        is_ended = record.learn_its_end()
+        if is_ended or _is_news(before, new):
+            if is_ended or _is_more_urgent(before, new):
                 record.interrupt()
             if _shows_in_volumes(before, new):
                 record.epoch += 1

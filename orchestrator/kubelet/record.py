@@ -17,7 +17,7 @@ from msgspec import Struct
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.conditions import OWNED_CONDITIONS
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
-from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, status_of
+from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, is_terminal, status_of
 from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
 
 _NOTHING: Mapping[str, Waiting] = {}
@@ -156,6 +156,13 @@ class PodRecord:
     def is_over(self) -> bool:
         """Whether the pod reached Succeeded or Failed."""
         return self.known_status.get("phase") in ("Succeeded", "Failed")
+
+    def learn_its_end(self) -> bool:
+        """Whether somebody else just ended the pod, by a status that says so; it counts as if it were ours."""
+        if self.is_over or not is_terminal(self.pod):
+            return False
+        self.status = None
+        return True
 
     def view(self) -> Object:
         """The pod as it was allocated, with its newest status."""

@@ -484,6 +484,33 @@ async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> N
     await node.wait_phase("here", "Running")
 
 
+async def test_a_pod_whose_host_port_is_taken_is_refused(node: Node) -> None:
+    containers = [{"name": "a", "image": "app:1", "ports": [{"containerPort": 80, "hostPort": 8080}]}]
+    await node.create("first", containers=containers)
+    await node.wait_phase("first", "Running")
+    for priority in ("", "system-node-critical"):
+        await node.create("late", containers=containers, priorityClassName=priority)
+        pod = await node.wait_phase("late", "Failed")
+        assert pod["status"]["reason"] == "NodePorts"
+        await node.client.delete(PODS, "late", "default")
+        await node.wait_gone("late")
+    await node.client.delete(PODS, "first", "default")
+    await node.wait_gone("first")
+    await node.create("next", containers=containers)
+    await node.wait_phase("next", "Running")
+
+
+async def test_a_pod_that_somebody_else_says_has_failed_is_ended(node: Node) -> None:
+    await node.create("web", terminationGracePeriodSeconds=5)
+    await node.wait_phase("web", "Running")
+    status = {"phase": "Failed", "reason": "Lost", "message": "nobody knows it"}
+    await node.client.patch(PODS, "web", {"status": status}, "default", subresource="status")
+    await settle()
+    await node.clock.advance(6)
+    pod = await node.wait("web", lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"])
+    assert {key: pod["status"][key] for key in status} == status
+
+
 async def test_readiness_gate(node: Node) -> None:
     await node.create("web", readinessGates=[{"conditionType": "example.com/ok"}])
     pod = await node.wait_phase("web", "Running")
