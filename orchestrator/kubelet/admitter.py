@@ -150,9 +150,17 @@ class PodAdmitter:
         record.requests = pod_requests(with_allocation(pod, record.allocation))
 
     def _others(self, record: PodRecord) -> list[PodRecord]:
-        """The other pods that hold some of the node's resources."""
+        """The other pods that hold some of the node's resources.
+
+        What was deleted by force does not, however long its containers take to end: the scheduler has given its room
+        away already, and whoever came for it would be refused, replaced and refused again.
+        """
         return [
             other
             for other in self._pods.values()
-            if other is not record and other.admitted and other.failure is None and not other.is_over
+            if other is not record
+            and other.admitted
+            and other.failure is None
+            and not other.is_over
+            and not other.removed
         ]

@@ -448,6 +448,21 @@ async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
     assert node.runtime.pods() == []
 
 
+async def test_a_pod_deleted_by_force_holds_no_room(tmp_path: Path) -> None:
+    class OfOne(Node):
+        def prepare(self) -> None:
+            self.options = replace(self.options, capacity={"pods": "1"})
+
+    async with hollow_node(tmp_path, kind=OfOne) as node:
+        await node.create("first")
+        await node.wait_phase("first", "Running")
+        await node.client.delete(PODS, "first", "default", grace_period_seconds=0)
+        await node.create("second")
+        await node.wait_phase("second", "Running")
+        await node.create("third")
+        assert (await node.wait_phase("third", "Failed"))["status"]["reason"] == "OutOfpods"
+
+
 async def test_others_give_way_to_a_critical_pod(tmp_path: Path) -> None:
     class Small(Node):
         def prepare(self) -> None:
