@@ -38,10 +38,8 @@ class Cause(Struct, frozen=True):
     field: str = ""
 
     def to_json(self) -> dict[str, str]:
-        out = {"reason": self.reason, "message": self.message}
-        if self.field:
-            out["field"] = self.field
-        return out
+        fields = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {name: value for name, value in fields.items() if value}
 
 
 class ApiError(Exception):
@@ -174,6 +172,11 @@ class TooManyRequests(ApiError):
 
 class InternalError(ApiError):
     code, reason = 500, "InternalError"
+
+    @classmethod
+    def because(cls, why: str) -> InternalError:
+        """What went wrong inside, in the words and with the cause of `apierrors.NewInternalError`."""
+        return cls(f"Internal error occurred: {why}", causes=(Cause("", why),))
 
 
 class ServiceUnavailable(ApiError):

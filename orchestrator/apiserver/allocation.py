@@ -133,7 +133,7 @@ class ServiceAllocator:
         if not wanted:
             address = self.addresses.take_any()
             if address is None:
-                raise errors.InternalError("failed to allocate a serviceIP: range is full")
+                raise errors.InternalError.because("failed to allocate a serviceIP: range is full")
             taken.append(address)
         else:
             address = wanted
@@ -184,7 +184,7 @@ class ServiceAllocator:
                 continue
             allocated = self._ports.take_any()
             if allocated is None:
-                raise errors.InternalError("failed to allocate a nodePort: range is full")
+                raise errors.InternalError.because("failed to allocate a nodePort: range is full")
             taken.append(allocated)
             port["nodePort"] = allocated
             by_number[port.get("port", 0)] = allocated
@@ -204,7 +204,7 @@ class ServiceAllocator:
             return
         allocated = self._ports.take_any()
         if allocated is None:
-            raise errors.InternalError("failed to allocate a nodePort: range is full")
+            raise errors.InternalError.because("failed to allocate a nodePort: range is full")
         taken.append(allocated)
         spec["healthCheckNodePort"] = allocated
 

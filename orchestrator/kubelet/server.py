@@ -89,7 +89,7 @@ class KubeletServer:
             session = await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
             return _Session(session)
         except RuntimeFailure as error:
-            raise errors.InternalError(f"error executing command in container: {error}") from error
+            raise errors.InternalError.because(f"error executing command in container: {error}") from error
 
     async def attach(
         self, namespace: str, pod: str, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
@@ -103,7 +103,7 @@ class KubeletServer:
             session = await self._runtime.attach(found.id, stdin=stdin, tty=has_terminal)
             return _Session(session)
         except RuntimeFailure as error:
-            raise errors.InternalError(f"error attaching to container: {error}") from error
+            raise errors.InternalError.because(f"error attaching to container: {error}") from error
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> PortStream:
         """A connection to a port of the pod, made from inside its network."""
@@ -241,6 +241,4 @@ class _Session:
         try:
             return await self._session.wait()
         except RuntimeFailure as error:
-            raise errors.InternalError(
-                f"Internal error occurred: error executing command in container: {error}"
-            ) from error
+            raise errors.InternalError.because(f"error executing command in container: {error}") from error

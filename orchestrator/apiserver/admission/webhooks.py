@@ -160,7 +160,7 @@ class _Webhooks(AdmissionPlugin):
             if webhook.get("failurePolicy") == "Ignore":
                 self._log.warning("webhook.ignored", webhook=name, error=str(error))
                 return None
-            raise errors.InternalError(f"Internal error occurred: {why}", causes=(Cause("", why),)) from None
+            raise errors.InternalError.because(why) from None
 
     def _meets(self, conditions: Sequence[Mapping[str, Any]], attributes: Attributes) -> bool:
         with authorizing(self._authorizer, attributes.user):
@@ -276,7 +276,7 @@ def patched(attributes: Attributes, patch: list[Any], name: str) -> Object:
         decoded, _ = decode(changed, schema_of(kind), field_validation="Ignore", kind=kind.resource.kind)
     except errors.ApiError as error:
         why = f"failed calling webhook {quoted(name)}: {error.message}"
-        raise errors.InternalError(f"Internal error occurred: {why}", causes=(Cause("", why),)) from None
+        raise errors.InternalError.because(why) from None
     fresh = copy_object(normalized(decoded, kind))
     kind.default(fresh)
     return fresh

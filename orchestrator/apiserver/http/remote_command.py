@@ -258,7 +258,8 @@ async def _pump_output(client: CommandClient, session: StreamSession, wanted: Wa
     try:
         return exit_status(await session.wait())
     except errors.ApiError as error:
-        return error.to_status()
+        status = error.to_status()
+        return {name: status[name] for name in status if name not in ("kind", "apiVersion")}  # as in `exit_status`
 
 
 def exit_status(code: int) -> Object:

@@ -273,7 +273,7 @@ class HttpServer:
             raise
         except Exception as error:
             self._log.exception("request.failed", method=raw.method, path=raw.path)
-            return status_response(errors.InternalError(f"Internal error occurred: {error}"), raw)
+            return status_response(errors.InternalError.because(str(error)), raw)
 
     async def _dispatch(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
         transport = raw.transport

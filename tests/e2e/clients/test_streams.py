@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import kr8s.asyncio
 import pytest
 from kr8s.asyncio.objects import Pod
 from kubernetes import client, config, stream, watch
+from kubernetes.stream.ws_client import ERROR_CHANNEL
 from kubernetes_asyncio import client as aio_client
 from kubernetes_asyncio import config as aio_config
 from kubernetes_asyncio.stream import WsApiClient
@@ -48,6 +50,19 @@ def test_the_official_client_executes_with_and_without_stdin(core: client.CoreV1
     assert shell.read_stderr() == "two\n"
     assert shell.returncode == 3
     shell.close()
+    absent = execute(["no-such-command"], stdin=False, _preload_content=False)
+    absent.run_forever(timeout=20)
+    status = json.loads(absent.read_channel(ERROR_CHANNEL))
+    cause = status["details"]["causes"][0]["message"]
+    assert cause.startswith("error executing command in container: ")
+    assert status == {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"Internal error occurred: {cause}",
+        "reason": "InternalError",
+        "details": {"causes": [{"message": cause}]},
+        "code": 500,
+    }
 
 
 def test_the_official_client_forwards_ports_and_follows_logs(core: client.CoreV1Api) -> None:
