@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from orchestrator.httpkit.byte_connection import BackendConnection, ByteConnection, UpgradedConnection
+from orchestrator.httpkit.expectation import invite_body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,6 +23,7 @@ CHUNK_BYTES = 64 * 1024
 HOP_BY_HOP = frozenset(
     (
         "connection",
+        "expect",  # answered here, see `body_of`
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
@@ -79,7 +81,8 @@ def _named_in_connection(values: list[str]) -> frozenset[str]:
 
 
 async def body_of(raw: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The body of a request as it comes in."""
+    """The body of a request as it comes in, or as it is sent when we ask for it."""
+    invite_body(raw)
     async for chunk in raw.content.iter_chunked(CHUNK_BYTES):
         yield chunk
 

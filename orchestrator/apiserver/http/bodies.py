@@ -14,6 +14,7 @@ from orchestrator.api import errors
 from orchestrator.api.fields import quote
 from orchestrator.api.json_syntax import syntax_problem
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
+from orchestrator.httpkit.expectation import invite_body
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
 """As kube-apiserver's limit for one request."""
@@ -63,6 +64,7 @@ async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
         raise _too_large()
     if request.content.is_eof():
         return await _read(request)
+    invite_body(request)
     late = errors.Timeout("Timeout: request did not complete within the allotted timeout")
     timer = clock.call_later(BODY_SECONDS_MAX, lambda: request.content.set_exception(late))
     try:

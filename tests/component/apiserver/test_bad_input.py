@@ -208,6 +208,12 @@ async def test_bodies_are_not_unpacked(session: aiohttp.ClientSession) -> None:
             assert (response.status, (await response.json())["reason"]) == (400, "BadRequest")
 
 
+async def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on(session: aiohttp.ClientSession) -> None:
+    """libcurl asks, and aiohttp when it is told to (RFC 9110, section 10.1.1)."""
+    async with asyncio.timeout(10), session.post(CONFIG_MAPS, json=config_map(), expect100=True) as response:
+        assert response.status == 201
+
+
 async def test_long_selectors_are_read(session: aiohttp.ClientSession) -> None:
     names = ",".join(f"name-{number}" for number in range(8000))
     async with session.get(CONFIG_MAPS, params={"labelSelector": f"a in ({names})"}) as response:

@@ -136,6 +136,12 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         await runner.cleanup()
 
 
+async def test_a_body_is_asked_for_where_its_client_waits_for_that(stage: Stage) -> None:
+    path = f"{POD.format('web')}/x"
+    async with asyncio.timeout(10), stage.session.post(path, data=BODY, expect100=True) as response:
+        assert (await response.json())["body"] == BODY.decode()
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_gets_there(stage: Stage, method: str) -> None:
     for path in (POD.format("web"), SERVICE.format("web")):
