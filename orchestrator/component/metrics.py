@@ -28,7 +28,8 @@ COMPONENT_RESTARTS = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 COMPONENT_UP = Gauge(
-    "orchestrator_component_up", "1 while the component runs.", ["component"], registry=REGISTRY
+    "orchestrator_component_up", "How many of this component run: 1, or all kubelets of the process.", ["component"],
+    registry=REGISTRY,
 )  # fmt: skip
 
 

@@ -23,9 +23,12 @@ STABLE_SECONDS = 60.0
 class Supervisor:
     """Runs named components, each in its own task, and restarts those that fall over."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, counted_as: str = "") -> None:
+        """`counted_as`: the one name of many like components in metrics; without it, each has its own."""
         self._clock = clock
+        self._counted_as = counted_as
         self._components: dict[str, Run] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failing: dict[str, str] = {}
         self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
         self._group: asyncio.TaskGroup | None = None
@@ -40,6 +43,16 @@ class Supervisor:
         self._components[name] = run
         if self._group is not None:
             self._start(name)
+
+    async def remove(self, name: str) -> None:
+        """Stop a component for good; nothing happens when it is not supervised."""
+        self._components.pop(name, None)
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._well_again(name)
+        self._backoff.forget(name)
 
     def failing(self) -> dict[str, str]:
         """The components that are down now, with what took them down."""
@@ -62,25 +75,30 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         assert self._group is not None
-        self._group.create_task(self._supervise(name), name=name)
+        self._tasks[name] = self._group.create_task(self._supervise(name, self._components[name]), name=name)
 
-    async def _supervise(self, name: str) -> None:
+    async def _supervise(self, name: str, run: Run) -> None:
+        counted_as = self._counted_as or name
+        running = metrics.COMPONENT_UP.labels(counted_as)
         while True:
             started = self._clock.monotonic()
-            metrics.COMPONENT_UP.labels(name).set(1)
+            running.inc()
             try:
-                await self._components[name]()
+                await run()
                 raise RuntimeError("the component returned, which it must not")
             except Exception as error:
                 self._failing[name] = f"{type(error).__name__}: {error}"
                 self._healthy.clear()
                 self._log.exception("component.failed", failed=name)
             finally:
-                metrics.COMPONENT_UP.labels(name).set(0)
-            metrics.COMPONENT_RESTARTS.labels(name).inc()
+                running.dec()
+            metrics.COMPONENT_RESTARTS.labels(counted_as).inc()
             if self._clock.monotonic() - started > STABLE_SECONDS:
                 self._backoff.forget(name)
             await self._clock.sleep(self._backoff.next_delay(name))
-            self._failing.pop(name, None)
-            if not self._failing:
-                self._healthy.set()
+            self._well_again(name)
+
+    def _well_again(self, name: str) -> None:
+        self._failing.pop(name, None)
+        if not self._failing:
+            self._healthy.set()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.supervisor import Supervisor
 from orchestrator.kubelet.actions import Actions
 from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.kubelet import Kubelet
@@ -22,7 +23,6 @@ from orchestrator.kubelet.parts import Cgroups, Hooks, PodFiles
 from orchestrator.kubelet.runtime import ContainerRuntime
 from orchestrator.kubelet.server import KubeletServer
 from orchestrator.kubelet.sources import Sources
-from orchestrator.logs import get_logger
 
 ClientFactory = Callable[[str], Client]
 """The client of a node, by node name: its identity is `system:node:<name>`."""
@@ -47,11 +47,7 @@ class Kubelets:
         self._detect_mutations = detect_mutations
         self.sources = Sources(informers=informers)
         self._kubelets: dict[str, Kubelet] = {}
-        self._recorders: dict[str, EventRecorder] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failing: dict[str, str] = {}
-        self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
-        self._group: asyncio.TaskGroup | None = None
+        self._supervisor = Supervisor(clock=clock, counted_as="kubelet")
 
     def __iter__(self) -> Iterator[Kubelet]:
         return iter([*self._kubelets.values()])
@@ -94,19 +90,13 @@ class Kubelets:
             detect_mutations=self._detect_mutations,
         )
         self._kubelets[options.name] = kubelet
-        self._recorders[options.name] = recorder
-        if self._group is not None:
-            self._start(options.name)
+        self._supervisor.add(f"kubelet/{options.name}", partial(_run_with_recorder, kubelet, recorder))
         return kubelet
 
     async def remove(self, node_name: str) -> None:
         """Stop a kubelet as if its machine were switched off; containers keep running, the Node stays."""
         self._kubelets.pop(node_name, None)
-        self._recorders.pop(node_name, None)
-        task = self._tasks.pop(node_name, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._supervisor.remove(f"kubelet/{node_name}")
 
     async def shut_down(self) -> None:
         """End the pods of all nodes as their options say, for a process that is about to stop."""
@@ -127,34 +117,16 @@ class Kubelets:
 
     def failing(self) -> dict[str, str]:
         """Kubelets that are down now, with what took them down."""
-        return dict(self._failing)
+        return self._supervisor.failing()
 
     async def run(self) -> None:
         """Run all kubelets; one that falls over is restarted alone. Ends only by cancellation."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                for name in self._kubelets:
-                    self._start(name)
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self._group = None
+        await self._supervisor.run()
 
-    def _start(self, name: str) -> None:
-        assert self._group is not None
-        self._tasks[name] = self._group.create_task(self._keep_running(name), name=f"kubelet/{name}")
 
-    async def _keep_running(self, name: str) -> None:
-        """One node's kubelet and event recorder; what escapes from them is logged and answered with a restart."""
-        while name in self._kubelets:
-            kubelet, recorder = self._kubelets[name], self._recorders[name]
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(recorder.run(), name=f"kubelet/{name}/recorder")
-                    await kubelet.run()
-                raise RuntimeError("the kubelet returned, which it must not")
-            except Exception as error:
-                self._failing[name] = f"{type(error).__name__}: {error}"
-                get_logger("kubelet", node=name).exception("kubelet.failed")
-            await self._clock.sleep(self._backoff.next_delay(name))
-            self._failing.pop(name, None)
+async def _run_with_recorder(kubelet: Kubelet, recorder: EventRecorder) -> None:
+    """One node's kubelet and event recorder: what escapes from one ends both."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(recorder.run(), name=f"kubelet/{kubelet.options.name}/recorder")
+        await kubelet.run()
+        raise RuntimeError("the kubelet returned, which it must not")
