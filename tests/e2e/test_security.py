@@ -57,6 +57,15 @@ def test_groups_of_the_image_are_merged_or_left_out(
     assert (user["uid"], user["gid"], {*user["supplementalGroups"]}) == (1000, 1000, groups)
 
 
+def test_who_shares_a_process_namespace_does_not_reach_the_machine_through_the_sandbox(k: Kubectl) -> None:
+    setting = "/proc/1/root/proc/sys/vm/swappiness"
+    script = f"cat /proc/1/comm; value=$(cat {setting}) && echo $value > {setting} && echo written"
+    said = output_of(k, pod("sharing", container(f"( {script} ) 2>&1; true"), shareProcessNamespace=True))
+    assert said.split()[0] == "pause"
+    assert "Read-only file system" in said
+    assert "written" not in said
+
+
 def test_user_namespaces_are_refused(k: Kubectl) -> None:
     apply(k, pod("own-users", hostUsers=False))
     wait_for_event(k, "FailedCreatePodSandBox", "user namespaces")

@@ -146,14 +146,12 @@ def host_ports(spec: SandboxSpec) -> tuple[HostPort, ...]:
 def _pause_settings(*, network_mode: str) -> dict[str, Any]:
     """HostConfig of a pause container, which has no rights at all and sees nothing of the machine.
 
-    Without paths to mask, since nobody looks at its /proc: two dozen mounts less at its start.
+    Its paths in /proc stay masked and read-only: who shares its process namespace reaches them below /proc/1/root.
     """
     return {
         "NetworkMode": network_mode,
         "CapDrop": ["ALL"],
         "SecurityOpt": ["apparmor=unconfined", "seccomp=unconfined"],
-        "MaskedPaths": [],
-        "ReadonlyPaths": [],
         "ReadonlyRootfs": True,
         "CpuShares": SANDBOX_CPU_SHARES,
         "LogConfig": {"Type": "none"},
