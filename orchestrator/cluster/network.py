@@ -77,7 +77,6 @@ def add_service_proxy(
     layout = Layout(
         table=service_table(network.cluster_id),
         bridge=network.bridge,
-        pods=str(network.cidrs.pods),
         services=str(network.cidrs.services),
         local_address=dns_address,
         machine_address=str(machine_address(network.cidrs)),

@@ -70,9 +70,7 @@ class ServiceRules(Struct, frozen=True):
         return replace(self, frontends={**self.frontends, **more}) if more else self
 
 
-def plan_service(
-    service: Object | None, slices: Sequence[Object], nodes: Sequence[NodeFacts], *, pod_cidr: str
-) -> ServiceRules | None:
+def plan_service(service: Object | None, slices: Sequence[Object], nodes: Sequence[NodeFacts]) -> ServiceRules | None:
     """The rules of a Service, None when it needs none (gone, headless, ExternalName, another proxy's)."""
     if service is None:
         return None
@@ -87,7 +85,7 @@ def plan_service(
         return None
     rules = ServiceRules(cluster_ips=frozenset(cluster_ips))
     for port in spec.get("ports") or ():
-        _PortPlanner(service, spec, port, slices, nodes, pod_cidr, rules).plan(cluster_ips)
+        _PortPlanner(service, spec, port, slices, nodes, rules).plan(cluster_ips)
     return rules
 
 
@@ -108,7 +106,6 @@ class _PortPlanner:
         port: dict[str, Any],
         slices: Sequence[Object],
         nodes: Sequence[NodeFacts],
-        pod_cidr: str,
         rules: ServiceRules,
     ) -> None:
         protocol = port.get("protocol") or "TCP"
@@ -120,7 +117,6 @@ class _PortPlanner:
         self._everyone = usable(self._endpoints)
         self._targets = _targets(self._everyone)
         self._nodes = nodes
-        self._pod_cidr = pod_cidr
         self._rules = rules
         self._affinity_seconds = 0
         if spec.get("sessionAffinity") == "ClientIP":
@@ -177,8 +173,9 @@ class _PortPlanner:
                 continue
             local = local_to(self._endpoints, node)
             chain = f"local_{_digest(f'{self._identity}/{node.name}')}"
-            # Pods are inside: for them the policy does not count (kube-proxy's short circuit).
-            lines = [*self._picks(self._everyone, f"ip saddr {self._pod_cidr} "), *self._picks(local)]
+            # The node's own pods are inside: for them the policy does not count (kube-proxy's short circuit).
+            inside = f"ip saddr {node.pod_cidr} " if node.pod_cidr else ""
+            lines = [*(self._picks(self._everyone, inside) if inside else ()), *self._picks(local)]
             self._rules.chains[chain] = tuple(lines)
             way = Way(self._targets, chain, drops_rest=not local)
             self._rules.frontends[Frontend(node.ip, self._protocol, number)] = way

@@ -211,7 +211,7 @@ class ServiceProxy:
             service, slices = self._services.get(key), self._slices.by_index(SERVICE_INDEX, key)
             target = self._listener_target
             health = plan_health(service, slices, nodes) if target is not None else {}
-            rules = plan_service(service, slices, nodes, pod_cidr=self.layout.pods)
+            rules = plan_service(service, slices, nodes)
             if rules is not None and target is not None:
                 rules = rules.leading(health, target)
             self._ruleset.update(key, rules, changes)

@@ -41,9 +41,8 @@ class Layout(Struct, frozen=True):
     table: str
     bridge: str
     """The interface behind which the pods are."""
-    pods: str
     services: str
-    """Address ranges."""
+    """The range of cluster IPs from the start."""
     local_address: str = ""
     """An address of this process that rules may lead to; empty: nothing is served on the addresses of nodes."""
     machine_address: str = ""

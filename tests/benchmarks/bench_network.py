@@ -108,14 +108,14 @@ async def _rules(count: int) -> dict[str, float]:
 
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)  # as in a process of its own
-    layout = Layout(table="bench", bridge="lo", pods="10.200.0.0/16", services="10.96.0.0/16")
+    layout = Layout(table="bench", bridge="lo", services="10.96.0.0/16")
     nft, kernel = LibNftables(), NftSocket()
     ruleset = Ruleset(layout)
     services = [(f"default/s-{n}", _service(n), _slices(n)) for n in range(count)]
     everything = Changes()
     started = time.perf_counter()
     for key, service, slices in services:
-        ruleset.update(key, plan_service(service, slices, (), pod_cidr=layout.pods), everything)
+        ruleset.update(key, plan_service(service, slices, ()), everything)
     planned = time.perf_counter()
     transaction = netlink.batch(encode(layout.table, everything))
     encoded = time.perf_counter()
@@ -127,7 +127,7 @@ async def _rules(count: int) -> dict[str, float]:
     for number in range(CHANGES):
         changed = time.perf_counter()
         changes = Changes()
-        rules = plan_service(_service(number), _slices(number, 1), (), pod_cidr=layout.pods)
+        rules = plan_service(_service(number), _slices(number, 1), ())
         ruleset.update(f"default/s-{number}", rules, changes)
         kernel.write(netlink.batch(encode(layout.table, changes)))
         durations.append(time.perf_counter() - changed)

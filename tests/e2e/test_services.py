@@ -433,8 +433,11 @@ def test_the_external_policy_local_uses_pods_of_the_node_that_is_asked(network: 
     wait_programmed(MACHINE, network.node_ips[0], node_port, {"server-1"})
     wait_programmed(MACHINE, network.node_ips[1], node_port, {"server-2"})
     assert outcome(lambda: MACHINE.tcp(network.node_ips[2], node_port, seconds=0.3)) == "lost"
-    # Pods are inside of the cluster: for them every pod will do.
-    wait_programmed(network.clients[0], network.node_ips[2], node_port, {"server-1", "server-2"})
+    # A node's own pods are inside, and every endpoint will do for them; those of another node come from outside.
+    inside, outside = network.clients
+    wait_programmed(inside, network.node_ips[0], node_port, {"server-1", "server-2"})
+    wait_programmed(outside, network.node_ips[0], node_port, {"server-1"})
+    assert outcome(lambda: outside.tcp(network.node_ips[2], node_port, seconds=0.3)) == "lost"
 
 
 def test_clients_prefer_pods_of_their_own_node_when_the_service_says_so(network: Network) -> None:

@@ -8,7 +8,7 @@ from orchestrator.api.objects import Object
 from orchestrator.proxy.ruleset import Layout
 from orchestrator.proxy.topology import NodeFacts
 
-LAYOUT = Layout(table="t", bridge="br0", pods="10.244.0.0/16", services="10.96.0.0/16")
+LAYOUT = Layout(table="t", bridge="br0", services="10.96.0.0/16")
 NODES = [NodeFacts("node-1", "172.30.0.2", "10.244.0.0/24"), NodeFacts("node-2", "172.30.0.3", "10.244.1.0/24")]
 
 

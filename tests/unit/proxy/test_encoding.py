@@ -109,7 +109,7 @@ def test_both_ways_lead_to_the_same_table(transactions: list[list[tuple[int, Any
             ports = [{"port": 80, "protocol": protocol, "nodePort": 30000 + number}]
             one = None if protocol is None else service(f"s{number}", ip=f"10.96.0.{number}", ports=ports)
             pods = [f"10.244.0.{last}" for last in range(2, 2 + count)]
-            rules = plan_service(one, slices(*pods, protocol=protocol or "TCP"), NODES, pod_cidr=LAYOUT.pods)
+            rules = plan_service(one, slices(*pods, protocol=protocol or "TCP"), NODES)
             ruleset.update(f"default/s{number}", rules, changes)
         assert not has_own_chains(changes)
         by_text.run(changes.text(LAYOUT.table))
@@ -135,7 +135,7 @@ def test_chains_that_pick_go_before_text_that_leads_to_them() -> None:
     pods = [f"10.244.0.{number}" for number in range(2, 4 + STANDING_PICKS)]
     for number, spec in enumerate(({}, {"sessionAffinity": "ClientIP"})):
         one = service(f"s{number}", ip=f"10.96.0.{number + 1}", **spec)
-        ruleset.update(f"default/s{number}", plan_service(one, slices(*pods), NODES, pod_cidr=LAYOUT.pods), changes)
+        ruleset.update(f"default/s{number}", plan_service(one, slices(*pods), NODES), changes)
     assert has_own_chains(changes)
     name = f"pick_{len(pods)}"
     first = text_of(take_new_picks(LAYOUT.table, changes))

@@ -16,7 +16,7 @@ CLUSTER = Frontend("10.96.0.1", "tcp", 80)
 
 
 def plan(one: dict[str, Any] | None, endpoints: list[dict[str, Any]] = BOTH) -> ServiceRules | None:
-    return plan_service(one, endpoints, NODES, pod_cidr="10.244.0.0/16")
+    return plan_service(one, endpoints, NODES)
 
 
 def labelled(key: str, value: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_the_external_policy_local_has_a_frontend_for_each_node() -> None:
     assert (near.drops_rest, far.drops_rest) == (False, True)
     # Pods come first: for them the policy does not count.
     assert rules.chains[far.chain] == (
-        f"ip saddr 10.244.0.0/16 meta l4proto tcp dnat ip to numgen random mod 1 map {{ 0 : {POD_1} . 8080 }}",
+        f"ip saddr 10.244.1.0/24 meta l4proto tcp dnat ip to numgen random mod 1 map {{ 0 : {POD_1} . 8080 }}",
     )
 
 

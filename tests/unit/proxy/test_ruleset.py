@@ -28,7 +28,7 @@ def written_whole(ruleset: Ruleset) -> Any:
 def apply(ruleset: Ruleset, kernel: Kernel, *updates: tuple[str, Any, Any]) -> Changes:
     changes = Changes()
     for key, one, endpoints in updates:
-        ruleset.update(key, plan_service(one, endpoints, NODES, pod_cidr=LAYOUT.pods), changes)
+        ruleset.update(key, plan_service(one, endpoints, NODES), changes)
     kernel.run(changes.text(LAYOUT.table))
     return changes
 
@@ -86,11 +86,11 @@ def test_the_table_has_room_for_twice_what_it_holds() -> None:
     ruleset, changes = Ruleset(LAYOUT), Changes()
     for number in range(ELEMENTS_MIN):
         one = service(f"s{number}", ip=f"10.96.{number // 250}.{number % 250}")
-        rules = plan_service(one, slices(POD_1), NODES, pod_cidr=LAYOUT.pods)
+        rules = plan_service(one, slices(POD_1), NODES)
         ruleset.update(f"default/s{number}", rules, changes)
     assert ruleset.count(changes)
     more = Changes()
-    rules = plan_service(service("more", ip="10.96.9.9"), slices(POD_1), NODES, pod_cidr=LAYOUT.pods)
+    rules = plan_service(service("more", ip="10.96.9.9"), slices(POD_1), NODES)
     ruleset.update("default/more", rules, more)
     assert not ruleset.count(more)
     table = ruleset.empty_table()
