@@ -13,12 +13,15 @@ import orjson
 from tests.benchmarks.processes import Running, orchestrator, pod, rate
 
 CLIENTS = 32
+STORED_PODS = 10_000
+"""Over which the memory of one is measured."""
+PODS = "/api/v1/namespaces/default/pods"
 JSON_HEADERS = {"Content-Type": "application/json"}
 MERGE_HEADERS = {"Content-Type": "application/merge-patch+json"}
 
 
 async def run() -> dict[str, float]:
-    """POST, GET, LIST of 300 pods and PATCH: rates, latencies, and ratios to the bare server."""
+    """POST, GET, LIST of 300 pods and PATCH: rates, latencies, ratios to the bare server; memory of a stored pod."""
     results: dict[str, float] = {}
     async with orchestrator("--runtime", "hollow", "--nodes", "0") as running, running.session(CLIENTS) as session:
         floor = await bare_rates(running)
@@ -29,12 +32,12 @@ async def run() -> dict[str, float]:
         for name in ("post", "get", "list"):
             results[f"{name}_ratio_to_bare"] = ours[name] / floor[name]
         results["rss_mib_after"] = running.rss_mib()
+        results["kib_per_stored_pod"] = await kib_per_stored_pod(running, session)
     return results
 
 
 async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -> dict[str, float]:
     """The rates of our API; latencies go into `results`."""
-    pods = "/api/v1/namespaces/default/pods"
 
     async def wait_for_account() -> None:
         path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
@@ -45,16 +48,13 @@ async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -
     rates: dict[str, float] = {}
 
     async def post(number: int) -> None:
-        body = orjson.dumps(pod(f"p{number}", scheduler="nobody"))
-        async with session.post(pods, data=body, headers=JSON_HEADERS) as response:
-            assert response.status == 201, await response.text()
-            await response.read()
+        await post_pod(session, f"p{number}")
 
     rates["post"], latency = await rate(post, count=3000, concurrency=CLIENTS)
     results.update({f"post_{key}": value for key, value in latency.items()})
 
     async def get(number: int) -> None:
-        async with session.get(f"{pods}/p{number % 3000}") as response:
+        async with session.get(f"{PODS}/p{number % 3000}") as response:
             assert response.status == 200
             await response.read()
 
@@ -62,7 +62,7 @@ async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -
     results.update({f"get_{key}": value for key, value in latency.items()})
 
     async def list_page(_: int) -> None:
-        async with session.get(f"{pods}?limit=300") as response:
+        async with session.get(f"{PODS}?limit=300") as response:
             assert response.status == 200
             await response.read()
 
@@ -71,13 +71,32 @@ async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -
 
     async def patch(number: int) -> None:
         body = orjson.dumps({"metadata": {"labels": {"round": str(number)}}})
-        async with session.patch(f"{pods}/p0", data=body, headers=MERGE_HEADERS) as response:
+        async with session.patch(f"{PODS}/p0", data=body, headers=MERGE_HEADERS) as response:
             assert response.status == 200, await response.text()
             await response.read()
 
     rates["serial_patch"], latency = await rate(patch, count=500, concurrency=1)
     results.update({f"serial_patch_{key}": value for key, value in latency.items()})
     return rates
+
+
+async def post_pod(session: aiohttp.ClientSession, name: str) -> None:
+    """Store a pod that nobody schedules."""
+    body = orjson.dumps(pod(name, scheduler="nobody"))
+    async with session.post(PODS, data=body, headers=JSON_HEADERS) as response:
+        assert response.status == 201, await response.text()
+        await response.read()
+
+
+async def kib_per_stored_pod(running: Running, session: aiohttp.ClientSession) -> float:
+    """The growth of resident memory for each of many pods: the stored bytes, history, and every component's caches."""
+
+    async def post(number: int) -> None:
+        await post_pod(session, f"stored-{number}")
+
+    before = running.rss_mib()
+    await rate(post, count=STORED_PODS, concurrency=CLIENTS)
+    return (running.rss_mib() - before) * 1024 / STORED_PODS
 
 
 async def bare_rates(running: Running) -> dict[str, float]:

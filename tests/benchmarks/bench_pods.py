@@ -21,7 +21,7 @@ async def run() -> dict[str, float]:
         created: dict[str, float] = {}
         seen: dict[str, float] = {}
         watching = asyncio.create_task(_watch(session, seen))
-        cpu_before = running.cpu_seconds()
+        cpu_before, rss_before = running.cpu_seconds(), running.rss_mib()
 
         async def post(number: int) -> None:
             name = f"p{number}"
@@ -49,6 +49,7 @@ async def run() -> dict[str, float]:
             "latency_p99_ms": latencies[int(PODS * 0.99)] * 1000,
             "cpu_seconds_per_1000_pods": (running.cpu_seconds() - cpu_before) / PODS * 1000,
             "rss_mib": running.rss_mib(),
+            "kib_per_running_pod": (running.rss_mib() - rss_before) * 1024 / PODS,
         }
 
 
