@@ -87,14 +87,16 @@ class Scope(Struct, frozen=True):
 
 def owned(fields: FieldSet) -> FieldSet:
     """The fields without those that nobody ever owns: type, name, uid, resourceVersion and their like."""
-    metadata = fields.get("f:metadata")
-    if metadata is None and "f:kind" not in fields and "f:apiVersion" not in fields:
+    if "f:metadata" not in fields and "f:kind" not in fields and "f:apiVersion" not in fields:
         return fields
-    out = {key: node for key, node in fields.items() if key not in ("f:kind", "f:apiVersion", "f:metadata")}
-    rest = {key: node for key, node in (metadata or {}).items() if key not in _NEVER_OWNED and key != "."}
-    if rest:
-        out["f:metadata"] = rest
-        return dict(sorted(out.items()))
+    out: FieldSet = {}
+    for key, node in fields.items():
+        if key == "f:metadata":
+            rest = {name: child for name, child in node.items() if name not in _NEVER_OWNED and name != "."}
+            if rest:
+                out[key] = rest
+        elif key != "f:kind" and key != "f:apiVersion":
+            out[key] = node
     return out
 
 

@@ -26,8 +26,8 @@ from orchestrator.api.managed_fields.field_set import (
 )
 from orchestrator.api.schema import OBJECT_META, Schema, definition
 
-_LEAVES_MAX = 64
-"""Different sets of fields that are remembered for one structure."""
+_PLAIN_MAX = 64
+"""Different sets of names that are remembered for one structure."""
 
 Form = Literal["scalar", "atomic", "struct", "map", "keyed", "set", "deduced"]
 
@@ -89,7 +89,8 @@ class Structure:
         "form",
         "item_defaults",
         "item_keys",
-        "leaves",
+        "plain_added",
+        "plain_nodes",
         "scalar",
     )
 
@@ -109,10 +110,12 @@ class Structure:
         if self.form == "keyed" and schema is not None and schema.items is not None:
             self.item_defaults = _item_defaults(schema)
         self.scalar = "" if schema is None else schema.kind
-        self.added: ContentMap[Difference] | None = None
-        """How whole values of this structure differ from none, of specs: those of one template are the same."""
-        self.leaves: dict[tuple[str, ...], FieldSet] = {}
-        """The nodes of whole values without anything nested, by the names of their fields: conditions, references."""
+        self.added: ContentMap[FieldSet] | None = None
+        """What whole values add to nothing, of specs: those of one template are the same."""
+        self.plain_added: dict[tuple[str, ...], FieldSet] = {}
+        """What values with nothing in them but texts and numbers add, by the names of their fields."""
+        self.plain_nodes: dict[tuple[str, ...], FieldSet] = {}
+        """The nodes of such values where nothing was: of conditions, of references."""
 
     def field(self, name: str) -> tuple[str, Structure, bool] | None:
         """(its path element, its structure, whether Go always encodes it); None when it is not declared."""
@@ -317,14 +320,30 @@ def _compare_fields(structure: Structure, old: Any, new: Any) -> Difference:
     old, new = old or {}, new or {}
     if not isinstance(old, dict) or not isinstance(new, dict):
         return LEAF, None
-    if old or structure.added is None:
-        return _compare_each_field(structure, old, new)
+    return _compare_each_field(structure, old, new) if old else (_added(structure, new), None)
+
+
+def _added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
+    """What a value adds to an empty one; None for nothing."""
+    if structure.added is None:
+        return _each_added(structure, new)
     content = content_of(new)
     found = structure.added.get(content)
     if found is None:
-        found = _compare_each_field(structure, old, new)
+        found = _each_added(structure, new) or LEAF
         structure.added.put(content, found)
-    return found
+    return found or None
+
+
+def _each_added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
+    names = tuple(new)
+    known = structure.plain_added.get(names)
+    if known is not None and _is_plain(new):
+        return known
+    added, _ = _compare_each_field(structure, {}, new)
+    if added and known is None and structure.declared and _is_plain(new):
+        _remember(structure.plain_added, names, added)
+    return added
 
 
 def _compare_each_field(structure: Structure, old: dict[str, Any], new: dict[str, Any]) -> Difference:
@@ -372,7 +391,12 @@ def _compare_each_field(structure: Structure, old: dict[str, Any], new: dict[str
                 changed[element] = more
             if less is not None:
                 removed[element] = less
-    return in_order(changed) if changed else None, in_order(removed) if removed else None
+    return _by_name(changed) if changed else None, _by_name(removed) if removed else None
+
+
+def _by_name(fields: FieldSet) -> FieldSet:
+    """Fields in the canonical order, which is that of their names where nothing else is among them."""
+    return {element: fields[element] for element in sorted(fields)}
 
 
 def _unset(structure: Structure) -> Any:
@@ -429,8 +453,8 @@ def _whole(structure: Structure, value: Any) -> FieldSet:
     if value.__class__ is not dict or form == "keyed" or form == "set":
         return LEAF
     names = tuple(value)
-    known = structure.leaves.get(names)
-    if known is not None and not _has_parts(value):
+    known = structure.plain_nodes.get(names)
+    if known is not None and _is_plain(value):
         return known
     out = {".": LEAF}
     declared = structure.declared
@@ -440,17 +464,22 @@ def _whole(structure: Structure, value: Any) -> FieldSet:
             out[f"f:{name}"] = _whole(structure.values, value[name])
         else:
             out[found[0]] = _whole(found[1], value[name])
-    if declared and known is None and len(structure.leaves) < _LEAVES_MAX and not _has_parts(value):
-        structure.leaves[names] = out
+    if declared and known is None and _is_plain(value):
+        _remember(structure.plain_nodes, names, out)
     return out
 
 
-def _has_parts(value: dict[str, Any]) -> bool:
-    """Whether anything in it is a dict or a list, which may have fields of its own."""
-    for child in value.values():  # noqa: SIM110 - the loop is half the time of any() with a generator
-        if child.__class__ is dict or child.__class__ is list:
-            return True
-    return False
+def _is_plain(value: dict[str, Any]) -> bool:
+    """Whether there is nothing in it but texts, numbers and booleans: its names say all about its fields."""
+    for child in value.values():  # noqa: SIM110 - the loop is half the time of all() with a generator
+        if child is None or child.__class__ is dict or child.__class__ is list:
+            return False
+    return True
+
+
+def _remember(known: dict[tuple[str, ...], FieldSet], names: tuple[str, ...], fields: FieldSet) -> None:
+    if len(known) < _PLAIN_MAX:
+        known[names] = fields
 
 
 # --- the fields of an applied configuration ------------------------------------------------------

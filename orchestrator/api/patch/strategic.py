@@ -121,11 +121,13 @@ def _merge_map(original: Map, patch: Map, schema: Schema | None, *, resolving: b
 
 def _resolved(value: Any) -> Any:
     """A new value without the nulls and directives that mean nothing where nothing was before."""
-    if isinstance(value, dict):
+    if value.__class__ is dict:
         return {
-            name: _resolved(child) for name, child in value.items() if child is not None and not _is_directive(name)
+            name: _resolved(child) if child.__class__ is dict or child.__class__ is list else child
+            for name, child in value.items()
+            if child is not None and not (name.startswith("$") and _is_directive(name))
         }
-    if isinstance(value, list):
+    if value.__class__ is list:
         return [
             _resolved(child)
             for child in value
