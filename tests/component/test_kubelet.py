@@ -559,6 +559,21 @@ async def test_changed_image_replaces_the_container(node: Node) -> None:
     assert "Killing: Container a definition changed, will be restarted" in await node.event_messages("web")
 
 
+async def test_a_pod_without_probes_is_ready_all_the_while_that_its_image_changes(node: Node) -> None:
+    await node.create("web")
+    await node.wait_phase("web", "Running")
+    patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "app:2"}]
+    await node.client.patch(PODS, "web", patch, "default", content_type="application/json-patch+json")
+    seen = []
+
+    def is_replaced(pod: Any) -> bool:
+        seen.extend(condition_of(pod, kind) for kind in ("Ready", "ContainersReady"))
+        return bool(pod["status"]["containerStatuses"][0]["restartCount"])
+
+    await node.wait("web", is_replaced)
+    assert {condition["status"] for condition in seen if condition} == {"True"}
+
+
 async def test_a_change_is_told_as_seen_before_the_old_container_has_stopped(node: Node) -> None:
     slow = {"name": "a", "image": "app:1", "lifecycle": {"preStop": {"sleep": {"seconds": 25}}}}
     await node.create("web", containers=[slow])

@@ -448,6 +448,36 @@ def test_resources_are_resized_in_place(k: Kubectl) -> None:
     assert status_of(held)["resources"]["limits"]["cpu"] == "100m"
 
 
+def test_containers_without_limits_are_resized_and_get_some(k: Kubectl) -> None:
+    sizes: dict[str, tuple[Any, Any]] = {
+        "plain": ({"requests": {"cpu": "2m"}}, {"requests": {"cpu": "4m"}}),
+        "quota": ({"requests": {"cpu": "20m"}}, {"requests": {"cpu": "25m"}, "limits": {"cpu": "35m"}}),
+        "memory": (
+            {"requests": {"memory": "35Mi"}},
+            {"requests": {"memory": "30Mi"}, "limits": {"memory": "50Mi"}},
+        ),
+    }
+    apply(k, pod("open", *(container(name=name, resources=before) for name, (before, _) in sizes.items())))
+    wait_for_pod(k, "open", is_ready)
+    wanted = [{"name": name, "resources": after} for name, (_, after) in sizes.items()]
+    k("patch", "pod", "open", "--subresource=resize", "-p", json.dumps({"spec": {"containers": wanted}}))
+    resized = wait_for_pod(
+        k,
+        "open",
+        lambda p: (
+            all(status_of(p, name)["resources"] == after for name, (_, after) in sizes.items())
+            and not condition(p, "PodResizeInProgress")
+        ),
+    )
+    limits = {}
+    for name in sizes:
+        assert status_of(resized, name)["restartCount"] == 0
+        inspected = json.loads(docker("inspect", status_of(resized, name)["containerID"].removeprefix("docker://")))
+        host = inspected[0]["HostConfig"]
+        limits[name] = (host["CpuShares"], host["CpuQuota"] > 0, host["Memory"])
+    assert limits == {"plain": (4, False, 0), "quota": (25, True, 0), "memory": (2, False, 50 << 20)}
+
+
 def test_a_changed_image_restarts_only_that_container(k: Kubectl) -> None:
     apply(k, pod("changing", container(), container(name="other")))
     before = wait_for_pod(k, "changing", is_ready)
