@@ -11,7 +11,7 @@ import orjson
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
-from orchestrator.store import Record
+from orchestrator.store import Event, Record
 
 
 async def to_stored(kind: Kind, obj: Object) -> Object:
@@ -44,6 +44,13 @@ async def served_records(kind: Kind, records: Sequence[Record]) -> list[Record]:
         Record(record.key, orjson.dumps(obj), record.revision, record.create_revision, obj)
         for record, obj in zip(records, objects, strict=True)
     ]
+
+
+async def served_events(kind: Kind, events: Sequence[Event]) -> list[Event]:
+    """The events with the states before and after as they are served, converted in one call."""
+    records = [record for event in events for record in (event.record, event.previous) if record is not None]
+    served = iter(await served_records(kind, records))
+    return [Event(event.type, next(served), next(served) if event.previous is not None else None) for event in events]
 
 
 def at_encoding(kind: Kind) -> Callable[[Object], Object] | None:

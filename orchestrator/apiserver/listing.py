@@ -46,13 +46,15 @@ class Selection(Struct, frozen=True):
     """Set when the field selector demands one name: a single look-up answers it."""
     index: tuple[str, str] | None = None
     """A (field, value) that the store's dispatch index serves, e.g. (`spec.nodeName`, `n1`)."""
+    is_of_served: bool = False
+    """Whether it asks for fields that an object has as it is served, after a webhook has converted it."""
 
     @property
     def is_everything(self) -> bool:
         return self.labels.is_everything and not self.fields.requirements
 
     def matches(self, obj: Object) -> bool:
-        """Whether an object (in its stored form) is selected."""
+        """Whether an object is selected; in its stored form, unless the selection `is_of_served`."""
         if not self.labels.is_everything and not self.labels.matches(labels_of(obj)):
             return False
         for field, operator, value in self.fields.requirements:
@@ -84,7 +86,13 @@ def parse_selection(request: ApiRequest, indexed_fields: Mapping[str, Mapping[st
                 name = value
             elif field in indexable:
                 index = (field, value)
-    return Selection(labels, fields, readers, name, index)
+    conversion = kind.conversion
+    is_of_served = (
+        conversion is not None
+        and conversion.fetch_from_stored is not None
+        and any(field in kind.selectable_fields for field, _, _ in fields.requirements)
+    )
+    return Selection(labels, fields, readers, name, index, is_of_served)
 
 
 def selected_name(field_selector: str) -> str:

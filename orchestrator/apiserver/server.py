@@ -233,10 +233,8 @@ class ApiServer:
         convert = conversion.at_encoding(kind)
         if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
             record = await self.store.get(Key(resource, request.namespace, selection.name))
-            records = [record] if record is not None and selection.matches(record.obj) else []
-            return ListResult(
-                kind, await conversion.served_records(kind, records), self.store.revision, convert=convert
-            )
+            records = await _selected(kind, selection, [record] if record is not None else [])
+            return ListResult(kind, records, self.store.revision, convert=convert)
         if selection.is_everything:
             page = await self._page(request, resource, namespace, revision, limit, after)
             continue_token = ""
@@ -277,9 +275,12 @@ class ApiServer:
         revision, after, since = position
         convert = conversion.at_encoding(kind)
         records: list[Record] = []
+        token = ""
         while True:
             chunk = max(limit * 2, 500) if limit else 0
             page = await self._page(request, resource, namespace, revision, chunk, after)
+            if selection.is_of_served:
+                page = page._replace(records=await conversion.served_records(kind, page.records))
             for index, record in enumerate(page.records):
                 if not selection.matches(record.obj):
                     continue
@@ -288,12 +289,12 @@ class ApiServer:
                     last = (previous.namespace, previous.name) if previous else after
                     assert last is not None
                     token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace), since=since)
-                    records = await conversion.served_records(kind, records)
-                    return ListResult(kind, records, page.revision, token, None, convert)
+                    break
                 records.append(record)
-            if page.continue_name is None:
-                records = await conversion.served_records(kind, records)
-                return ListResult(kind, records, page.revision, convert=convert)
+            if token or page.continue_name is None:
+                if not selection.is_of_served:
+                    records = await conversion.served_records(kind, records)
+                return ListResult(kind, records, page.revision, token, None, convert)
             after, revision = page.continue_name, page.revision
 
     async def _page(
@@ -349,9 +350,10 @@ class ApiServer:
                 with translated(kind, ""):
                     await self.store.get(Key("", "", ""), revision=since)
             page = await self.store.list(resource, namespace)
-            initial = [record for record in page.records if selection.matches(record.obj)]
-            if selection.name:
-                initial = [record for record in initial if record.key.name == selection.name]
+            initial = [one for one in page.records if not selection.name or one.key.name == selection.name]
+            if selection.is_of_served:
+                initial = await conversion.served_records(kind, initial)
+            initial = [record for record in initial if selection.matches(record.obj)]
             since = page.revision
         elif since in (None, 0):
             since = self.store.revision
@@ -942,6 +944,13 @@ def _differs_in_spec(kind: Kind, new: Object, old: Object) -> bool:
     """Whether an update changed more than metadata, and more than a status that has a subresource of its own."""
     keys = (new.keys() | old.keys()) - ({"metadata", "status"} if kind.has_status else {"metadata"})
     return any(new.get(key) != old.get(key) for key in keys)
+
+
+async def _selected(kind: Kind, selection: listing.Selection, records: list[Record]) -> list[Record]:
+    """Those of the records that are selected, as they are served."""
+    if selection.is_of_served:
+        return [one for one in await conversion.served_records(kind, records) if selection.matches(one.obj)]
+    return await conversion.served_records(kind, [one for one in records if selection.matches(one.obj)])
 
 
 def _timeout_seconds(text: str) -> float:

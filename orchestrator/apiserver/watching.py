@@ -86,7 +86,7 @@ class ObjectWatch:
     async def _fetched(self, changes: list[Change]) -> list[Change]:
         """The changes with what a webhook has to convert converted."""
         fetch = self.kind.conversion.fetch_from_stored if self.kind.conversion else None
-        if fetch is None:
+        if fetch is None or self._selection.is_of_served:
             return changes
         records = [change.record for change in changes if change.record is not None]
         served = iter(await conversion.served_records(self.kind, records))
@@ -105,6 +105,8 @@ class ObjectWatch:
                 bookmark_at = now + self._bookmark_seconds
             with translated(self.kind, ""):
                 events = await self._source.next_batch(timeout=min(self._deadline, bookmark_at) - now)
+            if self._selection.is_of_served:
+                events = await conversion.served_events(self.kind, events)
             changes = [change for event in events if (change := self._translate(event)) is not None]
             if changes:
                 self._last_revision = changes[-1].revision

@@ -381,6 +381,34 @@ async def test_a_webhook_converts_reads_writes_lists_and_watches(client: Client,
         watch.close()
 
 
+async def test_fields_are_selected_as_the_version_has_them_that_is_asked_for(client: Client, webhook: Webhook) -> None:
+    made = converted_definition(webhook)
+    for served, field in zip(made["spec"]["versions"], ("color", "colour"), strict=True):
+        served["selectableFields"] = [{"jsonPath": f".spec.{field}"}]
+        spec = served["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec["properties"][field].pop("x-kubernetes-validations")
+    await client.create(CUSTOM_RESOURCE_DEFINITIONS, made)
+    watch = await client.watch(GADGETS_V2, field_selector="spec.colour=red", resource_version="0")
+    try:
+        for name, colour in (("a", "red"), ("b", "green"), ("c", "red")):
+            await client.create(GADGETS_V2, gadget(name, GADGETS_V2, colour=colour))
+        for resource, field in ((GADGETS_V2, "spec.colour"), (GADGETS, "spec.color")):
+            for selector, found in ((f"{field}=red", ["a", "c"]), (f"{field}=red,metadata.name=c", ["c"])):
+                listed = await client.list(resource, namespace="default", field_selector=selector)
+                assert [item["metadata"]["name"] for item in listed["items"]] == found
+        await client.patch(GADGETS_V2, "c", {"spec": {"colour": "green"}}, "default")
+        await client.delete(GADGETS_V2, "a", "default")
+        seen: list[tuple[str, str, str]] = []
+        while len(seen) < 4:
+            seen += [
+                (event.type, event.object["metadata"]["name"], event.object["spec"]["colour"])
+                for event in await watch.next_batch()
+            ]
+        assert seen == [("ADDED", "a", "red"), ("ADDED", "c", "red"), ("DELETED", "c", "red"), ("DELETED", "a", "red")]
+    finally:
+        watch.close()
+
+
 async def test_the_stored_version_needs_no_webhook(client: Client, webhook: Webhook) -> None:
     await client.create(CUSTOM_RESOURCE_DEFINITIONS, converted_definition(webhook))
     await client.create(GADGETS, gadget("a", color="red"))
