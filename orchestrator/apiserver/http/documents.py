@@ -25,6 +25,9 @@ from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 KUBERNETES_VERSION = "v1.36.0"
 """The API version that this server claims to serve."""
 
+NO_COMMIT = "0" * 40
+"""git's name for no commit: a package does not know the one it was made of, and clients expect hexadecimal digits."""
+
 HealthCheck = Callable[[], Awaitable[str]]
 """Returns an empty string when healthy, else what is wrong."""
 
@@ -40,7 +43,7 @@ def version_info(project_version: str) -> Object:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": f"{KUBERNETES_VERSION}+orchestrator.{project_version}",
-        "gitCommit": "",
+        "gitCommit": NO_COMMIT,
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",
