@@ -63,7 +63,7 @@ async def _remove(cluster_id: str, config: Config) -> int:
         removed = await remove_cluster(
             cluster_id,
             clock=SystemClock(),
-            urls=[config.engine or None, *sorted(set(config.engine_urls.values()))],
+            engines=config.engine_addresses,
             data_dir=Path(config.data_dir),
         )
     except RuntimeFailure as error:

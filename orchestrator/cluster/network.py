@@ -16,6 +16,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
+from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.network.plan import ClusterCidrs, cluster_key, machine_address
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def add_dns(
 
 
 async def remove_cluster(
-    cluster_id: str, *, clock: Clock, urls: Sequence[str | None] = (None,), data_dir: Path | None = None
+    cluster_id: str, *, clock: Clock, engines: Sequence[EngineAddress | None] = (None,), data_dir: Path | None = None
 ) -> Removed:
     """Remove everything that a cluster has on this machine and its Engines; nothing there is fine.
 
@@ -140,21 +141,10 @@ async def remove_cluster(
     """
     import os
 
-    from orchestrator.kubelet.docker.cleanup import Removed, remove_everything
-    from orchestrator.kubelet.runtime import RuntimeFailure
+    from orchestrator.kubelet.docker.cleanup import remove_everything
     from orchestrator.proxy.nftables import remove_table
 
     if os.geteuid() == 0:
         for table in (service_table(cluster_id), policy_table(cluster_id)):
             await remove_table(table)
-    total, failure = Removed(0, 0), None
-    for url in urls:
-        try:
-            removed = await remove_everything(cluster_id, clock=clock, url=url, data_dir=data_dir)
-        except RuntimeFailure as error:
-            failure = error  # the others are cleaned all the same
-        else:
-            total = Removed(total.containers + removed.containers, total.mounts + removed.mounts)
-    if failure is not None:
-        raise failure
-    return total
+    return await remove_everything(cluster_id, clock=clock, engines=engines, data_dir=data_dir)

@@ -17,6 +17,7 @@ from orchestrator.api.quantity import parse_quantity
 from orchestrator.cluster.addresses import NodeAddresses, plan_nodes
 from orchestrator.cluster.identity import ensure_cluster_id
 from orchestrator.config import Config, ConfigError
+from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
@@ -41,7 +42,7 @@ class Nodes:
         self._stack = AsyncExitStack()
         self._cluster_id = ""
         self._engines: dict[str, DockerEngine] = {}
-        """Those that only some nodes use, by URL."""
+        """Those of nodes that name one of their own, by node."""
         self._network_start: asyncio.Task[None] | None = None
 
     @property
@@ -63,19 +64,19 @@ class Nodes:
         )
 
     async def _prepare_docker(self) -> None:
-        from orchestrator.kubelet.docker.engine import DockerEngine
         from orchestrator.kubelet.network.netlink import Netlink
         from orchestrator.kubelet.network.plan import ClusterCidrs
         from orchestrator.kubelet.network.pod_network import PodNetwork, check_prerequisites, choose_cidrs
 
         config = self.config
         self._cluster_id = ensure_cluster_id(config.data_dir)
-        self.engine = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=config.engine or None))
         unknown = sorted(config.engine_urls.keys() - set(self.names))
         if unknown:
             raise ConfigError(f"nodeEngines: there is no node {unknown[0]}; nodes are {', '.join(self.names)}")
-        for url in sorted(set(config.engine_urls.values())):
-            self._engines[url] = await self._stack.enter_async_context(DockerEngine(clock=self._clock, url=url))
+        default, *others = config.engine_addresses
+        connected = {address: await self._connect(address) for address in (default, *others)}
+        self.engine = connected[default]
+        self._engines = {node: connected[config.engine_at(url)] for node, url in config.engine_urls.items()}
         preferred = ClusterCidrs(
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
         )
@@ -91,6 +92,18 @@ class Nodes:
         self._network_start = asyncio.create_task(self.network.start(), name="network-start")
         self._stack.push_async_callback(self.network.close)
         self._stack.push_async_callback(_cancel, self._network_start)
+
+    async def _connect(self, address: EngineAddress | None) -> DockerEngine:
+        from orchestrator.kubelet.docker.engine import DockerEngine
+        from orchestrator.kubelet.docker.locality import require_this_machine
+
+        try:
+            engine = DockerEngine(clock=self._clock, address=address)
+        except ValueError as error:
+            raise ConfigError(f"DOCKER_HOST: {error}") from None
+        await self._stack.enter_async_context(engine)
+        await require_this_machine(engine)
+        return engine
 
     async def populate(self, kubelets: Kubelets, *, cluster_dns: str) -> None:
         """Add every node to the group of kubelets; raises what the start of the network did."""
@@ -120,7 +133,7 @@ class Nodes:
 
         assert self.engine is not None
         assert self.network is not None
-        engine = self._engines.get(self.config.engine_urls.get(addresses.name, ""), self.engine)
+        engine = self._engines.get(addresses.name, self.engine)
         runtime = DockerRuntime(
             engine=engine,
             network=self.network,
@@ -172,8 +185,7 @@ class Nodes:
             return None
         from orchestrator.kubelet.docker.engine_volumes import EngineVolumes
 
-        urls = self.config.engine_urls
-        engines = {name: self._engines.get(urls.get(name, ""), self.engine) for name in self.names}
+        engines = {name: self._engines.get(name, self.engine) for name in self.names}
         return EngineVolumes(engines, default=self.engine, cluster_id=self._cluster_id)
 
     async def remove_containers(self) -> None:
@@ -184,7 +196,7 @@ class Nodes:
             await remove_cluster(
                 self._cluster_id,
                 clock=self._clock,
-                urls=[self.config.engine or None, *self._engines],
+                engines=self.config.engine_addresses,
                 data_dir=self.config.data_dir,
             )
         if (volumes := self.docker_volumes()) is not None:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from orchestrator.config.addresses import parse_pool
 from orchestrator.config.durations import parse_duration
+from orchestrator.config.engines import EngineAddress, engine_address
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 NODES_MAX = 5_000
@@ -48,6 +49,8 @@ class Config(Struct, frozen=True):
     """URL of the Docker Engine; empty: DOCKER_HOST, else the machine's socket."""
     node_engines: tuple[str, ...] = ()
     """Nodes with an Engine of their own: `node-2=unix:///run/other.sock`."""
+    engine_access: dict[str, Any] = msgspec.field(default_factory=dict)
+    """By the address of an Engine: `{ca, cert, key}` as paths, or `{insecure: true}`."""
     ephemeral: bool = False
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
@@ -107,6 +110,20 @@ class Config(Struct, frozen=True):
         return dict(text.split("=", 1) for text in self.node_engines)
 
     @property
+    def engine_addresses(self) -> list[EngineAddress | None]:
+        """Every Engine once: first the default one (None: as Docker's own variables say), then those of nodes."""
+        own = [self.engine_at(url) for url in sorted(set(self.engine_urls.values()))]
+        default = self.engine_at(self.engine) if self.engine else None
+        return [default, *(address for address in own if address != default)]
+
+    def engine_at(self, url: str) -> EngineAddress:
+        """An Engine with what it takes to reach it; ConfigError."""
+        try:
+            return engine_address(url, self.engine_access.get(url))
+        except ValueError as error:
+            raise ConfigError(f"the Engine {url}: {error}") from None
+
+    @property
     def listen_address(self) -> tuple[str, int]:
         """`listen` as (host, port)."""
         host, _, port = self.listen.rpartition(":")
@@ -121,6 +138,7 @@ KEYS = {
     "runtime": "runtime",
     "engine": "engine",
     "nodeEngines": "node_engines",
+    "engineAccess": "engine_access",
     "ephemeral": "ephemeral",
     "podCIDR": "pod_cidr",
     "serviceCIDR": "service_cidr",
@@ -153,7 +171,7 @@ _CHOICES = {
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("auto", "console", "json"),
 }
-_TYPES: dict[str, type] = {"data_dir": Path, "scheduler": dict}
+_TYPES: dict[str, type] = {"data_dir": Path, "scheduler": dict, "engine_access": dict}
 """Of the fields whose defaults are made."""
 _CIDR_FIELDS = ("pod_cidr", "service_cidr", "node_cidr")
 _TYPE_NAMES = {
@@ -320,7 +338,20 @@ def _seconds(text: str, label: str) -> float:
     return seconds
 
 
+def _check_engines(config: Config) -> None:
+    named = {config.engine, *config.engine_urls.values()} - {""}
+    for url, access in config.engine_access.items():
+        if url not in named:
+            raise ConfigError(
+                f"engineAccess: {url!r} is the address of no Engine here{_did_you_mean(str(url), [*named])}"
+            )
+        if not isinstance(access, dict):
+            raise ConfigError(f"engineAccess: {url} must be a map with ca, cert and key, not {access!r}")
+    _ = config.engine_addresses  # looks at each of them
+
+
 def _check_together(config: Config) -> None:
+    _check_engines(config)
     if config.container_log_max_files < 2:
         raise ConfigError(f"containerLogMaxFiles must be at least 2, not {config.container_log_max_files}")
     if config.shutdown_seconds[1] > config.shutdown_seconds[0]:

@@ -19,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import SystemClock
+from orchestrator.config.engines import engine_address
 from orchestrator.kubelet.docker.cleanup import remove_everything
 from orchestrator.kubelet.docker.engine import DockerEngine
 from orchestrator.kubelet.docker.runtime import DockerRuntime
@@ -639,7 +640,7 @@ async def test_info(machine: Machine) -> None:
 
 
 async def test_an_unreachable_engine_is_a_clear_error(tmp_path: Path) -> None:
-    engine = DockerEngine(clock=SystemClock(), url=f"unix://{tmp_path}/nothing.sock")
+    engine = DockerEngine(clock=SystemClock(), address=engine_address(f"unix://{tmp_path}/nothing.sock"))
     with pytest.raises(RuntimeUnavailable, match=r"no Docker Engine answers at unix://.*DOCKER_HOST"):
         await engine.connect()
     await engine.close()

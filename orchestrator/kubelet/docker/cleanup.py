@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.block_volumes import release_devices
 from orchestrator.kubelet.cgroups.pods import remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
@@ -35,35 +36,52 @@ class Removed(Struct, frozen=True):
 
 
 async def remove_everything(
-    cluster_id: str, *, clock: Clock, url: str | None = None, data_dir: Path | None = None
+    cluster_id: str, *, clock: Clock, engines: Sequence[EngineAddress | None] = (None,), data_dir: Path | None = None
 ) -> Removed:
-    """Remove containers, pod network and mounts of a cluster; nothing there is fine.
+    """Remove containers, pod network and mounts of a cluster from its Engines; nothing there is fine.
 
-    What does not need the Engine is removed even when no Engine answers; RuntimeUnavailable then.
+    What does not need an Engine that does not answer is removed all the same; RuntimeFailure then.
     """
     failure: RuntimeFailure | None = None
     containers = 0
-    engine = DockerEngine(clock=clock, url=url)
-    try:
-        await engine.connect()
-        containers = await remove_containers(engine, cluster_id)
-        if os.geteuid() == 0:
-            await asyncio.to_thread(remove_cgroups, engine.info, cluster_id)
-    except OSError as error:
-        failure = RuntimeFailure(f"removing cgroups: {error}")
-    except RuntimeFailure as error:
-        failure = error
-    finally:
-        await engine.close()
-    if os.geteuid() == 0:
-        await remove_network(cluster_id)
+    infos: list[Mapping[str, Any]] = []
+    for address in engines:
+        try:
+            removed, info = await _clear_engine(cluster_id, clock, address)
+        except RuntimeFailure as error:
+            failure = error
+        else:
+            containers += removed
+            infos.append(info)
     mounts = 0
+    if os.geteuid() == 0:
+        try:
+            for info in infos:
+                await asyncio.to_thread(remove_cgroups, info, cluster_id)
+        except OSError as error:
+            failure = failure or RuntimeFailure(f"removing cgroups: {error}")
+        await remove_network(cluster_id)
     if data_dir is not None:
         mounts = await asyncio.to_thread(unmount_under, data_dir)
         await asyncio.to_thread(release_devices, data_dir / "kubelet")
     if failure is not None:
         raise failure
     return Removed(containers=containers, mounts=mounts)
+
+
+async def _clear_engine(
+    cluster_id: str, clock: Clock, address: EngineAddress | None
+) -> tuple[int, Mapping[str, Any]]:  # fmt: skip
+    """Remove the containers from one Engine; returns how many there were, and what it says of itself."""
+    try:
+        engine = DockerEngine(clock=clock, address=address)
+    except ValueError as error:
+        raise RuntimeFailure(f"DOCKER_HOST: {error}") from None
+    try:
+        await engine.connect()
+        return await remove_containers(engine, cluster_id), engine.info
+    finally:
+        await engine.close()
 
 
 async def remove_containers(engine: DockerEngine, cluster_id: str) -> int:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
+from orchestrator.config.engines import EngineAddress, engine_of_environment
+from orchestrator.kubelet.docker.tunnel import Tunnel, tunnel_to
 from orchestrator.kubelet.runtime import RuntimeFailure, RuntimeUnavailable
 from orchestrator.logs import get_logger
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     import aiohttp
     from aiodocker.stream import Stream
 
-DEFAULT_URL = "unix:///var/run/docker.sock"
+TUNNEL_KEEPALIVE_SECONDS = 300.0
+"""How long a connection is kept that took a handshake or a process to make."""
 STARTS_IN_FLIGHT_MAX = 4
 """More starts and removals at once only add latency, and provoke an old Engine's deadlock."""
 CALL_SECONDS_MAX = 120.0
@@ -48,22 +51,21 @@ class EngineError(RuntimeFailure):
         self.status = status
 
 
-def engine_url(url: str | None = None) -> str:
-    """The address of the Engine: the given one, DOCKER_HOST, or the local socket."""
-    return url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
-
-
 class DockerEngine:
     """A Docker Engine; use it as `async with DockerEngine(clock=clock) as engine`."""
 
     def __init__(
-        self, *, clock: Clock, url: str | None = None, starts_in_flight_max: int = STARTS_IN_FLIGHT_MAX
+        self, *, clock: Clock, address: EngineAddress | None = None, starts_in_flight_max: int = STARTS_IN_FLIGHT_MAX
     ) -> None:
-        self.url = engine_url(url)
+        """Without an address it is the Engine that Docker's own variables name, else the local socket; ValueError."""
+        self.address = address or engine_of_environment(os.environ)
+        self.url = self.address.url
         self.info: dict[str, Any] = {}
         self.version: dict[str, Any] = {}
         self._clock = clock
         self._docker: Any = None
+        self._connector: aiohttp.BaseConnector | None = None
+        self._tunnel: Tunnel | None = None
         self._changes = asyncio.Semaphore(starts_in_flight_max)
         self._in_flight: set[asyncio.Timeout] = set()
         self._unavailable = ""
@@ -76,21 +78,11 @@ class DockerEngine:
 
     async def connect(self) -> None:
         """Open the session and greet the Engine; RuntimeUnavailable with a message that helps."""
-        import aiodocker
-        import aiohttp
-
         if self._docker is None:
-            scheme, _, rest = self.url.partition("://")
-            connector: aiohttp.BaseConnector | None = None
-            url = self.url
-            if scheme == "unix":
-                # aiodocker's own pool of 100 is shared with endless streams; with a connector it wants any host name.
-                connector, url = aiohttp.UnixConnector(rest, limit=0), "unix://localhost"
             try:
-                self._docker = aiodocker.Docker(url, connector=connector)
-            except ValueError as error:
-                raise RuntimeUnavailable(f"the Docker Engine's address {self.url!r} is not usable: {error}") from error
-            self._connector = connector
+                await self._open_session()
+            except OSError as error:
+                raise RuntimeUnavailable(f"the Docker Engine at {self.url} cannot be used: {error}") from error
         try:
             self.version = await self.call("GET", "version", seconds_max=WATCHDOG_SECONDS_MAX, watchdog=True)
             self.info = await self.call("GET", "info", seconds_max=WATCHDOG_SECONDS_MAX, watchdog=True)
@@ -103,6 +95,24 @@ class DockerEngine:
         if api < MINIMUM_API_VERSION:
             wanted = ".".join(map(str, MINIMUM_API_VERSION))
             raise RuntimeUnavailable(f"the Docker Engine at {self.url} is too old: API {api}, {wanted} is needed")
+
+    async def _open_session(self) -> None:
+        import aiodocker
+        import aiohttp
+
+        self._tunnel = tunnel_to(self.address)
+        # aiodocker's own pool of 100 is shared with endless streams; with a connector it wants any host name.
+        if self._tunnel is not None:
+            path = await self._tunnel.open()
+            self._connector = aiohttp.UnixConnector(str(path), limit=0, keepalive_timeout=TUNNEL_KEEPALIVE_SECONDS)
+        elif self.address.parts.scheme == "unix":
+            self._connector = aiohttp.UnixConnector(self.address.parts.path, limit=0)
+        else:
+            self._connector = aiohttp.TCPConnector(limit=0)
+        host, port = self.address.endpoint
+        is_direct = self._tunnel is None and self.address.parts.scheme == "tcp"
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}" if is_direct else "unix://localhost"
+        self._docker = aiodocker.Docker(url, connector=self._connector)
 
     async def __aenter__(self) -> Self:
         try:
@@ -141,8 +151,10 @@ class DockerEngine:
         docker, self._docker = self._docker, None
         if docker is not None:
             await docker.close()
-            if self._connector is not None:
-                await self._connector.close()
+        if self._connector is not None:
+            await self._connector.close()
+        if self._tunnel is not None:
+            await self._tunnel.close()
 
     # ------------------------------------------------------------ calls
 
@@ -160,10 +172,15 @@ class DockerEngine:
             yield
         except aiodocker.exceptions.DockerError as error:
             if error.status == 900:  # aiodocker's own number for: no connection
-                raise RuntimeUnavailable(error.message) from error
+                raise RuntimeUnavailable(self._with_reason(error.message)) from error
             raise EngineError(error.status, error.message) from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
-            raise RuntimeUnavailable(f"the connection to the Docker Engine broke: {error}") from error
+            message = self._with_reason(f"the connection to the Docker Engine broke: {error}")
+            raise RuntimeUnavailable(message) from error
+
+    def _with_reason(self, message: str) -> str:
+        """What a broken connection looks like from here, and what the way to the Engine says of it."""
+        return f"{message}: {self._tunnel.failure}" if self._tunnel is not None and self._tunnel.failure else message
 
     def _session(self, *, watchdog: bool = False) -> Any:
         if self._docker is None:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from orchestrator.aiokit.clock import SystemClock, TimerHandle
+from orchestrator.config.engines import engine_address
 from orchestrator.kubelet.docker.engine import WATCHDOG_PERIOD_SECONDS, DockerEngine, EngineError, subscription_key
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 
@@ -135,7 +136,7 @@ async def next_of(queue: asyncio.Queue[dict[str, Any] | None]) -> dict[str, Any]
 
 async def test_events_go_to_their_node_and_a_reconnect_is_a_gap(small: SmallEngine) -> None:
     clock = StepClock()
-    async with DockerEngine(clock=clock, url=small.url) as engine:
+    async with DockerEngine(clock=clock, address=engine_address(small.url)) as engine:
         queue = subscribed(engine)
         assert await next_of(queue) is None, "the first connection"
         small.put_event("die", **{**LABELS, "orchestrator.dev/node": "another"})
@@ -154,7 +155,7 @@ async def test_events_go_to_their_node_and_a_reconnect_is_a_gap(small: SmallEngi
 
 
 async def test_an_event_cut_in_two_is_read_whole(small: SmallEngine) -> None:
-    async with DockerEngine(clock=StepClock(), url=small.url) as engine:
+    async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         queue = subscribed(engine)
         assert await next_of(queue) is None
         line = json.dumps({"Action": "start", "Actor": {"ID": "x" * 200_000, "Attributes": LABELS}}).encode() + b"\n"
@@ -166,7 +167,7 @@ async def test_an_event_cut_in_two_is_read_whole(small: SmallEngine) -> None:
 
 
 async def test_the_end_of_an_exec_wakes_who_waits_for_it(small: SmallEngine) -> None:
-    async with DockerEngine(clock=StepClock(), url=small.url) as engine:
+    async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         queue = subscribed(engine)
         assert await next_of(queue) is None
         with engine.exec_watch("e1") as ended, engine.exec_watch("e2") as other:
@@ -177,7 +178,7 @@ async def test_the_end_of_an_exec_wakes_who_waits_for_it(small: SmallEngine) -> 
 
 async def test_the_watchdog_frees_everybody_who_waits(small: SmallEngine) -> None:
     clock = StepClock()
-    async with DockerEngine(clock=clock, url=small.url) as engine:
+    async with DockerEngine(clock=clock, address=engine_address(small.url)) as engine:
         queue = subscribed(engine)
         assert await next_of(queue) is None
         call = asyncio.create_task(engine.call("POST", "hang"))
@@ -196,21 +197,21 @@ async def test_the_watchdog_frees_everybody_who_waits(small: SmallEngine) -> Non
 
 
 async def test_errors_keep_the_engines_words(small: SmallEngine) -> None:
-    async with DockerEngine(clock=StepClock(), url=small.url) as engine:
+    async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         with pytest.raises(EngineError, match="No such thing") as caught:
             await engine.call("GET", "missing")
         assert caught.value.status == 404
 
 
 async def test_two_subscribers_of_one_node_are_a_mistake(small: SmallEngine) -> None:
-    async with DockerEngine(clock=StepClock(), url=small.url) as engine:
+    async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         subscribed(engine)
         with pytest.raises(ValueError, match="c/n"):
             subscribed(engine)
 
 
 async def test_a_closed_connection_says_so(small: SmallEngine) -> None:
-    async with DockerEngine(clock=StepClock(), url=small.url) as engine:
+    async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         pass
     with pytest.raises(RuntimeUnavailable, match="closed"):
         await engine.call("GET", "info")
