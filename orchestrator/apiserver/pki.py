@@ -1,6 +1,6 @@
 """The cluster's own certificates: a CA made on first start, a serving and an admin certificate from it.
 
-Owns the files under `<data dir>/pki` (keys 0600). Mirrors what kubeadm makes in /etc/kubernetes/pki.
+Owns what lies under `<data dir>/pki`. Mirrors what kubeadm makes in /etc/kubernetes/pki.
 Expired or unsuitable leaf certificates are made anew at start; the CA stays. `cryptography` is
 imported only when something must be made or signed, because a later start needs the files alone.
 """
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.apiserver.pki_files import KeyPair, PkiFiles, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -33,13 +32,6 @@ FRONT_PROXY_USER = "front-proxy-client"
 ADMIN_USER, ADMIN_GROUP = "kubernetes-admin", "system:masters"
 
 
-class KeyPair(Struct, frozen=True):
-    """A certificate and its key, as PEM."""
-
-    certificate: bytes
-    key: bytes
-
-
 class Pki(Struct, frozen=True):
     """Everything that a start needs."""
 
@@ -50,41 +42,44 @@ class Pki(Struct, frozen=True):
     """Signs who may vouch for users towards extension API servers: this API server alone."""
 
 
-def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock) -> Pki:
-    """Read the files of an earlier start; make what is missing, nearly over, or for other hosts."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+def prepare(directory: Path, *, hosts: Sequence[str], clock: Clock, durable: bool = True) -> Pki:
+    """Read the files of an earlier start; make what is missing, nearly over, or for other hosts.
+
+    The clock is the one by which clients judge certificates. Not `durable`: for a cluster that nothing survives.
+    """
+    files = PkiFiles(directory, durable=durable)
     now = clock.now()
-    ca = _read_pair(directory, "ca")
-    if ca is None:
-        ca = _make_ca(now)
-        _write_pair(directory, "ca", ca)
-    facts = _read_facts(directory)
-    serving = _usable(directory, "apiserver", facts, now, hosts)
-    if serving is None:
-        serving = issue(ca, name="kube-apiserver", hosts=hosts, now=now)
-        _write_pair(directory, "apiserver", serving)
-        _note(directory, facts, "apiserver", now, hosts)
-    admin = _usable(directory, "admin", facts, now, ())
-    if admin is None:
-        admin = issue(ca, name=ADMIN_USER, groups=(ADMIN_GROUP,), now=now)
-        _write_pair(directory, "admin", admin)
-        _note(directory, facts, "admin", now, ())
-    front_ca = _read_pair(directory, "front-proxy-ca")
-    if front_ca is None:
-        front_ca = _make_ca(now, "front-proxy-ca")
-        _write_pair(directory, "front-proxy-ca", front_ca)
-    if _usable(directory, FRONT_PROXY_USER, facts, now, ()) is None:
-        _write_pair(directory, FRONT_PROXY_USER, issue(front_ca, name=FRONT_PROXY_USER, now=now))
-        _note(directory, facts, FRONT_PROXY_USER, now, ())
-    return Pki(ca, serving, admin, front_ca)
+
+    def authority(name: str, subject: str) -> KeyPair:
+        pair = files.read_pair(name)
+        if pair is None:
+            pair = _make_ca(now, subject)
+            files.write_pair(name, pair)
+        return pair
+
+    def leaf(name: str, ca: KeyPair, user: str, *, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> KeyPair:
+        pair = files.read_leaf(name, hosts=hosts, until=now + timedelta(days=RENEW_DAYS))
+        if pair is None:
+            pair = issue(ca, name=user, groups=groups, hosts=hosts, now=now)
+            files.write_leaf(name, pair, hosts=hosts, not_after=now + timedelta(days=LEAF_DAYS))
+        return pair
+
+    ca, front_proxy_ca = authority("ca", "orchestrator-ca"), authority("front-proxy-ca", "front-proxy-ca")
+    leaf(FRONT_PROXY_USER, front_proxy_ca, FRONT_PROXY_USER)
+    return Pki(
+        ca=ca,
+        serving=leaf("apiserver", ca, "kube-apiserver", hosts=hosts),
+        admin=leaf("admin", ca, ADMIN_USER, groups=(ADMIN_GROUP,)),
+        front_proxy_ca=front_proxy_ca,
+    )
 
 
-def service_account_key(directory: Path) -> bytes:
+def service_account_key(directory: Path, *, durable: bool = True) -> bytes:
     """The key that signs tokens of service accounts, as PEM; made when it is first needed."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = directory / "sa.key"
     if not file.exists():
-        _write(file, _pem_key(_new_key()))
+        write_private(file, _pem_key(_new_key()), durable=durable)
     return file.read_bytes()
 
 
@@ -143,7 +138,9 @@ def server_context(pki: Pki, directory: Path) -> ssl.SSLContext:
     return context
 
 
-def write_kubeconfig(path: Path, *, server: str, ca: KeyPair, client: KeyPair, name: str = "orchestrator") -> None:
+def write_kubeconfig(
+    path: Path, *, server: str, ca: KeyPair, client: KeyPair, name: str = "orchestrator", durable: bool = True
+) -> None:
     """The administrator's kubeconfig, mode 0600, in one atomic step."""
     encoded = {
         "ca": base64.b64encode(ca.certificate).decode(),
@@ -163,10 +160,10 @@ def write_kubeconfig(path: Path, *, server: str, ca: KeyPair, client: KeyPair, n
         f"    client-key-data: {encoded['key']}\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, text.encode())
+    write_private(path, text.encode(), durable=durable)
 
 
-def _make_ca(now: datetime, name: str = "orchestrator-ca") -> KeyPair:
+def _make_ca(now: datetime, name: str) -> KeyPair:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
 
@@ -233,54 +230,3 @@ def _alternative_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-# Files. What a leaf is good for is noted beside it, so that a start need not parse certificates.
-
-Facts = dict[str, dict[str, object]]
-
-
-def _read_facts(directory: Path) -> Facts:
-    try:
-        facts: Facts = orjson.loads((directory / "leaves.json").read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return {}
-    return facts
-
-
-def _note(directory: Path, facts: Facts, name: str, now: datetime, hosts: Sequence[str]) -> None:
-    facts[name] = {"notAfter": (now + timedelta(days=LEAF_DAYS)).isoformat(), "hosts": sorted(hosts)}
-    _write(directory / "leaves.json", orjson.dumps(facts))
-
-
-def _usable(directory: Path, name: str, facts: Facts, now: datetime, hosts: Sequence[str]) -> KeyPair | None:
-    noted = facts.get(name)
-    if noted is None or noted["hosts"] != sorted(hosts):
-        return None
-    if datetime.fromisoformat(str(noted["notAfter"])) < now + timedelta(days=RENEW_DAYS):
-        return None
-    return _read_pair(directory, name)
-
-
-def _read_pair(directory: Path, name: str) -> KeyPair | None:
-    try:
-        return KeyPair((directory / f"{name}.crt").read_bytes(), (directory / f"{name}.key").read_bytes())
-    except FileNotFoundError:
-        return None
-
-
-def _write_pair(directory: Path, name: str, pair: KeyPair) -> None:
-    # The key first: a certificate that is there always has its key.
-    _write(directory / f"{name}.key", pair.key)
-    _write(directory / f"{name}.crt", pair.certificate)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)

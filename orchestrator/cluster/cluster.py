@@ -197,7 +197,7 @@ class Cluster:
         self._cleanup.append(self._api.close)
         tokens = ServiceAccountTokens(
             self._api,
-            load_key=partial(pki.service_account_key, config.data_dir / "pki"),
+            load_key=partial(pki.service_account_key, config.data_dir / "pki", durable=not config.ephemeral),
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
             clock=self.clock,
         )
@@ -257,7 +257,8 @@ class Cluster:
             hosts=pki.serving_hosts(
                 host, service_ip=service_ip, cluster_domain=config.cluster_domain, extra=[self.advertised_host]
             ),
-            clock=self.clock,
+            clock=SystemClock(),  # TLS goes by the machine's time, whatever time it is in the cluster
+            durable=not config.ephemeral,
         )
         http = HttpServer(self.api, authenticator=Authenticator((tokens, self._static_tokens)), clock=self.clock)
         documents = Documents(http, project_version=__version__)
@@ -283,7 +284,13 @@ class Cluster:
         self.port = await http.start(host, port, pki.server_context(certificates, directory))
         self._cleanup.append(http.close)
         self.https = http
-        pki.write_kubeconfig(config.kubeconfig_path, server=self.url, ca=certificates.ca, client=certificates.admin)
+        pki.write_kubeconfig(
+            config.kubeconfig_path,
+            server=self.url,
+            ca=certificates.ca,
+            client=certificates.admin,
+            durable=not config.ephemeral,
+        )
 
     def _load_pod_streams(self, http: HttpServer) -> None:
         from orchestrator.apiserver.http.pod_streams import PodStreams

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_blocking_client_talks_to_a_cluster_in_a_thread() -> None:
 
 
 def test_time_passes_for_a_blocking_client_when_the_test_says_so() -> None:
-    clock = ManualClock()
+    clock = ManualClock(datetime(2001, 1, 1, tzinfo=UTC))
     with in_thread(running_cluster(https=True, clock=clock)) as cluster:
         client = blocking_client(cluster)
         containers = [Container(name="main", image="app")]

@@ -173,7 +173,10 @@ class ApiServices:
     async def _settle(self, name: str) -> float | None:
         """Bring one APIService where it should be; seconds until it is looked at again, 0: with back-off."""
         service = self._services.get(name)
-        wanted = plan_local_services(self._server.registry).get(name)
+        version, _, group = name.partition(".")
+        kinds = self._server.registry
+        own = [kind for kind in kinds if kind.resource.group == group and kind.resource.version == version]
+        wanted = plan_local_services(own).get(name)
         if service is None:
             if wanted is not None:
                 await self._create(wanted)
