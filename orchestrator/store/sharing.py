@@ -20,7 +20,7 @@ class PartPool:
     """The parts of the objects that it was shown last; of bounded size."""
 
     def __init__(self) -> None:
-        self._specs: ContentMap[Object] = ContentMap()
+        self._contents: ContentMap[Any] = ContentMap()
         self._texts: RecentMap[str, str] = RecentMap(ENTRIES_MAX)
         self._numbers: RecentMap[int, int] = RecentMap(ENTRIES_MAX)
         self._dicts: RecentMap[tuple[Any, ...], Any] = RecentMap(ENTRIES_MAX)
@@ -29,7 +29,7 @@ class PartPool:
         """id → a dict or list that is shared: the next state of an object has most parts of the one before."""
 
     def __len__(self) -> int:
-        texts = len(self._specs) + len(self._texts) + len(self._numbers)
+        texts = len(self._contents) + len(self._texts) + len(self._numbers)
         return texts + len(self._dicts) + len(self._lists) + len(self._shared_already)
 
     def share(self, obj: Object) -> None:
@@ -37,20 +37,24 @@ class PartPool:
 
         Works because objects are immutable by convention: nobody changes a part, so nobody sees who else has it.
         """
+        spec, status = obj.get("spec"), obj.get("status")
+        if type(spec) is dict:
+            obj["spec"] = self._alike(spec)
+        if type(status) is dict and type(conditions := status.get("conditions")) is list:
+            status["conditions"] = self._alike(conditions)
         for key, value in obj.items():
-            obj[key] = self._spec(value) if key == "spec" and type(value) is dict else self._shared(value)
+            obj[key] = self._shared(value)
 
-    def _spec(self, spec: Object) -> Object:
-        """A spec is what objects of one template have in common: one look for all of it, not one for each part."""
-        if self._shared_already.get(id(spec)) is spec:
-            return spec
-        content = content_of(spec)
-        known = self._specs.get(content)
-        if known is not None:
-            return known
-        shared: Object = self._shared(spec)
-        self._specs.put(content, shared)
-        return shared
+    def _alike(self, part: Any) -> Any:
+        """What objects of one template, or of one second, have in common: one look for all of it, not for each part."""
+        if self._shared_already.get(id(part)) is part:
+            return part
+        content = content_of(part)
+        known = self._contents.get(content)
+        if known is None:
+            known = self._shared(part)
+            self._contents.put(content, known)
+        return known
 
     def _shared(self, part: Any) -> Any:
         kind = type(part)

@@ -200,6 +200,12 @@ def item_key(keys: dict[str, Any]) -> str:
     return "k:" + orjson.dumps(keys).decode()
 
 
+@lru_cache(maxsize=4096)
+def item_key_of_text(name: str, value: str) -> str:
+    """The element of a list with one key that is a text: types of conditions, names of containers."""
+    return item_key({name: value})
+
+
 def path_text(path: tuple[str, ...]) -> str:
     """A path as messages show it: `.spec.containers[name="c"].args`."""
     out = []

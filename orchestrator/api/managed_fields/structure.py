@@ -21,6 +21,7 @@ from orchestrator.api.managed_fields.field_set import (
     has_member,
     in_order,
     item_key,
+    item_key_of_text,
     path_text,
     value_key,
 )
@@ -113,7 +114,7 @@ class Structure:
         self.added: ContentMap[FieldSet] | None = None
         """What whole values add to nothing, of specs: those of one template are the same."""
         self.plain_added: dict[tuple[str, ...], FieldSet] = {}
-        """What values with nothing in them but texts and numbers add, by the names of their fields."""
+        """What values without parts add, by the names of their fields."""
         self.plain_nodes: dict[tuple[str, ...], FieldSet] = {}
         """The nodes of such values where nothing was: of conditions, of references."""
 
@@ -269,6 +270,8 @@ def element_of(structure: Structure, item: Any) -> str:
         raise NotTyped("associative list with keys may not have a null element")
     if not isinstance(item, dict):
         raise NotTyped("associative list with keys may not have non-map elements")
+    if len(structure.item_keys) == 1 and (value := item.get(structure.item_keys[0])).__class__ is str:
+        return item_key_of_text(structure.item_keys[0], value)
     keys = {}
     for name in structure.item_keys:
         value = item.get(name)
@@ -338,10 +341,10 @@ def _added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
 def _each_added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
     names = tuple(new)
     known = structure.plain_added.get(names)
-    if known is not None and _is_plain(new):
+    if known is not None and _is_plain(new) and None not in new.values():
         return known
     added, _ = _compare_each_field(structure, {}, new)
-    if added and known is None and structure.declared and _is_plain(new):
+    if added and known is None and structure.declared and _is_plain(new) and None not in new.values():
         _remember(structure.plain_added, names, added)
     return added
 
@@ -470,9 +473,9 @@ def _whole(structure: Structure, value: Any) -> FieldSet:
 
 
 def _is_plain(value: dict[str, Any]) -> bool:
-    """Whether there is nothing in it but texts, numbers and booleans: its names say all about its fields."""
+    """Whether nothing in it has parts: then its names say all about its fields."""
     for child in value.values():  # noqa: SIM110 - the loop is half the time of all() with a generator
-        if child is None or child.__class__ is dict or child.__class__ is list:
+        if child.__class__ is dict or child.__class__ is list:
             return False
     return True
 
