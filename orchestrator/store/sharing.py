@@ -42,8 +42,7 @@ class PartPool:
             obj["spec"] = self._alike(spec)
         if type(status) is dict and type(conditions := status.get("conditions")) is list:
             status["conditions"] = self._alike(conditions)
-        for key, value in obj.items():
-            obj[key] = self._shared(value)
+        self._share_values(obj)
 
     def _alike(self, part: Any) -> Any:
         """What objects of one template, or of one second, have in common: one look for all of it, not for each part."""
@@ -56,16 +55,22 @@ class PartPool:
             self._contents.put(content, known)
         return known
 
+    def _share_values(self, part: dict[str, Any]) -> None:
+        texts = self._texts
+        for key, value in part.items():
+            kind = value.__class__
+            if kind is str:
+                part[key] = texts.first(value, value)
+            elif kind is dict or kind is list or kind is int:
+                part[key] = self._shared(value)
+
     def _shared(self, part: Any) -> Any:
         kind = type(part)
-        if kind is str:
-            return self._texts.first(part, part)
         if kind is dict:
             # The map holds what it finds, so that no other dict can have its id.
             if self._shared_already.get(id(part)) is part:
                 return part
-            for key, value in part.items():
-                part[key] = self._shared(value)
+            self._share_values(part)
             # Its values are shared already: they are equal when they are the same. They live as long as the entry.
             found = self._dicts.first((*part, *map(id, part.values())), part)
             self._shared_already.put(id(found), found)
@@ -77,6 +82,8 @@ class PartPool:
             found = self._lists.first(tuple(map(id, part)), part)
             self._shared_already.put(id(found), found)
             return found
+        if kind is str:
+            return self._texts.first(part, part)
         if kind is int:
             return self._numbers.first(part, part)
         return part
