@@ -15,7 +15,8 @@ from orchestrator.api.objects import Object
 from orchestrator.api.resources import EVENTS, PODS, SERVICE_ACCOUNTS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
-from orchestrator.cluster.cluster import KUBELETS, Cluster, Parts
+from orchestrator.cluster.cluster import Cluster, Parts
+from orchestrator.cluster.users import KUBELETS
 from orchestrator.config import Config
 from orchestrator.kubelet.actions import Actions
 from orchestrator.kubelet.evictor import ReadSignals

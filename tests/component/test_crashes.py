@@ -20,7 +20,8 @@ from orchestrator.aiokit.clock import SystemClock, TimerHandle
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import PODS, SERVICE_ACCOUNTS
 from orchestrator.client.informer import Informers
-from orchestrator.cluster.cluster import KUBELETS, Cluster, Parts
+from orchestrator.cluster.cluster import Cluster, Parts
+from orchestrator.cluster.users import KUBELETS
 from orchestrator.config import Config
 from orchestrator.kubelet.docker.engine import EngineError
 from orchestrator.kubelet.docker.runtime import DockerRuntime
@@ -196,6 +197,8 @@ class Trouble:
 async def play(machine: Machine, trouble: Trouble, *, in_start: bool, policy: str) -> bool:
     """A pod's life with one trouble in its start or its end; whether the trouble came at all."""
 
+    came = False
+
     async def step(
         is_armed: bool, act: Callable[[Machine], Awaitable[None]], goal: Callable[[], Awaitable[Any]]
     ) -> Any:
@@ -219,7 +222,6 @@ async def play(machine: Machine, trouble: Trouble, *, in_start: bool, policy: st
         async with machine.process(quiet):
             return await goal()
 
-    came = False
     pod = await step(in_start, partial(create, policy=policy), machine.until_running)
     machine.assert_started_once(pod)
     await step(not in_start, delete, machine.until_gone)

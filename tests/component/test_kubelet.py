@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,11 +128,23 @@ async def test_death_is_restarted_at_once_then_with_growing_back_off(node: Node)
     assert len(node.runtime.pods()[0].containers) == 1
 
 
+def _has_restarts(count: int) -> Callable[[Any], bool]:
+    return lambda pod: restart_count(pod) == count
+
+
+def _runs_again(count: int) -> Callable[[Any], bool]:
+    return lambda pod: "running" in state(pod) and restart_count(pod) == count
+
+
+def _runs_init(index: int) -> Callable[[Any], bool]:
+    return lambda pod: "running" in pod["status"]["initContainerStatuses"][index]["state"]
+
+
 async def test_back_off_begins_anew_with_another_image(node: Node) -> None:
     await node.create("web")
     await node.wait_phase("web", "Running")
     for restarts in (0, 1):
-        pod = await node.wait("web", lambda p, n=restarts: "running" in state(p) and restart_count(p) == n)
+        pod = await node.wait("web", _runs_again(restarts))
         node.runtime.kill_container(node.container_id(pod), 1)
     await node.wait("web", lambda p: "waiting" in state(p))
     changed = copy_object(await node.get("web"))
@@ -149,7 +161,7 @@ async def test_back_off_is_forgotten_after_ten_good_minutes(node: Node) -> None:
     for restarts in (1, 2):
         node.runtime.kill_container(node.container_id(pod), 1)
         await node.clock.advance(11)
-        pod = await node.wait("web", lambda p, n=restarts: p["status"]["containerStatuses"][0]["restartCount"] == n)
+        pod = await node.wait("web", _has_restarts(restarts))
     await node.clock.advance(700)
     node.runtime.kill_container(node.container_id(pod), 1)
     pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 3)
@@ -368,7 +380,7 @@ async def test_init_containers_run_one_after_the_other(node: Node) -> None:
     assert initialized is not None
     assert initialized["message"] == "containers with incomplete status: [one two]"
     for index in (0, 1):
-        pod = await node.wait("web", lambda p, i=index: "running" in p["status"]["initContainerStatuses"][i]["state"])
+        pod = await node.wait("web", _runs_init(index))
         container_id = pod["status"]["initContainerStatuses"][index]["containerID"].partition("://")[2]
         node.runtime.kill_container(container_id, 0)
     pod = await node.wait_phase("web", "Running")
@@ -377,7 +389,7 @@ async def test_init_containers_run_one_after_the_other(node: Node) -> None:
 
 async def test_sidecar_starts_first_and_ends_last(node: Node) -> None:
     sidecar = {"name": "proxy", "image": "app:1", "restartPolicy": "Always"}
-    annotations = {}
+    annotations: dict[str, str] = {}
     await node.create("job", restartPolicy="Never", initContainers=[sidecar], annotations=annotations)
     pod = await node.wait_phase("job", "Running")
     assert pod["status"]["initContainerStatuses"][0]["started"]

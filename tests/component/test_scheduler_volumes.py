@@ -213,6 +213,6 @@ async def test_a_claim_for_one_pod_has_one_pod_until_it_is_gone(client: Client) 
 
 
 async def test_a_pod_with_resource_claims_is_never_placed_as_if_it_had_none(client: Client) -> None:
-    spec = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one-gpu"}]}
+    spec: dict[str, Any] = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "one-gpu"}]}
     await client.create(PODS, pod("p", **spec))
     assert 'resourceclaim.resource.k8s.io "one-gpu" not found' in await why(client, "p")

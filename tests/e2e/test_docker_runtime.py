@@ -64,13 +64,13 @@ class Machine:
 
     def sandbox_spec(self, name: str = "web", **changes: object) -> SandboxSpec:
         spec = SandboxSpec(namespace="default", name=name, uid=str(uuid.uuid4()), hostname=name)
-        return replace(spec, **changes)  # type: ignore[arg-type]
+        return replace(spec, **changes)
 
     def container_spec(self, script: str = "exec sleep 1000", **changes: object) -> ContainerSpec:
         spec = ContainerSpec(
             name="app", attempt=0, image=self.image, image_ref=BUSYBOX, command=("/bin/busybox", "sh", "-c", script)
         )
-        return replace(spec, **changes)  # type: ignore[arg-type]
+        return replace(spec, **changes)
 
     async def run(
         self, script: str = "exec sleep 1000", *, sandbox: SandboxSpec | None = None, **changes: object

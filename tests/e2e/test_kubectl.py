@@ -9,14 +9,16 @@ import select
 import subprocess
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.orchestrator_process import Kubectl, is_ready
 
 WEB = "orchestrator.test/web:1"
 
 
-def all_ready(count: int):
+def all_ready(count: int) -> Callable[[list[Any]], bool]:
     """A predicate: this many pods, all ready."""
     return lambda pods: len(pods) == count and all(is_ready(pod) for pod in pods)
 

@@ -91,13 +91,14 @@ def pods(k: Kubectl) -> Iterator[Pods]:
 
 
 EVERYBODY = {"near", "far", "stranger"}
+NOBODY: set[str] = set()
 
 
 def test_ingress(pods: Pods) -> None:
     """From open over closed to rules of every kind, and open again."""
     assert pods.reached() == EVERYBODY
     names = [pods.allow(policyTypes=["Ingress"])]
-    until(pods.reached, set())
+    until(pods.reached, NOBODY)
     before = pods.echo.received.copy()
     assert pods.reached() == set()
     assert not pods.echo.received - before  # counted where they would arrive
@@ -118,11 +119,11 @@ def test_ingress(pods: Pods) -> None:
 
 def test_ports(pods: Pods) -> None:
     name = pods.allow(ingress=[{"ports": [{"port": "web"}]}])
-    until(lambda: (pods.reached(), pods.reached(OTHER_PORT), pods.reached(protocol="udp")), (EVERYBODY, set(), set()))
+    until(lambda: (pods.reached(), pods.reached(OTHER_PORT), pods.reached(protocol="udp")), (EVERYBODY, NOBODY, NOBODY))
     pods.k("delete", "networkpolicy", name)
     pods.allow(ingress=[{"ports": [{"port": OTHER_PORT, "endPort": 9000}, {"protocol": "UDP", "port": PORT}]}])
     until(
-        lambda: (pods.reached(), pods.reached(OTHER_PORT), pods.reached(protocol="udp")), (set(), EVERYBODY, EVERYBODY)
+        lambda: (pods.reached(), pods.reached(OTHER_PORT), pods.reached(protocol="udp")), (NOBODY, EVERYBODY, EVERYBODY)
     )
 
 
@@ -159,7 +160,7 @@ def test_egress_is_checked_where_services_lead(pods: Pods) -> None:
         connection.settimeout(2)
         connection.connect((dns, 53))
     pods.k("patch", "networkpolicy", name, "--type=merge", "-p", json.dumps({"spec": {"egress": []}}))
-    until(reached, set())
+    until(reached, NOBODY)
     pods.k("delete", "networkpolicy", name)
     until(reached, {"near", "far", "service", "other port"})
 
@@ -184,10 +185,10 @@ def test_the_table_is_repaired_and_goes_with_the_last_policy(pods: Pods) -> None
     digest = hashlib.sha256(pods.k.process.cluster_id.encode()).hexdigest()[:8]
     table = f"orchestrator_pol_{digest}"
     name = pods.allow(policyTypes=["Ingress"])
-    until(pods.reached, set())
+    until(pods.reached, NOBODY)
     for command in (("flush", "table", "ip", table), ("delete", "table", "ip", table)):
         subprocess.run(["nft", *command], check=True)
-        until(pods.reached, set())
+        until(pods.reached, NOBODY)
     pods.k("delete", "networkpolicy", name)
     until(pods.reached, EVERYBODY)
 

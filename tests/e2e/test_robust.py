@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +155,13 @@ def test_kills_in_the_middle_of_a_pods_life(
         # Kills at the other half of these moments, and at every request that reads, are in the component tests.
         name = f"pod-{number}"
         before = number % 2 == 0
-        assert run_and_kill(process, proxy, number, before=before, act=lambda n=name: apply(k, pod(n)))
+        assert run_and_kill(process, proxy, number, before=before, act=partial(apply, k, pod(name)))
         running = wait_for_pod(k, name, is_running)
         assert status_of(running)["restartCount"] == 0
         uid = running["metadata"]["uid"]
         labels = (f"label=io.kubernetes.pod.uid={uid}", "label=orchestrator.dev/kind=container")
         assert len(docker("ps", "-aq", "--filter", labels[0], "--filter", labels[1]).split()) == 1
-        run_and_kill(
-            process, proxy, number, before=not before, act=lambda n=name: k("delete", "pod", n, "--wait=false")
-        )
+        run_and_kill(process, proxy, number, before=not before, act=partial(k, "delete", "pod", name, "--wait=false"))
         k("wait", "--for=delete", f"pod/{name}", "--timeout=30s")
         assert not docker("ps", "-aq", "--filter", labels[0])
         assert not (process.data_dir / "kubelet" / "node-1" / "pods" / uid).exists()

@@ -270,7 +270,7 @@ def test_a_packet_that_belongs_to_no_connection_does_not_end_one(network: Networ
               json.dumps({"ports": [{"name": "", "port": port, "protocol": "TCP"}]}))  # fmt: skip
     with listener, pod_.socket(socket.SOCK_RAW, socket.IPPROTO_TCP) as wire, client.socket() as connection:
         connection.settimeout(2)
-        until(lambda: connection.connect((address, 80)) or True)
+        until(lambda: connection.connect_ex((address, 80)), 0)
         server, (_, client_port) = listener.accept()
         connection.sendall(b"first")
         with server:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -57,7 +58,7 @@ def shell(k: Kubectl) -> Kubectl:
     return k
 
 
-def test_commands_get_input_and_give_output_and_exit_codes(shell: Kubectl, protocol: dict[str, str]) -> None:
+def test_commands_get_input_and_give_output_and_exit_codes(shell: Kubectl, protocol: dict[str, Any]) -> None:
     k = shell
     assert k("exec", "shell", "--", "echo", "hello", **protocol) == "hello\n"
     failed = k.run("exec", "shell", "--", "sh", "-c", "echo out; echo oops >&2; exit 7", **protocol)
@@ -78,7 +79,7 @@ def test_commands_get_input_and_give_output_and_exit_codes(shell: Kubectl, proto
     assert "42" in terminal
 
 
-def test_files_of_100_mib_are_copied_both_ways(shell: Kubectl, protocol: dict[str, str], tmp_path: Path) -> None:
+def test_files_of_100_mib_are_copied_both_ways(shell: Kubectl, protocol: dict[str, Any], tmp_path: Path) -> None:
     k = shell
     there, back = tmp_path / "there", tmp_path / "back"
     digest = hashlib.sha256()
@@ -94,7 +95,7 @@ def test_files_of_100_mib_are_copied_both_ways(shell: Kubectl, protocol: dict[st
         assert hashlib.file_digest(stream, "sha256").hexdigest() == digest.hexdigest()
 
 
-def test_attach_and_run_follow_the_main_process(k: Kubectl, protocol: dict[str, str]) -> None:
+def test_attach_and_run_follow_the_main_process(k: Kubectl, protocol: dict[str, Any]) -> None:
     # `read` makes sure that the client is attached before anything is printed.
     reader = container("read line; echo got $line; exit 4", stdin=True, stdinOnce=True)
     apply(k, pod("reader", reader, restartPolicy="Never"))
@@ -117,7 +118,7 @@ def test_attach_and_run_follow_the_main_process(k: Kubectl, protocol: dict[str, 
     assert "42" in terminal
 
 
-def test_debug_joins_a_pod_and_copies_one(k: Kubectl, protocol: dict[str, str]) -> None:
+def test_debug_joins_a_pod_and_copies_one(k: Kubectl, protocol: dict[str, Any]) -> None:
     apply(k, pod("broken", container(WAIT, name="app")))
     wait_for_pod(k, "broken", is_ready)
     shown = k(
@@ -172,7 +173,12 @@ def forwarded(k: Kubectl, target: str, *ports: int, **environment: str) -> Itera
 
 def exchange(connection: socket.socket, sent: bytes) -> bytes:
     """Send, end the sending side, and read what comes until the other side ends."""
-    writer = threading.Thread(target=lambda: (connection.sendall(sent), connection.shutdown(socket.SHUT_WR)))
+
+    def send() -> None:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=send)
     writer.start()
     received = bytearray()
     while chunk := connection.recv(1 << 16):
@@ -182,7 +188,7 @@ def exchange(connection: socket.socket, sent: bytes) -> bytes:
     return bytes(received)
 
 
-def test_ports_are_forwarded_with_half_closed_connections(k: Kubectl, protocol: dict[str, str]) -> None:
+def test_ports_are_forwarded_with_half_closed_connections(k: Kubectl, protocol: dict[str, Any]) -> None:
     script = f"nc -ll -p 7000 -e cat & nc -ll -p 7001 -e wc -c & {WAIT}"
     ready = {"exec": {"command": ["sh", "-c", "netstat -lnt | grep -q 7000 && netstat -lnt | grep -q 7001"]}}
     apply(k, pod("server", container(script, readinessProbe={**ready, "periodSeconds": 1})))

@@ -254,7 +254,7 @@ def is_same_message(ours: str, recorded: str) -> bool:
     """Equal, but for values that v1.20 printed in Go's syntax (JSON since v1.33), and for `REWORDED`."""
     found = _BY_JSON_ITERATOR.search(recorded)
     if found:
-        return _before(ours, found.start()) == _before(recorded, found.start())
+        return bool(_before(ours, found.start()) == _before(recorded, found.start()))
     if _IN_GO_SYNTAX.search(recorded):
         ours, recorded = (_GO_VALUE.sub(r"\1: _", _without_diffs(text)) for text in (ours, recorded))
     return ours == _reworded(recorded) or _reworded(ours) == _reworded(recorded)

@@ -44,7 +44,7 @@ GET = {
     "parameters": [{"$ref": "#/parameters/pretty"}],
     "responses": {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{FLUNDER}"}}},
 }
-OPENAPI_V2 = {
+OPENAPI_V2: dict[str, Any] = {
     "swagger": "2.0",
     "paths": {f"{BASE}/flunders": {"get": GET}, "/version/": {"get": GET}},
     "parameters": {"pretty": {"name": "pretty", "in": "query", "type": "string", "uniqueItems": True}},

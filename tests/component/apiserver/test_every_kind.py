@@ -5,7 +5,7 @@ The sequence is that of the conformance specs "should support creating ... API o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def objects_of(kind: Kind) -> list[Object]:
     return objects
 
 
-async def events_of(client: Client, kind: Kind, since: str) -> AsyncIterator[WatchEvent]:
+async def events_of(client: Client, kind: Kind, since: str) -> AsyncGenerator[WatchEvent, None]:
     """What a watch of the objects of this test reports."""
     namespace = "default" if kind.resource.namespaced else ""
     watch = await client.watch(kind.resource, namespace, resource_version=since, label_selector=SELECTOR)

@@ -75,8 +75,8 @@ async def test_a_flood_is_refused_and_others_are_served() -> None:
         waiting = asyncio.create_task(ticket.acquire(), name="waiting")
         await asyncio.sleep(0)  # lets it take the only place of the queue
         assert await ask() == (429, "1", "Too many requests, please try again later.\n")
-        async with admin.get(path) as response:
-            assert response.status == 200
+        async with admin.get(path) as answer:
+            assert answer.status == 200
         assert (await cluster.client().list(CONFIG_MAPS, "default"))["items"] == []
         ticket.release()
         await waiting

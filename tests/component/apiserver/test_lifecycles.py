@@ -14,7 +14,10 @@ from tests.golden.replay import session_of
 from tests.signing_requests import signing_request
 
 LABEL = "lifecycle=walked"
-TEMPLATE = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}}
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"app": "a"}},
+    "spec": {"containers": [{"name": "c", "image": "web:1"}]},
+}
 SELECTED = {"selector": {"matchLabels": {"app": "a"}}, "template": TEMPLATE}
 JOB = {"template": {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}}
 RULES = {"operations": ["CREATE"], "apiGroups": ["none.example.com"], "apiVersions": ["v1"], "resources": ["things"]}

@@ -38,7 +38,7 @@ def address_of_this_machine() -> str:
         return str(probe.getsockname()[0])
 
 
-async def echo(request: web.Request) -> web.StreamResponse:
+async def echo(request: web.BaseRequest) -> web.StreamResponse:
     """Answer with what came in; some paths misbehave in a way of their own."""
     if request.path == "/redirect":
         return web.Response(status=302, headers={"Location": "/login?next=1"})

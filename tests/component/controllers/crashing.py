@@ -175,7 +175,8 @@ class Lives:
             clock=clock,
             resources=cluster.resources,
         )
-        life.tasks = [asyncio.create_task(part.run()) for part in (informers, *recorders, *controllers)]
+        runs = [informers.run(), *(one.run() for one in recorders), *(one.run() for one in controllers)]
+        life.tasks = [asyncio.create_task(run) for run in runs]
 
     async def stop(self) -> None:
         """End the present life."""

@@ -87,7 +87,7 @@ async def test_a_pod_on_every_node_tied_by_name_with_tolerations_and_labels(stag
     assert annotations_of(one)["deprecated.daemonset.template.generation"] == "1"
 
     def has_events(events: list[Object]) -> bool:
-        return sum(e["count"] for e in events if e["source"]["component"] == "daemonset-controller") == 3
+        return sum(int(e["count"]) for e in events if e["source"]["component"] == "daemonset-controller") == 3
 
     await stage.until(EVENTS, has_events)
 

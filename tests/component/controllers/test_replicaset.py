@@ -29,7 +29,7 @@ async def test_never_more_pods_than_wanted_even_with_an_old_cache(stage: Stage) 
 
     def watch(pods: list[Object]) -> bool:
         created.update(name_of(pod) for pod in pods)
-        return sum((condition_of(pod, "Ready") or {}).get("status") == "True" for pod in pods) == 40
+        return sum(bool((condition_of(pod, "Ready") or {}).get("status") == "True") for pod in pods) == 40
 
     await stage.client.create(REPLICA_SETS, replica_set(replicas=40))
     await stage.until(PODS, watch)

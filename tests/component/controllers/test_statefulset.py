@@ -41,7 +41,7 @@ def ready(count: int) -> Any:
 
 def rolled_out(one: Object) -> bool:
     status = one.get("status") or {}
-    return (
+    return bool(
         status.get("observedGeneration") == one["metadata"]["generation"]
         and status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == one["spec"]["replicas"]
         and status["currentRevision"] == status["updateRevision"]
@@ -222,7 +222,7 @@ async def test_partition_holds_back_lower_ordinals_also_when_they_are_recreated(
 
     def is_recreated(pods: list[Object]) -> bool:
         new = {name_of(pod): pod["metadata"]["uid"] for pod in pods}
-        return new.get("web-1", old["metadata"]["uid"]) != old["metadata"]["uid"]
+        return bool(new.get("web-1", old["metadata"]["uid"]) != old["metadata"]["uid"])
 
     pods = await stage.until(PODS, is_recreated)
     assert images(pods)["web-1"] == "web:1"

@@ -12,7 +12,7 @@ def test_pod_structure() -> None:
     assert pod is definition("io.k8s.api.core.v1.Pod")
     containers = pod.properties["spec"].properties["containers"]
     assert (containers.kind, containers.list_type, containers.list_map_keys) == ("list", "map", ("name",))
-    assert (containers.merge_key, containers.patch_strategies) == ("name", {"merge"})
+    assert (containers.merge_key, containers.patch_strategies) == ("name", frozenset(("merge",)))
     assert containers.go_type == "[]v1.Container"
     assert containers.items is not None
     ports = containers.items.properties["ports"]

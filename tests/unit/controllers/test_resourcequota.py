@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from orchestrator.api.resources import PODS
 from orchestrator.controllers.resourcequota import Ledger, plan_status
 
-QUOTA = {"metadata": {"name": "q", "namespace": "d"}, "spec": {"hard": {"pods": "10", "requests.cpu": "4"}}}
+QUOTA: dict[str, Any] = {
+    "metadata": {"name": "q", "namespace": "d"},
+    "spec": {"hard": {"pods": "10", "requests.cpu": "4"}},
+}
 
 
 def pod(name: int, cpu: int, phase: str = "Running") -> dict[str, Any]:

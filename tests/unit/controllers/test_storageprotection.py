@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orchestrator.controllers.storageprotection import CLAIM_FINALIZER, claims_of, is_claim_in_use, plan_finalizers
@@ -19,19 +21,18 @@ from orchestrator.controllers.storageprotection import CLAIM_FINALIZER, claims_o
     ],
 )
 def test_finalizers(present: list[str], deleted: bool, in_use: bool, expected: list[str] | None) -> None:
-    claim = {"metadata": {"name": "c", "finalizers": present}}
+    claim: dict[str, Any] = {"metadata": {"name": "c", "finalizers": present}}
     if deleted:
-        claim["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"  # type: ignore[assignment]
+        claim["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert plan_finalizers(claim, CLAIM_FINALIZER, in_use=in_use) == expected
 
 
 def test_only_pods_that_were_bound_use_a_claim() -> None:
     volumes = [
         {"name": "a", "persistentVolumeClaim": {"claimName": "c"}},
-        {"name": "b", "ephemeral": {}},
+        {"name": "b", "ephemeral": {"volumeClaimTemplate": {}}},
         {"name": "e"},
     ]
-    volumes[1]["ephemeral"] = {"volumeClaimTemplate": {}}
     pod = {"metadata": {"name": "p", "namespace": "d"}, "spec": {"volumes": volumes}}
     assert claims_of(pod) == ["d/c", "d/p-b"]
     assert not is_claim_in_use([pod])

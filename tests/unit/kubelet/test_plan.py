@@ -121,7 +121,7 @@ def ruled(name: str) -> Object:
     return {"name": name, "image": "app:1", "restartPolicy": "Never", "restartPolicyRules": RULES}
 
 
-def in_round(number: int) -> dict[str, dict[str, str]]:
+def in_round(number: int) -> dict[str, Any]:
     return {"labels": {ROUND_LABEL: str(number)}}
 
 

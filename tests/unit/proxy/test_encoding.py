@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.aiokit.netlink import MESSAGE_ERROR
 from orchestrator.proxy import netlink
 from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
 from orchestrator.proxy.plan import plan_service
@@ -36,7 +37,7 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def words(data: bytes, shape: str) -> str:
     """Registers of four bytes each as nft writes them."""
-    readers = {
+    readers: dict[str, Callable[[bytes], str]] = {
         "a": socket.inet_ntoa,
         "p": lambda raw: PROTOCOLS[struct.unpack("=Bxxx", raw)[0]],
         "q": lambda raw: str(struct.unpack("!Hxx", raw)[0]),
@@ -133,7 +134,8 @@ def test_chains_that_pick_go_before_text_that_leads_to_them() -> None:
     """nft 1.0 cannot add a rule that looks up a map which the kernel already has."""
     ruleset, changes = Ruleset(LAYOUT), Changes()
     pods = [f"10.244.0.{number}" for number in range(2, 4 + STANDING_PICKS)]
-    for number, spec in enumerate(({}, {"sessionAffinity": "ClientIP"})):
+    no_affinity: dict[str, Any] = {}
+    for number, spec in enumerate((no_affinity, {"sessionAffinity": "ClientIP"})):
         one = service(f"s{number}", ip=f"10.96.0.{number + 1}", **spec)
         ruleset.update(f"default/s{number}", plan_service(one, slices(*pods), NODES), changes)
     assert has_own_chains(changes)
@@ -148,5 +150,5 @@ def test_chains_that_pick_go_before_text_that_leads_to_them() -> None:
 @pytest.mark.parametrize("code", [0, errno.EEXIST])
 def test_refusals_name_their_message(code: int) -> None:
     request = struct.pack("=IHHII", 20, 10 << 8 | 12, 0, 3, 0)
-    answer = struct.pack("=IHHIIi", 36, netlink.MESSAGE_ERROR, 0, 3, 0, -code) + request[:16]
+    answer = struct.pack("=IHHIIi", 36, MESSAGE_ERROR, 0, 3, 0, -code) + request[:16]
     assert [*netlink.errors(answer)] == ([(3, code)] if code else [])

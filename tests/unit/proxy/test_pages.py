@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS
-from orchestrator.proxy.listener import Asked, parse_request
+from orchestrator.proxy.listener import Asked, Response, parse_request
 from orchestrator.proxy.pages import LATE_SECONDS, ProxyPages, plan_listeners
 from orchestrator.testing.manual_clock import ManualClock
 
@@ -29,7 +29,7 @@ def pages(clock: ManualClock) -> ProxyPages:
 
 def health(
     pages: ProxyPages, *leaving: str, to: str = "10.192.0.2", client: str = "10.244.0.9", path: str = "/healthz"
-):
+) -> Response:
     answer = pages.answer(Asked((to, KUBE_PROXY_HEALTH), client, path), NODES, leaving)
     assert answer is not None
     return answer

@@ -26,7 +26,7 @@ def args(name: str, **arguments: Any) -> dict[str, Any]:
     return {"pluginConfig": [{"name": name, "args": arguments}]}
 
 
-def places(profile: Profile, used: dict[str, str], count: int = 1) -> list[str]:
+def places(profile: Profile, used: dict[str, Any], count: int = 1) -> list[str]:
     """Where pods go on two nodes, one of which has a pod with these requests already."""
     cache = make_cache([make_node("a", cpu="4"), make_node("b", cpu="4")])
     cache.set_pod(PodInfo(make_pod("used", node="a", **used)))

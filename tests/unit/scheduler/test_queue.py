@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from orchestrator.api.resources import NODES
 from orchestrator.scheduler.framework import Action, ClusterEvent
@@ -20,7 +21,7 @@ def make_queue(clock: FakeClock | None = None) -> SchedulingQueue:
     return SchedulingQueue(clock=clock or FakeClock(), plugin_of=lambda profile, name: PLUGINS.get(name))
 
 
-def pod(name: str = "p", priority: int = 0, **spec: object) -> PodInfo:
+def pod(name: str = "p", priority: int = 0, **spec: Any) -> PodInfo:
     return PodInfo(make_pod(name, cpu="1", priority=priority, **spec))
 
 

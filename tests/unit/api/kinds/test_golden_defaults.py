@@ -10,7 +10,7 @@ from orchestrator.api.objects import copy_object
 from tests.unit.api.kinds import golden
 
 # Written by admission and by allocators, which know the cluster; kinds know one object.
-ADMISSION = {
+ADMISSION: dict[str, dict[str, tuple[str, ...]]] = {
     "Pod": {
         "spec": ("serviceAccountName", "serviceAccount", "tolerations", "priority", "preemptionPolicy",
                  "priorityClassName", "overhead", "runtimeClassName"),
@@ -22,7 +22,7 @@ ADMISSION = {
     "PersistentVolumeClaim": {"metadata": ("finalizers",)},
 }  # fmt: skip
 # v1.36 fills in fields that v1.20 did not have.
-ADDED = {
+ADDED: dict[str, dict[str, tuple[str, ...]]] = {
     "Service": {"spec": ("internalTrafficPolicy", "allocateLoadBalancerNodePorts")},
     "Namespace": {"metadata": ("labels",)},
     "Job": {

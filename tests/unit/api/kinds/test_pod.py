@@ -97,7 +97,7 @@ def _ended(code: int, reason: str = "") -> dict[str, Any]:
     return {"terminated": {"exitCode": code, **({"reason": reason} if reason else {})}}
 
 
-RUNNING = {"running": {}}
+RUNNING: dict[str, Any] = {"running": {}}
 
 
 @pytest.mark.parametrize(

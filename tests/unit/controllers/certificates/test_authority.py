@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -42,7 +43,8 @@ def test_subject_names_usages_and_time(authority: Authority) -> None:
 @pytest.mark.parametrize(("asked", "given"), [(None, 365 * 86400), (7200, 7200), (1, 600), (10**9, 365 * 86400)])
 def test_the_time_that_is_asked_for_has_bounds(authority: Authority, asked: int | None, given: int) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    request = signing_request("jane", **({"expirationSeconds": asked} if asked else {}))
+    asking: dict[str, Any] = {"expirationSeconds": asked} if asked else {}
+    request = signing_request("jane", **asking)
     end = end_of(authority.sign(request, now))
     assert end is not None
     assert (

@@ -85,9 +85,9 @@ def test_review() -> None:
     ]
 
 
-def run_of(at: datetime, *conditions: str) -> dict[str, Any]:
+def run_of(at: datetime, outcome: str = "") -> dict[str, Any]:
     """The Job that the controller itself makes for a time."""
-    made, seen = new_job(cron_job(), at), job("run", *conditions)
+    made, seen = new_job(cron_job(), at), job("run", outcome)
     return {**made, "metadata": {**made["metadata"], "uid": "run"}, "status": seen["status"]}
 
 

@@ -43,7 +43,7 @@ def pods(text: str) -> list[dict[str, Any]]:
         ready = {"type": "Ready", "status": "False" if set(letters) & set("xfs") else "True"}
         status = {"phase": phase, "conditions": [{**ready, "lastTransitionTime": since}]}
         field = {"key": "metadata.name", "operator": "In", "values": [node]}
-        required = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+        required: dict[str, Any] = {"nodeSelectorTerms": [{"matchFields": [field]}]}
         affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
         spec = {"affinity": affinity} if "u" in letters else {"nodeName": node}
         made.append({"metadata": metadata, "spec": spec, "status": status})
@@ -167,7 +167,7 @@ def test_fit(pod: dict[str, Any], node: dict[str, Any], expected: Fit) -> None:
 def test_a_pod_keeps_the_preferred_terms_of_its_template() -> None:
     one = daemon_set()
     preferred = [{"weight": 1, "preference": {}}]
-    required = {"nodeSelectorTerms": [{"matchExpressions": []}]}
+    required: dict[str, Any] = {"nodeSelectorTerms": [{"matchExpressions": []}]}
     one["spec"]["template"]["spec"]["affinity"] = {
         "nodeAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": preferred,

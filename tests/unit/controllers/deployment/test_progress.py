@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.aiokit.clock import format_time
+from orchestrator.controllers.conditions import find
 from orchestrator.controllers.deployment import progress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +50,7 @@ def progressing(status: str, reason: str, ago: int = 0) -> dict[str, Any]:
 
 def verdict(d: dict[str, Any], sets: list[dict[str, Any]], new: dict[str, Any] | None) -> tuple[str, str, str]:
     status = progress.plan_rollout_status(d, sets, new, NOW)
-    c = progress.find(status["conditions"], "Progressing")
+    c = find(status["conditions"], "Progressing")
     return (c["status"], c["reason"], c["message"]) if c else ("", "", "")
 
 
@@ -139,6 +140,6 @@ def test_a_failure_of_a_replica_set_shows_on_the_deployment() -> None:
     }
     new["status"]["conditions"] = [failure]
     status = progress.plan_rollout_status(deployment(), [new], new, NOW)
-    shown = progress.find(status["conditions"], "ReplicaFailure")
+    shown = find(status["conditions"], "ReplicaFailure")
     assert shown is not None
     assert (shown["reason"], shown["message"]) == ("FailedCreate", "quota")

@@ -31,7 +31,10 @@ def endpoints(**counts: int) -> dict[str, str]:
     return {f"{zone}{number}": zone for zone, count in counts.items() for number in range(count)}
 
 
-def node(zone: str = "a", cpu: str = "4", *, ready: bool = True, **labels: str) -> dict[str, Any]:
+CONTROL_PLANE: dict[str, Any] = {"node-role.kubernetes.io/control-plane": ""}
+
+
+def node(zone: str = "a", cpu: str = "4", *, ready: bool = True, **labels: Any) -> dict[str, Any]:
     all_labels = {"topology.kubernetes.io/zone": zone, **labels} if zone else labels
     conditions = [{"type": "Ready", "status": str(ready)}]
     return {"metadata": {"name": "n", "labels": all_labels},
@@ -58,7 +61,7 @@ def test_who_asks_for_hints(annotations: dict[str, str], wanted: bool) -> None:
     [
         ([node("a", "6"), node("b", "2")], {"a": 0.75, "b": 0.25}),
         ([node("a"), node("b", ready=False)], {"a": 1.0}),
-        ([node("a"), node("b", **{"node-role.kubernetes.io/control-plane": ""})], {"a": 1.0}),
+        ([node("a"), node("b", **CONTROL_PLANE)], {"a": 1.0}),
         ([node("a"), node("")], {}),
         ([node("a"), node("b", "")], {}),
         ([], {}),

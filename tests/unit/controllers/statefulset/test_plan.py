@@ -70,7 +70,7 @@ def brief(plan: StatefulSetPlan) -> str:
     return " ".join([*created, *(f"-{one['metadata']['name'][2:]}" for one in plan.delete)])
 
 
-PARALLEL = {"podManagementPolicy": "Parallel"}
+PARALLEL: dict[str, Any] = {"podManagementPolicy": "Parallel"}
 ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
 
 
@@ -146,7 +146,7 @@ def test_min_ready_seconds_makes_the_next_pod_wait() -> None:
 
 
 def test_a_new_pod_mounts_its_claims_in_place_of_volumes_of_that_name() -> None:
-    spec = {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}
+    spec: dict[str, Any] = {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}
     update = revision("w-new")
     update["data"]["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}, {"name": "x"}]
     (created,) = plan_pods(stateful_set(**spec), [], CURRENT, update, NOW).create

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.kubelet.docker.translate import (
     CAPABILITY_NAMES,
@@ -51,7 +52,7 @@ CONTEXT = SandboxContext(id="s1", pid=1, host_network=False, host_pid=False, hos
 def container(**changes: Any) -> dict[str, Any]:
     context = changes.pop("context", CONTEXT)
     limits = changes.pop("limits", EngineLimits())
-    spec = ContainerSpec(**({"name": "app", "attempt": 3, "image": "sha256:1"} | changes))
+    spec = replace(ContainerSpec(name="app", attempt=3, image="sha256:1"), **changes)
     return container_config(OWNER, SANDBOX, context, spec, limits)
 
 

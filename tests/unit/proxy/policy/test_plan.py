@@ -13,7 +13,7 @@ def policy(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p", "namespace": "default"}, "spec": {"podSelector": {}, **spec}}
 
 
-ANYBODY = {"podSelector": {}}
+ANYBODY: dict[str, Any] = {"podSelector": {}}
 
 
 def shape(rules: tuple[str, ...]) -> list[str]:
