@@ -576,7 +576,7 @@ async def test_a_pod_without_probes_is_ready_all_the_while_that_its_image_change
     await node.wait_phase("web", "Running")
     patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "app:2"}]
     await node.client.patch(PODS, "web", patch, "default", content_type="application/json-patch+json")
-    seen = []
+    seen: list[Any] = []
 
     def is_replaced(pod: Any) -> bool:
         seen.extend(condition_of(pod, kind) for kind in ("Ready", "ContainersReady"))
