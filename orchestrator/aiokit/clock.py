@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -58,9 +59,15 @@ class SystemClock:
 
 def format_time(moment: datetime) -> str:
     """`metav1.Time`: RFC 3339 in UTC with whole seconds, e.g. `2026-01-02T03:04:05Z`."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="seconds")[:19] + "Z"
+    return _text_of_second((moment - _EPOCH) // _SECOND)
+
+
+_EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+
+
+@lru_cache(maxsize=256)  # a busy cluster stamps the same second thousands of times
+def _text_of_second(seconds: int) -> str:
+    return (_EPOCH + seconds * _SECOND).isoformat()[:19] + "Z"
 
 
 def format_micro_time(moment: datetime) -> str:

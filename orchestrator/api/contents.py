@@ -21,8 +21,11 @@ CONTENT_BYTES_MAX = 16 * 1024
 
 
 def content_of(value: Any) -> bytes:
-    """The key of a value: its encoding, in which the order of keys counts."""
-    return orjson.dumps(value)
+    """The key of a value: its encoding, in which the order of keys counts; empty when it is nested too deep for one."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b""
 
 
 class ContentMap(RecentMap[bytes, V]):
@@ -34,6 +37,6 @@ class ContentMap(RecentMap[bytes, V]):
         super().__init__(entries_max)
 
     def put(self, key: bytes, value: V) -> None:
-        """Remember a value for a key, unless the key is too large."""
-        if len(key) <= CONTENT_BYTES_MAX:
+        """Remember a value for a key, unless the key is too large, or none."""
+        if 0 < len(key) <= CONTENT_BYTES_MAX:
             super().put(key, value)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import orjson
 
+from .contents import ContentMap, content_of
 from .errors import BadRequest
 from .fields import quote
 from .objects import Object
@@ -44,6 +45,7 @@ class NotDecodable(BadRequest):
         self.detail = detail
 
 
+_POD_SPEC = "io.k8s.api.core.v1.PodSpec"
 _JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _OR_ARRAY, _OR_BOOL, _OR_TEXTS = (f"{_JSON_SCHEMA}Or{other}" for other in ("Array", "Bool", "StringArray"))
 _UNIONS = frozenset((_OR_ARRAY, _OR_BOOL, _OR_TEXTS))
@@ -129,7 +131,8 @@ def _run(check: _Check | type, value: Any) -> bool:
 def _compile(schema: Schema) -> _Check | type:
     kind = schema.kind
     if kind == "object":
-        return _compile_object(schema)
+        check = _compile_object(schema)
+        return _remembered(check) if schema.definition == _POD_SPEC else check
     if kind == "map":
         return _compile_map(schema.values)
     if kind == "list":
@@ -149,6 +152,22 @@ def _compile(schema: Schema) -> _Check | type:
         "quantity": _is_canonical_quantity,
     }
     return checks.get(kind, _is_any)
+
+
+def _remembered(check: _Check) -> _Check:
+    """The check with what passed it before: most specs of pods and of templates come again."""
+    passed: ContentMap[bool] = ContentMap()
+
+    def check_once(value: Any) -> bool:
+        content = content_of(value)
+        if passed.get(content):
+            return True
+        is_clean = check(value)
+        if is_clean:
+            passed.put(content, True)
+        return is_clean
+
+    return check_once
 
 
 def _compile_union(schema: Schema) -> _Check:

@@ -24,3 +24,12 @@ def test_large_values_are_not_remembered() -> None:
     known: ContentMap[bool] = ContentMap()
     known.put(content_of("x" * CONTENT_BYTES_MAX), True)
     assert len(known) == 0
+
+
+def test_values_that_cannot_be_encoded_are_not_remembered() -> None:
+    deep: Any = {}
+    for _ in range(1000):
+        deep = {"a": deep}
+    known: ContentMap[bool] = ContentMap()
+    known.put(content_of(deep), True)
+    assert known.get(content_of(deep)) is None

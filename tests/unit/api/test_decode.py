@@ -31,6 +31,14 @@ def test_a_clean_object_is_returned_itself() -> None:
     assert warnings == []
 
 
+def test_a_spec_that_came_before_says_nothing_of_another_one() -> None:
+    for _ in range(2):
+        assert decode(_pod(restartPolicy="Always"), POD) == (_pod(restartPolicy="Always"), [])
+        assert decode(_pod(RestartPolicy="Always"), POD) == (_pod(), ['unknown field "spec.RestartPolicy"'])
+        with pytest.raises(BadRequest):
+            decode(_pod(restartPolicy=1), POD)
+
+
 def test_unknown_fields_are_dropped_and_named_in_document_order() -> None:
     pod = _pod(RestartPolicy="Never")
     pod["spec"]["containers"][0]["foo"] = {"bar": 1}

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
+from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, parse_time, ref, translate_timestamp_since
 from orchestrator.api.kinds.core.pod_spec import default_pod_only, default_pod_spec
 from orchestrator.api.kinds.core.pod_validation import (
@@ -29,8 +32,18 @@ def default_pod(obj: Object) -> None:
     """Fill in what the user left out of a pod."""
     spec = struct(obj, "spec")
     struct(obj, "status")
-    default_pod_spec(spec)
-    default_pod_only(spec)
+    content = content_of(spec)
+    defaulted = _defaulted.get(content)
+    if defaulted is None:
+        default_pod_spec(spec)
+        default_pod_only(spec)
+        _defaulted.put(content, content_of(spec))
+    elif defaulted != content:
+        spec.update(orjson.loads(defaulted))
+
+
+_defaulted: ContentMap[bytes] = ContentMap()
+"""Specs of pods and what they are with defaults: those of one template come again and again."""
 
 
 # --- quality of service -----------------------------------------------------------------------

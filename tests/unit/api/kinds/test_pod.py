@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from orchestrator.api.kinds.core.pod import POD, default_pod, pod_cells, prepare_pod_create, qos_class, row
@@ -40,6 +41,18 @@ def pod(**spec: Any) -> Object:
 )  # fmt: skip
 def test_image_tag(image: str, tag: str) -> None:
     assert image_tag(image) == tag
+
+
+def test_defaults_of_equal_specs_are_equal_and_apart() -> None:
+    limits = {"limits": {"cpu": "0.5"}}
+    first, second = (pod(containers=[{"name": "c", "image": "a", "resources": copy_object(limits)}]) for _ in range(2))
+    assert orjson.dumps(first) == orjson.dumps(second)
+    second["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "1"
+    third = pod(containers=[{"name": "c", "image": "a", "resources": copy_object(limits)}])
+    assert orjson.dumps(first) == orjson.dumps(third)
+    again = copy_object(first)
+    default_pod(again)
+    assert orjson.dumps(again) == orjson.dumps(first)
 
 
 def test_defaults_of_pull_policy_follow_the_tag() -> None:
