@@ -155,6 +155,7 @@ class Nodes:
         )
         options = replace(
             self._options(addresses),
+            log_folder=Path("/var/log"),
             seccomp_root=self.config.data_dir / "kubelet" / "seccomp",
             image_gc_file=self.config.data_dir / "kubelet" / addresses.name / "images.json",
             image_gc_policy=ImageGcPolicy(

@@ -68,6 +68,8 @@ class NodeOptions(Struct, frozen=True):
     image_gc_policy: ImageGcPolicy = field(default_factory=ImageGcPolicy)
     static_pod_folder: Path | None = None
     """Where the manifests of static pods lie (staticPodPath)."""
+    log_folder: Path | None = None
+    """What the page `/logs/` shows; None: there is no such page."""
 
 
 class NodeHealth(Struct, frozen=True):

@@ -1,16 +1,18 @@
-"""The pages of a kubelet's own HTTP server that `nodes/proxy` shows: health, pods, stats, metrics, configuration.
+"""The pages of a kubelet's own HTTP server that `nodes/proxy` shows: health, pods, stats, metrics, logs, configuration.
 
 Owns which paths there are. Mirrors pkg/kubelet/server's handlers.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from orchestrator.api.objects import Object
 from orchestrator.client.informer import Informer
 from orchestrator.component.usage import NodeUsage
+from orchestrator.kubelet.log_files import read_log_page
 from orchestrator.kubelet.node import (
     KUBELET_VERSION,
     LEASE_DURATION_SECONDS,
@@ -52,6 +54,8 @@ class KubeletPages:
             return JSON, _encode(pod_list(await self._running()))
         if path == "/configz":
             return JSON, _encode({"kubeletconfig": configuration(self._options)})
+        if self._options.log_folder is not None and (path == "/logs" or path.startswith("/logs/")):
+            return await asyncio.to_thread(read_log_page, self._options.log_folder, path.removeprefix("/logs"))
         if path == "/stats/summary":
             from orchestrator.kubelet.stats.summary import plan_summary
 
@@ -102,6 +106,7 @@ def configuration(options: NodeOptions) -> Object:
         "nodeLeaseDurationSeconds": LEASE_DURATION_SECONDS,
         "nodeStatusReportFrequency": f"{STATUS_REPORT_SECONDS:g}s",
         "registerNode": True,
+        "enableSystemLogHandler": options.log_folder is not None,
         "systemReserved": dict(options.reserved),
         "allowedUnsafeSysctls": list(options.allowed_unsafe_sysctls),
     }

@@ -83,6 +83,8 @@ def test_what_the_node_says_of_itself(k: Kubectl) -> None:
     assert "" in {handler["name"] for handler in status["runtimeHandlers"]}
     summary = json.loads(k("get", "--raw", "/api/v1/nodes/node-1/proxy/stats/summary"))
     assert summary["node"]["fs"]["capacityBytes"] > summary["node"]["fs"]["availableBytes"] > 0
+    for node in ("node-1", "node-1:10250"):
+        assert "<pre>" in k("get", "--raw", f"/api/v1/nodes/{node}/proxy/logs/")
 
 
 def test_runtime_classes(k: Kubectl) -> None:
