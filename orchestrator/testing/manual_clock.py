@@ -93,11 +93,16 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let every task of this event loop run until all of them wait for time or for the outside world."""
+    """Let every task of this event loop run until all of them wait for time or for the outside world.
+
+    Raises RuntimeError on an event loop that does not tell what is ready to run.
+    """
     loop = asyncio.get_running_loop()
+    if not hasattr(loop, "_ready"):
+        raise RuntimeError(f"time moves on asyncio's own event loop only, not on {type(loop).__module__}'s")
     for _ in range(SETTLE_ROUNDS_MAX):
         await asyncio.sleep(0)
         # While this task runs, the loop's own list holds exactly what else is ready. There is no public way to ask.
-        if not loop._ready:  # type: ignore[attr-defined]
+        if not loop._ready:
             return
     raise AssertionError(f"the event loop did not come to rest in {SETTLE_ROUNDS_MAX} turns")

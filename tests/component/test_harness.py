@@ -38,6 +38,12 @@ async def test_a_cluster_that_has_ended_is_garbage() -> None:
     assert gc.get_freeze_count() == 0
 
 
+def test_time_on_another_event_loop_is_refused() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    with pytest.raises(RuntimeError, match="asyncio's own event loop only, not on uvloop's"):
+        uvloop.run(ManualClock().run(1))
+
+
 def blocking_client(cluster: ClusterThread) -> Client:
     return Client(config=KubeConfig.from_file(cluster.kubeconfig), namespace="default")
 

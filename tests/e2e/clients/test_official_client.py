@@ -5,6 +5,7 @@ Follows what its own end-to-end suite asks of a cluster.
 
 from __future__ import annotations
 
+import queue
 import threading
 import uuid
 from pathlib import Path
@@ -21,6 +22,7 @@ from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tests.e2e.clients.conftest import widget_definition
+from tests.e2e.orchestrator_process import OrchestratorProcess
 
 
 def pod_manifest(name: str, **labels: str) -> dict[str, Any]:
@@ -382,3 +384,68 @@ class TestLeaderElection:
         lease = client.CoordinationV1Api().read_namespaced_lease("lock", namespace)
         assert lease.spec.holder_identity == "candidate-1"
         stopped.set()
+
+
+class TestInformer:
+    """`kubernetes.informer`, which newer versions of the client have."""
+
+    def test_a_cache_follows_and_is_filled_again(self, api: client.ApiClient, namespace: str) -> None:
+        informer = pytest.importorskip("kubernetes.informer", reason="this version of the client has no informers")
+        core = client.CoreV1Api(api)
+        told: queue.Queue[tuple[str, str]] = queue.Queue()
+        shared = informer.SharedInformer(
+            list_func=core.list_namespaced_config_map, namespace=namespace, label_selector="kept", resync_period=1
+        )
+        for event in (informer.ADDED, informer.MODIFIED, informer.DELETED):
+            shared.add_event_handler(event, lambda obj, event=event: told.put((event, obj.data["a"])))
+
+        def wait_for(event: str, data: str) -> None:
+            while told.get(timeout=20) != (event, data):
+                pass  # a resync tells of what has not changed, too
+
+        core.create_namespaced_config_map(namespace, {"metadata": {"name": "before"}, "data": {"a": "unseen"}})
+        shared.start()
+        core.create_namespaced_config_map(
+            namespace, {"metadata": {"name": "c", "labels": {"kept": ""}}, "data": {"a": "1"}}
+        )
+        wait_for(informer.ADDED, "1")
+        wait_for(informer.MODIFIED, "1")
+        core.patch_namespaced_config_map("c", namespace, {"data": {"a": "2"}})
+        wait_for(informer.MODIFIED, "2")
+        assert [one.metadata.name for one in shared.cache.list()] == ["c"]
+        core.delete_namespaced_config_map("c", namespace)
+        wait_for(informer.DELETED, "2")
+        assert shared.cache.list() == []
+        shared.stop()
+
+
+class TestAsynchronous:
+    """`kubernetes.aio`, which newer versions of the client have."""
+
+    async def test_watch_apply_and_dynamic_client(self, hollow: OrchestratorProcess, namespace: str) -> None:
+        aio = pytest.importorskip("kubernetes.aio", reason="this version of the client has no coroutines")
+        from kubernetes.aio import dynamic
+
+        configuration = aio.client.Configuration()
+        await aio.config.load_kube_config(str(hollow.kubeconfig), client_configuration=configuration)
+        async with aio.client.ApiClient(configuration) as api:
+            core = aio.client.CoreV1Api(api)
+            applied = await core.patch_namespaced_config_map(
+                "c",
+                namespace,
+                {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}},
+                field_manager="test",
+                _content_type="application/apply-patch+yaml",
+            )
+            assert applied.metadata.managed_fields[0].manager == "test"
+            async with aio.watch.Watch() as follower:
+                async for event in follower.stream(
+                    core.list_namespaced_config_map,
+                    namespace,
+                    field_selector="metadata.name=c",
+                    timeout_seconds=20,
+                ):
+                    assert (event["type"], event["object"].data) == ("ADDED", {"a": "1"})
+                    break
+            maps = await (await dynamic.DynamicClient(api)).resources.get(api_version="v1", kind="ConfigMap")
+            assert (await maps.get(name="c", namespace=namespace)).data.a == "1"
