@@ -442,10 +442,11 @@ def test_resources_are_resized_in_place(k: Kubectl) -> None:
         wait_for_pod(k, "restarted", lambda p: is_resized("64Mi")(p) and status_of(p)["restartCount"] == 1)
     )
     assert again["containerID"] != before["containerID"]
-    resize("huge", "1000", "64Mi")
-    held = wait_for_pod(k, "huge", lambda p: bool(condition(p, "PodResizePending")))
-    assert condition(held, "PodResizePending")["reason"] == "Infeasible"
-    assert status_of(held)["resources"]["limits"]["cpu"] == "100m"
+    huge = {"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}}
+    patch = json.dumps({"spec": {"containers": [{"name": "main", "resources": huge}]}})
+    refused = k.run("patch", "pod", "huge", "--subresource=resize", "-p", patch)
+    assert "node didn't have enough allocatable resources: cpu, requested: 1000000" in refused.stderr
+    assert status_of(k.json("get", "pod", "huge"))["resources"]["limits"]["cpu"] == "100m"
 
 
 def test_containers_without_limits_are_resized_and_get_some(k: Kubectl) -> None:

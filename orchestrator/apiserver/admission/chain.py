@@ -14,6 +14,7 @@ from orchestrator.apiserver.admission.namespace_lifecycle import NamespaceLifecy
 from orchestrator.apiserver.admission.node_restriction import NodeRestriction
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin
 from orchestrator.apiserver.admission.pod_defaults import DefaultTolerationSeconds, Priority, RuntimeClass
+from orchestrator.apiserver.admission.pod_resize import PodResizeValidator
 from orchestrator.apiserver.admission.pod_security import PodSecurity
 from orchestrator.apiserver.admission.rbac_escalation import RbacEscalation
 from orchestrator.apiserver.admission.resource_quota import ResourceQuota
@@ -54,6 +55,7 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         CertificateSigning(server.authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(server),
+        PodResizeValidator(server),
         MutatingAdmissionPolicy(server.store, server, server.registry, server.authorizer),
         MutatingAdmissionWebhook(server.store, server, server.registry, server.authorizer, webhooks),
         RbacEscalation(policy, server.authorizer),

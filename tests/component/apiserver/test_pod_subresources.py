@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.api.resources import POD_DISRUPTION_BUDGETS, PODS, SERVICE_ACCOUNTS
+from orchestrator.api.resources import NODES, POD_DISRUPTION_BUDGETS, PODS, SERVICE_ACCOUNTS
 from orchestrator.client.client import Client
+from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import running_cluster
 
@@ -92,8 +93,17 @@ async def test_ephemeral_containers_are_added_and_stay(cluster: Cluster) -> None
         await admin.update(PODS, without, subresource="ephemeralcontainers")
 
 
+async def make_node(admin: Client, system: str = "linux") -> None:
+    """The node of `running_pod`."""
+    labels = {"kubernetes.io/os": system}
+    node = await admin.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": labels}})
+    status = {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "10"}}
+    await admin.update(NODES, {**node, "status": status}, subresource="status")
+
+
 async def test_resize_changes_cpu_and_memory_only(cluster: Cluster) -> None:
     admin = cluster.client()
+    await make_node(admin)
     pod = await running_pod(admin, "a")
 
     def resized(**requests: str) -> Object:
@@ -113,8 +123,45 @@ async def test_resize_changes_cpu_and_memory_only(cluster: Cluster) -> None:
         await admin.update(PODS, resized(memory="1Gi"), subresource="resize")
 
 
+@pytest.mark.parametrize(
+    ("system", "wanted", "why", "cause"),
+    [
+        ("linux", {"cpu": "2500m"}, "cpu, requested: 2500, allocatable: 2000", "NodeCapacity"),
+        (
+            "linux",
+            {"cpu": "3", "memory": "2Gi"},
+            "cpu, requested: 3000, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824",
+            "NodeCapacity",
+        ),
+        (
+            "windows",
+            {"cpu": "1"},
+            'pod resize is only supported on linux nodes, node "n1" is "windows"',
+            "UnsupportedPlatform",
+        ),
+        ("", {"cpu": "1"}, 'node "n1" not found', ""),
+    ],
+)  # fmt: skip
+async def test_a_resize_that_the_node_can_never_carry_out_is_refused(
+    cluster: Cluster, system: str, wanted: Object, why: str, cause: str
+) -> None:
+    admin = cluster.client()
+    if system:
+        await make_node(admin, system)
+    await running_pod(admin, "a")
+    patch = {"spec": {"containers": [{"name": "c", "resources": {"requests": wanted}}]}}
+    with pytest.raises(errors.Forbidden) as caught:
+        await admin.patch(PODS, "a", patch, "default", subresource="resize", content_type=STRATEGIC_MERGE_PATCH)
+    prefix = "node didn't have enough allocatable resources: " if cause == "NodeCapacity" else ""
+    assert caught.value.message == f'pods "a" is forbidden: {prefix}{why}'
+    assert [found.reason for found in caught.value.causes] == ([cause] if cause else [])
+    same = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]}}
+    await admin.patch(PODS, "a", same, "default", subresource="resize", content_type=STRATEGIC_MERGE_PATCH)
+
+
 async def test_a_resize_finds_each_container_where_it_was(cluster: Cluster) -> None:
     admin = cluster.client()
+    await make_node(admin)
     pod = await running_pod(admin, "a", containers=[{"name": "c1", "image": "i"}, {"name": "c2", "image": "i"}])
     first, second = pod["spec"]["containers"]
 
