@@ -29,6 +29,7 @@ from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
 from orchestrator.kubelet.shutdown import REFUSAL
 
+_NOTHING: Mapping[str, int] = {}
 PREEMPTED = "PreemptContainer"
 """The reason of the event, which differs from that of the status."""
 
@@ -68,6 +69,17 @@ class PodAdmitter:
     def deferred(self) -> frozenset[str]:
         """The pods whose resize waits for room."""
         return frozenset(self._deferred)
+
+    def held(self, record: PodRecord) -> Mapping[str, int]:
+        """What a pod holds of the node's resources now."""
+        return record.requests if _holds_room(record) else _NOTHING
+
+    def retry_deferred(self, before: Mapping[str, int], record: PodRecord) -> None:
+        """Have the kubelet look at resizes that wait for room, if a pod holds less than before."""
+        now = self.held(record)
+        if self._deferred and any(now.get(name, 0) < amount for name, amount in before.items()):
+            for uid in self.deferred:
+                self._look_at(uid)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
@@ -155,12 +167,8 @@ class PodAdmitter:
         What was deleted by force does not, however long its containers take to end: the scheduler has given its room
         away already, and whoever came for it would be refused, replaced and refused again.
         """
-        return [
-            other
-            for other in self._pods.values()
-            if other is not record
-            and other.admitted
-            and other.failure is None
-            and not other.is_over
-            and not other.removed
-        ]
+        return [other for other in self._pods.values() if other is not record and _holds_room(other)]
+
+
+def _holds_room(record: PodRecord) -> bool:
+    return record.admitted and record.failure is None and not record.is_over and not record.removed

@@ -374,6 +374,7 @@ class Kubelet:
 
     async def _work(self, uid: str) -> None:
         record = self._pods.get(uid)
+        held = self._admitter.held(record) if record is not None else {}
         try:
             if uid.startswith(_MIRROR_KEY):
                 await self._mirrors.keep(None, uid.removeprefix(_MIRROR_KEY))
@@ -400,6 +401,7 @@ class Kubelet:
         finally:
             if record is not None:
                 record.task = None
+                self._admitter.retry_deferred(held, record)
             self._queue.done(uid)
             self._progress.set()
 

@@ -501,6 +501,41 @@ async def test_others_give_way_to_a_critical_pod(tmp_path: Path) -> None:
             assert (await node.get(name))["status"]["phase"] == "Running"
 
 
+@pytest.mark.parametrize("how", ["shrinks", "ends", "is deleted"])
+async def test_a_resize_that_waits_for_room_is_carried_out_once_there_is(tmp_path: Path, how: str) -> None:
+    class Small(Node):
+        def prepare(self) -> None:
+            self.options = replace(self.options, capacity={"cpu": "2"})
+
+    async with hollow_node(tmp_path, kind=Small) as node:
+
+        async def resize(name: str, cpu: str) -> None:
+            patch = [{"op": "replace", "path": "/spec/containers/0/resources/requests/cpu", "value": cpu}]
+            await node.client.patch(
+                PODS, name, patch, "default", subresource="resize", content_type="application/json-patch+json"
+            )
+
+        def size(pod: Any) -> str:
+            return str(pod["status"]["containerStatuses"][0]["resources"]["requests"]["cpu"])
+
+        for name in ("other", "waiting"):
+            resources = {"requests": {"cpu": "900m"}}
+            containers = [{"name": "a", "image": "app:1", "resources": resources}]
+            await node.create(name, containers=containers, restartPolicy="Never")
+            await node.wait_phase(name, "Running")
+        await resize("waiting", "1500m")
+        held = await node.wait("waiting", lambda pod: condition_of(pod, "PodResizePending") is not None)
+        assert (condition_of(held, "PodResizePending") or {})["reason"] == "Deferred"
+        assert size(held) == "900m"
+        if how == "shrinks":
+            await resize("other", "400m")
+        elif how == "ends":
+            node.runtime.kill_container(node.container_id(await node.get("other")), 0)
+        else:
+            await node.client.delete(PODS, "other", "default")
+        await node.wait("waiting", lambda pod: condition_of(pod, "PodResizePending") is None and size(pod) == "1500m")
+
+
 async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> None:
     await node.create("elsewhere", nodeSelector={"disk": "ssd"})
     pod = await node.wait_phase("elsewhere", "Failed")
