@@ -45,7 +45,9 @@ class SchedulerConfig(Struct, frozen=True):
     backoff_seconds_max: float = 10.0
     unschedulable_seconds_max: float = 300.0
     """After this long a refused pod is tried again whatever happened."""
-    binds_in_flight_max: int = 16
+    binds_in_flight_max: int = 128
+    """Each waits for its commit, which all of them share; kube-scheduler sets no bound. With as many as clients create
+    pods at once, pods do not pile up before the scheduler."""
 
 
 def default_config() -> SchedulerConfig:

@@ -132,7 +132,7 @@ class Scheduler:
         }
         self._unconfirmed: dict[str, float] = {}
         """Until when each bound pod, by uid, may go unseen; in the order of time."""
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(self._config.binds_in_flight_max)
+        self._in_flight = asyncio.Semaphore(self._config.binds_in_flight_max)
 
     def planner(self, scheduler_name: str) -> Planner | None:
         """The planner of a profile, for explanations; None when the name is not ours."""
@@ -149,8 +149,7 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for number in range(self._config.binds_in_flight_max):
-                    group.create_task(self._work(), name=f"scheduler/bind/{number}")
+                self._in_flight = asyncio.Semaphore(self._config.binds_in_flight_max)
                 group.create_task(self._schedule(), name="scheduler/cycle")
         finally:
             self._is_following = False
@@ -272,7 +271,9 @@ class Scheduler:
             queued = await self.queue.pop()
             job = self.schedule_one(queued)
             if job is not None:
-                await self._jobs.put(job)
+                await self._in_flight.acquire()
+                assert self._group is not None
+                self._group.create_task(self._carry_out(job), name="scheduler/bind")
 
     def schedule_one(self, queued: QueuedPod) -> Job | None:
         """Decide for one pod and count it on its node; returns what is left to do with the API."""
@@ -310,13 +311,14 @@ class Scheduler:
 
     # The API's side.
 
-    async def _work(self) -> None:
-        while True:
-            job = await self._jobs.get()
+    async def _carry_out(self, job: Job) -> None:
+        try:
             await job()
+        finally:
+            self._in_flight.release()
 
     def _beside(self, job: Job) -> Job | None:
-        """Run a job that may take minutes in a task of its own; a worker's job when there are too many."""
+        """Run a job that may take minutes beside those in flight; as one of them when there are too many."""
         if self._group is None or len(self._reserving) >= RESERVING_MAX:
             return job
         task = self._group.create_task(job(), name="scheduler/reserve")

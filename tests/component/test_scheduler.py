@@ -13,6 +13,8 @@ from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, name_of
 from orchestrator.api.resources import EVENTS, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
+from orchestrator.apiserver.request import ApiRequest, ObjectResult
+from orchestrator.apiserver.server import ApiServer
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.client.transport import Request, Transport, WatchEvent, WatchStream
@@ -343,6 +345,26 @@ class RunningScheduler:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             assert isinstance(result, asyncio.CancelledError), result
+
+
+async def test_a_bind_does_not_wait_for_the_commits_of_others(cluster: Cluster, client: Client) -> None:
+    pods = 100
+    bind = cluster.api.subresources["pods", "binding", "create"]
+    waiting, all_there = 0, asyncio.Event()
+
+    async def bind_together(server: ApiServer, request: ApiRequest) -> ObjectResult:
+        nonlocal waiting
+        waiting += 1
+        if waiting == pods:
+            all_there.set()
+        await all_there.wait()
+        return await bind(server, request)
+
+    cluster.api.subresources["pods", "binding", "create"] = bind_together
+    await add_node(client, "a", cpu="8")
+    for number in range(pods):
+        await client.create(PODS, pod(f"p{number}", cpu="1m"))
+    assert set((await bound(client, pods)).values()) == {"a"}
 
 
 async def test_a_failed_bind_is_forgotten_and_tried_again() -> None:
