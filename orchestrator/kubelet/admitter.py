@@ -26,7 +26,14 @@ from orchestrator.kubelet.pod import grace_seconds_of, is_critical
 from orchestrator.kubelet.pod_resources import pod_requests
 from orchestrator.kubelet.preemption import MESSAGE, REASON, Occupant, plan_preemption
 from orchestrator.kubelet.record import PodRecord
-from orchestrator.kubelet.resize import describe_sizes, judge_wish, starting_allocation, wished, with_allocation
+from orchestrator.kubelet.resize import (
+    describe_sizes,
+    judge_wish,
+    retry_order,
+    starting_allocation,
+    wished,
+    with_allocation,
+)
 from orchestrator.kubelet.shutdown import REFUSAL
 
 _NOTHING: Mapping[str, int] = {}
@@ -61,29 +68,29 @@ class PodAdmitter:
         self._known_node = known_node
         self._pressure = pressure
         self._look_at = look_at
-        self._deferred: set[str] = set()
+        self._deferred: dict[str, None] = {}
+        """Uids, those that have waited longest first."""
         self.is_closed = False
         """Whether the node shuts down and takes no more pods."""
-
-    @property
-    def deferred(self) -> frozenset[str]:
-        """The pods whose resize waits for room."""
-        return frozenset(self._deferred)
 
     def held(self, record: PodRecord) -> Mapping[str, int]:
         """What a pod holds of the node's resources now."""
         return record.requests if _holds_room(record) else _NOTHING
 
-    def retry_deferred(self, before: Mapping[str, int], record: PodRecord) -> None:
-        """Have the kubelet look at resizes that wait for room, if a pod holds less than before."""
+    def worked_on(self, record: PodRecord, held_before: Mapping[str, int]) -> None:
+        """If the pod holds less than before the work on it, there may be room for resizes that wait."""
         now = self.held(record)
-        if self._deferred and any(now.get(name, 0) < amount for name, amount in before.items()):
-            for uid in self.deferred:
-                self._look_at(uid)
+        if any(now.get(name, 0) < amount for name, amount in held_before.items()):
+            self._retry_deferred()
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
-        self._deferred.discard(uid)
+        self._deferred.pop(uid, None)
+        self._retry_deferred()
+
+    def _retry_deferred(self) -> None:
+        for pod in retry_order(self._pods[uid].pod for uid in self._deferred):
+            self._look_at(uid_of(pod))
 
     async def refusal(self, record: PodRecord) -> tuple[str, str] | None:
         """(reason, message) when the node does not take a pod that it sees for the first time."""
@@ -146,7 +153,6 @@ class PodAdmitter:
         if record.allocation is None:
             record.allocation = record.cgroup_allocation = starting_allocation(pod)
         before, record.resize_pending = record.resize_pending, None
-        self._deferred.discard(record.uid)
         if wished(pod) != record.allocation:
             pending = judge_wish(pod, (o.requests for o in self._others(record)), self._facts.allocatable)
             if pending is None:
@@ -154,11 +160,13 @@ class PodAdmitter:
                 self._recorder.event(pod, "Normal", "ResizeStarted", f"Pod resize started: {describe_sizes(pod)}")
             else:
                 record.resize_pending = pending
-                if pending.reason == "Deferred":
-                    self._deferred.add(record.uid)
                 if before != pending:
                     message = f"Pod resize {pending.reason}: {describe_sizes(pod, pending.message)}"
                     self._recorder.event(pod, "Warning", f"Resize{pending.reason}", message)
+        if record.resize_pending is not None and record.resize_pending.reason == "Deferred":
+            self._deferred.setdefault(record.uid)
+        else:
+            self._deferred.pop(record.uid, None)
         record.requests = pod_requests(with_allocation(pod, record.allocation))
 
     def _others(self, record: PodRecord) -> list[PodRecord]:

@@ -325,8 +325,6 @@ class Kubelet:
                 self._add_static(waiting)
             self._mirror_changed(key_of(record.pod))
         self._admitter.forget(uid)
-        for waiting in self._admitter.deferred:
-            self._queue.add(waiting)  # a pod ended: there may be room for them now
         self._probes.forget(uid)
         self._sources.refer(self._references_changed, uid, ())
         self._queue.forget(uid)
@@ -401,7 +399,7 @@ class Kubelet:
         finally:
             if record is not None:
                 record.task = None
-                self._admitter.retry_deferred(held, record)
+                self._admitter.worked_on(record, held)
             self._queue.done(uid)
             self._progress.set()
 

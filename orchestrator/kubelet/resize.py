@@ -13,7 +13,14 @@ import orjson
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.pod import app_containers_of, init_containers_of, spec_of, status_of
+from orchestrator.kubelet.pod import (
+    app_containers_of,
+    init_containers_of,
+    priority_of,
+    qos_class_of,
+    spec_of,
+    status_of,
+)
 from orchestrator.kubelet.pod_resources import amount_of, pod_requests
 from orchestrator.kubelet.runtime import Container
 
@@ -94,6 +101,15 @@ def judge_wish(pod: Object, others: Iterable[Mapping[str, int]], allocatable: Ma
                 f"capacity: {capacity}",
             )
     return None
+
+
+def retry_order(pods: Iterable[Object]) -> list[Object]:
+    """Pods whose resize waits, longest first, in the order in which room is given to them.
+
+    By priority, then Guaranteed pods before others, then by the time that they have waited (docs, "Resize Container
+    Resources", priority of deferred resizes).
+    """
+    return sorted(pods, key=lambda pod: (-priority_of(pod), qos_class_of(pod) != "Guaranteed"))
 
 
 def describe_sizes(pod: Object, error: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -501,39 +501,72 @@ async def test_others_give_way_to_a_critical_pod(tmp_path: Path) -> None:
             assert (await node.get(name))["status"]["phase"] == "Running"
 
 
-@pytest.mark.parametrize("how", ["shrinks", "ends", "is deleted"])
-async def test_a_resize_that_waits_for_room_is_carried_out_once_there_is(tmp_path: Path, how: str) -> None:
-    class Small(Node):
-        def prepare(self) -> None:
-            self.options = replace(self.options, capacity={"cpu": "2"})
+class OfTwoCpus(Node):
+    """A node with little room."""
 
-    async with hollow_node(tmp_path, kind=Small) as node:
+    def prepare(self) -> None:
+        self.options = replace(self.options, capacity={"cpu": "2", "memory": "4Gi"})
 
-        async def resize(name: str, cpu: str) -> None:
-            patch = [{"op": "replace", "path": "/spec/containers/0/resources/requests/cpu", "value": cpu}]
-            await node.client.patch(
-                PODS, name, patch, "default", subresource="resize", content_type="application/json-patch+json"
-            )
+    async def run_sized(self, name: str, **requests: str) -> None:
+        container = {"name": "a", "image": "app:1", "resources": {"requests": requests}}
+        await self.create(name, containers=[container], restartPolicy="Never")
+        await self.wait_phase(name, "Running")
 
-        def size(pod: Any) -> str:
-            return str(pod["status"]["containerStatuses"][0]["resources"]["requests"]["cpu"])
+    async def resize(self, name: str, **requests: str) -> None:
+        patch = [{"op": "replace", "path": "/spec/containers/0/resources/requests", "value": requests}]
+        await self.client.patch(
+            PODS, name, patch, "default", subresource="resize", content_type="application/json-patch+json"
+        )
 
-        for name in ("other", "waiting"):
-            resources = {"requests": {"cpu": "900m"}}
-            containers = [{"name": "a", "image": "app:1", "resources": resources}]
-            await node.create(name, containers=containers, restartPolicy="Never")
-            await node.wait_phase(name, "Running")
-        await resize("waiting", "1500m")
-        held = await node.wait("waiting", lambda pod: condition_of(pod, "PodResizePending") is not None)
+    async def wait_deferred(self, name: str) -> None:
+        held = await self.wait(name, lambda pod: condition_of(pod, "PodResizePending") is not None)
         assert (condition_of(held, "PodResizePending") or {})["reason"] == "Deferred"
-        assert size(held) == "900m"
+
+    async def wait_resized(self, name: str, **requests: str) -> None:
+        await self.wait(
+            name,
+            lambda pod: (
+                condition_of(pod, "PodResizePending") is None
+                and pod["status"]["containerStatuses"][0]["resources"]["requests"] == requests
+            ),
+        )
+
+
+@pytest.mark.parametrize("how", ["shrinks", "ends", "is deleted", "is deleted by force"])
+async def test_a_resize_that_waits_for_room_is_carried_out_once_there_is(tmp_path: Path, how: str) -> None:
+    async with hollow_node(tmp_path, kind=OfTwoCpus) as made:
+        node = cast(OfTwoCpus, made)
+        for name in ("other", "waiting"):
+            await node.run_sized(name, cpu="900m")
+        await node.resize("waiting", cpu="1500m")
+        await node.wait_deferred("waiting")
         if how == "shrinks":
-            await resize("other", "400m")
+            await node.resize("other", cpu="400m")
         elif how == "ends":
             node.runtime.kill_container(node.container_id(await node.get("other")), 0)
         else:
-            await node.client.delete(PODS, "other", "default")
-        await node.wait("waiting", lambda pod: condition_of(pod, "PodResizePending") is None and size(pod) == "1500m")
+            grace = 0 if how.endswith("force") else None
+            await node.client.delete(PODS, "other", "default", grace_period_seconds=grace)
+        await node.wait_resized("waiting", cpu="1500m")
+
+
+async def test_room_that_resizes_leave_is_given_to_others_that_wait(tmp_path: Path) -> None:
+    async with hollow_node(tmp_path, kind=OfTwoCpus) as made:
+        node = cast(OfTwoCpus, made)
+        names = ("first", "second", "third", "fourth")
+        for name in names:
+            await node.run_sized(name, cpu="500m", memory="800Mi")
+        wishes = {
+            "second": {"cpu": "700m", "memory": "100Mi"},
+            "third": {"cpu": "100m", "memory": "2500Mi"},
+            "fourth": {"cpu": "1200m", "memory": "800Mi"},
+        }
+        for name, wish in wishes.items():
+            await node.resize(name, **wish)
+            await node.wait_deferred(name)
+        await node.client.delete(PODS, "first", "default")
+        for name, wish in wishes.items():
+            await node.wait_resized(name, **wish)
 
 
 async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> None:
