@@ -46,6 +46,7 @@ from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonate
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer, method_not_allowed
+from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.user import User
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES_MAX = 1024 * 1024
 """Of the request line and of each header, as much as Go's server lets all of them have: selectors can be long."""
+AUDIT_ID_CHARACTERS_MAX = 64
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
@@ -68,17 +70,23 @@ StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.Strea
 class About:
     """What a request is about, as metrics will say: known little by little while it is served."""
 
-    __slots__ = ("labels", "ticket")
+    __slots__ = ("audit_id", "labels", "ticket")
 
-    def __init__(self) -> None:
+    def __init__(self, audit_id: str = "") -> None:
+        self.audit_id = audit_id
         self.labels = RequestLabels()
         self.ticket: Ticket | None = None
 
-    def add_flow_headers(self, response: web.StreamResponse) -> None:
-        """Say how the request was classified, as kube-apiserver does with every answer."""
-        if self.ticket is not None and not response.prepared:
-            response.headers["X-Kubernetes-PF-FlowSchema-UID"] = self.ticket.schema_uid
-            response.headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.ticket.level_uid
+    def add_headers(self, response: web.StreamResponse) -> None:
+        """What kube-apiserver says with every answer: which request it was, how it was classified, not to keep it."""
+        if response.prepared:
+            return
+        headers = response.headers
+        headers["Audit-Id"] = self.audit_id
+        headers.setdefault("Cache-Control", "no-cache, private")
+        if self.ticket is not None:
+            headers["X-Kubernetes-PF-FlowSchema-UID"] = self.ticket.schema_uid
+            headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.ticket.level_uid
 
 
 class HttpRequest:
@@ -178,6 +186,7 @@ class HttpServer:
         self.aggregator: Aggregator | None = None
         self.flow_control = FlowControl(api.store, clock)
         self.request_metrics = RequestMetrics(self.flow_control)
+        self._audit_ids = UidSource()
         self._watches: set[asyncio.Task[object]] = set()
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
@@ -252,11 +261,16 @@ class HttpServer:
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
         started = self.clock.monotonic()
-        about = About()
+        about = About(self._audit_id(raw))
         response = await self._answer(raw, about)
-        about.add_flow_headers(response)
+        about.add_headers(response)
         self.request_metrics.finished(about.labels, response.status, self.clock.monotonic() - started)
         return response
+
+    def _audit_id(self, raw: web.BaseRequest) -> str:
+        """The name that a client gave its request, or a new one (k8s.io/apiserver `WithAuditInit`)."""
+        given = raw.headers.get("Audit-ID", "")
+        return given[:AUDIT_ID_CHARACTERS_MAX] if given and given.isascii() else self._audit_ids.next()
 
     async def _answer(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
         try:
@@ -472,8 +486,7 @@ class HttpServer:
         if negotiated.media_type == PROTOBUF:
             content_type += ";stream=watch"
         response.headers["Content-Type"] = content_type
-        response.headers["Cache-Control"] = "no-cache, private"
-        request.about.add_flow_headers(response)
+        request.about.add_headers(response)
         add_warnings(response, api_request.warnings)
         try:
             async with self.seat(request):

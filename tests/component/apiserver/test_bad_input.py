@@ -214,6 +214,18 @@ async def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on(sessio
         assert response.status == 201
 
 
+@pytest.mark.parametrize("path", [CONFIG_MAPS, f"{CONFIG_MAPS}/absent", "/version", "/nowhere", "/healthz"])
+async def test_every_answer_names_its_request_and_is_not_kept(session: aiohttp.ClientSession, path: str) -> None:
+    ids = []
+    for given in ("", "mine", "x" * 100, "\u00e4"):
+        async with session.get(path, headers={"Audit-ID": given} if given else {}) as response:
+            assert response.headers["Cache-Control"] == "no-cache, private"
+            ids.append(response.headers["Audit-Id"])
+    assert len({ids[0], ids[3]}) == 2
+    assert {len(ids[0]), len(ids[3])} == {36}
+    assert ids[1:3] == ["mine", "x" * 64]
+
+
 async def test_long_selectors_are_read(session: aiohttp.ClientSession) -> None:
     names = ",".join(f"name-{number}" for number in range(8000))
     async with session.get(CONFIG_MAPS, params={"labelSelector": f"a in ({names})"}) as response:
