@@ -73,12 +73,20 @@ def authorizing(authorizer: Authorizer, user: User) -> Iterator[None]:
 def evaluate(expression: str, variables: dict[str, Any]) -> Any:
     """The value of an expression; ExpressionError."""
     # Imported with the first expression: a start without any need not pay for CEL.
-    from orchestrator.api.structural.cel.environment import DoesNotCompile, EvaluationFailed, evaluate_untyped
+    from orchestrator.api.structural.cel.environment import (
+        DoesNotCompile,
+        EvaluationFailed,
+        OutOfBudget,
+        evaluate_untyped,
+    )
 
     try:
         return evaluate_untyped(expression, variables)
     except DoesNotCompile as error:
         raise ExpressionError(f"compilation failed: {error}") from None
+    except OutOfBudget:
+        detail = "validation failed due to running out of cost budget, no further validation rules will be run"
+        raise ExpressionError(detail) from None
     except EvaluationFailed as error:
         raise ExpressionError(f"expression '{expression}' resulted in error: {error}") from None
 

@@ -27,6 +27,10 @@ class EvaluationFailed(Exception):
     """An expression has no value for these inputs; the text says why."""
 
 
+class OutOfBudget(EvaluationFailed):
+    """An expression loops more often over these inputs than the CEL library lets it: 10,000 times."""
+
+
 def _extensions(cel: Any, *, is_checked: bool) -> list[Any]:
     from cel_expr_python.ext.ext_bindings import ExtBindings
     from cel_expr_python.ext.ext_optional import ExtOptional
@@ -77,10 +81,7 @@ def _program(expression: str, optional_old_self: bool) -> Any:
 
 def evaluate(expression: str, variables: dict[str, Any], *, optional_old_self: bool = False) -> Any:
     """The plain value of an expression; DoesNotCompile or EvaluationFailed."""
-    result = _program(expression, optional_old_self).eval(data=variables)
-    if result.type().name() == "ERROR":
-        raise EvaluationFailed(_evaluation_error(str(result.value())))
-    return result.plain_value()
+    return _value(_program(expression, optional_old_self), variables)
 
 
 @lru_cache(maxsize=16)
@@ -101,7 +102,16 @@ def compile_untyped(expression: str, names: tuple[str, ...]) -> Any:
 
 def evaluate_untyped(expression: str, variables: dict[str, Any]) -> Any:
     """The plain value of an expression over these variables; DoesNotCompile or EvaluationFailed."""
-    result = compile_untyped(expression, tuple(sorted(variables))).eval(data=variables)
+    return _value(compile_untyped(expression, tuple(sorted(variables))), variables)
+
+
+def _value(program: Any, variables: dict[str, Any]) -> Any:
+    try:
+        result = program.eval(data=variables)
+    except RuntimeError as error:
+        if "Iteration budget exceeded" not in str(error):
+            raise
+        raise OutOfBudget("operation cancelled: actual cost limit exceeded") from None
     if result.type().name() == "ERROR":
         raise EvaluationFailed(_evaluation_error(str(result.value())))
     return result.plain_value()

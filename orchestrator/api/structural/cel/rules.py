@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from orchestrator.api import fields
 from orchestrator.api.errors import Cause
-from orchestrator.api.structural.cel.environment import DoesNotCompile, EvaluationFailed, evaluate
+from orchestrator.api.structural.cel.environment import DoesNotCompile, EvaluationFailed, OutOfBudget, evaluate
 from orchestrator.api.structural.cel.values import to_cel
 from orchestrator.api.structural.json_path import plain_fields
 from orchestrator.api.structural.values import ROOT, UNKNOWN, Node, old_items
@@ -122,7 +122,13 @@ def _run(tree: RuleTree, value: Any, old: Any, path: str) -> list[Cause]:
             variables = {"self": to_cel(value, tree.schema, is_resource=tree.is_resource)}
             previous = to_cel(old, tree.schema, is_resource=tree.is_resource) if has_old else None
             variables |= {"oldSelf": previous, "__old": previous, "__has_old": has_old}
-        if (cause := _check(rule, variables, value, tree.schema, path)) is not None:
+        try:
+            cause = _check(rule, variables, value, tree.schema, path)
+        except OutOfBudget as error:
+            detail = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: "
+            kind = str(tree.schema.get("type"))
+            return [*causes, fields.invalid(path or ROOT, kind, detail + (rule.message or rule.expression))]
+        if cause is not None:
             causes.append(cause)
     return causes
 
@@ -132,6 +138,8 @@ def _check(rule: Rule, variables: dict[str, Any], value: Any, schema: Node, path
         holds = evaluate(rule.expression, variables, optional_old_self=rule.optional_old_self)
     except DoesNotCompile as error:
         return fields.invalid(path or ROOT, str(schema.get("type")), f"rule compile error: {error}")
+    except OutOfBudget:
+        raise
     except EvaluationFailed as error:
         detail = f"{error} evaluating rule: {rule.message or rule.expression}"
         return fields.invalid(path or ROOT, str(schema.get("type")), detail)

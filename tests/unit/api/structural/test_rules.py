@@ -92,6 +92,24 @@ def test_an_error_is_a_failure_of_the_rule() -> None:
     assert run(schema, {}) == [("<nil>", 'Invalid value: "object": no such key: a evaluating rule: self.a > 5')]
 
 
+def test_a_rule_that_loops_too_often_is_a_failure_and_the_last_rule_that_runs() -> None:
+    rule = {"rule": "self.all(x, self.all(y, y == x))"}
+    schema = node("array", rule, {"rule": "self.size() < 0"}, items={"type": "integer"}, maxItems=725)
+    assert run(schema, [20] * 725) == [
+        (
+            "<nil>",
+            "Invalid value: \"array\": 'operation cancelled: actual cost limit exceeded': no further validation rules "
+            "will be run due to call cost exceeds limit for rule: self.all(x, self.all(y, y == x))",
+        )
+    ]
+
+
+def test_a_message_that_loops_too_often_is_not_used() -> None:
+    loop = "self.all(x, self.all(y, y == x)) ? 'a' : 'b'"
+    schema = node("array", {"rule": "false", "messageExpression": loop, "message": "no"}, items={"type": "integer"})
+    assert run(schema, [20] * 725) == [("<nil>", "Invalid value: no")]
+
+
 def test_every_resource_has_a_type_and_a_name() -> None:
     schema = node("object", {"rule": "self.metadata.name == 'n' && self.kind == 'K'"})
     tree = build_tree(schema, is_resource=True)
