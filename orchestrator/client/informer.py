@@ -9,7 +9,7 @@ modify them (a mutation detector checks this in tests).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import orjson
@@ -117,6 +117,10 @@ class Informer:
     def by_index(self, index: str, value: str) -> Objects:
         """The objects that an index holds under a value."""
         return [*self._indexes[index].get(value, {}).values()]
+
+    def index(self, index: str) -> Mapping[str, Mapping[str, Object]]:
+        """An index itself: its values, and by key the objects under each."""
+        return self._indexes[index]
 
     def __len__(self) -> int:
         return len(self._objects)

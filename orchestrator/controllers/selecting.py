@@ -36,8 +36,10 @@ def add_selector_index(informer: Informer, selector_of: SelectorOf) -> None:
 
 def selecting(informer: Informer, obj: Object, selector_of: SelectorOf) -> list[Object]:
     """The objects of the informer, in the namespace of `obj`, whose selector matches its labels."""
+    index = informer.index(SELECTOR_INDEX)
+    if not index:
+        return []
     labels, namespace = labels_of(obj), namespace_of(obj)
-    values = [f"{namespace}/", *(f"{namespace}/{key}={value}" for key, value in labels.items())]
-    return [
-        one for value in values for one in informer.by_index(SELECTOR_INDEX, value) if selector_of(one).matches(labels)
-    ]
+    values = [f"{namespace}/", *[f"{namespace}/{key}={value}" for key, value in labels.items()]]
+    found = [one for value in values if value in index for one in index[value].values()]
+    return [one for one in found if selector_of(one).matches(labels)]

@@ -14,6 +14,8 @@ from orchestrator.api.objects import Object
 
 ENTRIES_MAX = 4096
 """Of each kind of part and generation; a part that is seen again moves to the new generation."""
+_IDENTITY = frozenset(("name", "uid", "resourceVersion"))
+"""Of metadata what no other object has: looking for it would only push out what others have."""
 
 
 class PartPool:
@@ -37,12 +39,19 @@ class PartPool:
 
         Works because objects are immutable by convention: nobody changes a part, so nobody sees who else has it.
         """
-        spec, status = obj.get("spec"), obj.get("status")
-        if type(spec) is dict:
-            obj["spec"] = self._alike(spec)
-        if type(status) is dict and type(conditions := status.get("conditions")) is list:
-            status["conditions"] = self._alike(conditions)
-        self._share_values(obj)
+        for key, value in obj.items():
+            if value.__class__ is not dict:
+                obj[key] = self._shared(value)
+            elif key == "spec":
+                obj[key] = self._alike(value)
+            elif key == "metadata":
+                self._share_values(value, apart=_IDENTITY)
+            elif key == "status":
+                if (conditions := value.get("conditions")).__class__ is list:
+                    value["conditions"] = self._alike(conditions)
+                self._share_values(value)
+            else:
+                obj[key] = self._shared(value)
 
     def _alike(self, part: Any) -> Any:
         """What objects of one template, or of one second, have in common: one look for all of it, not for each part."""
@@ -55,12 +64,13 @@ class PartPool:
             self._contents.put(content, known)
         return known
 
-    def _share_values(self, part: dict[str, Any]) -> None:
+    def _share_values(self, part: dict[str, Any], apart: frozenset[str] = frozenset()) -> None:
         texts = self._texts
         for key, value in part.items():
             kind = value.__class__
             if kind is str:
-                part[key] = texts.first(value, value)
+                if key not in apart:
+                    part[key] = texts.first(value, value)
             elif kind is dict or kind is list or kind is int:
                 part[key] = self._shared(value)
 

@@ -62,9 +62,17 @@ class ServiceAccount(AdmissionPlugin):
             )
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         if _automounts(spec, account):
-            mount_token(spec, self._volume_names.first(content_of(spec), names.generate_name(VOLUME_PREFIX)))
+            mount_token(spec, self._volume_name(spec))
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(reference) for reference in account["imagePullSecrets"]]
+
+    def _volume_name(self, spec: Object) -> str:
+        content = content_of(spec)
+        name = self._volume_names.get(content)
+        if name is None:
+            name = names.generate_name(VOLUME_PREFIX)
+            self._volume_names.put(content, name)
+        return name
 
     async def _find(self, namespace: str, name: str) -> Object | None:
         """An account; `default` of a namespace that was only just made is waited for, as kube-apiserver does."""
