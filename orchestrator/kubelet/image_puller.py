@@ -6,7 +6,7 @@ Mirrors pkg/kubelet/images/image_manager.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock
@@ -119,7 +119,7 @@ class ImagePuller:
             with record.interruptibly():
                 async with self._pulls:
                     started_at = self._clock.monotonic()
-                    image = await self._runtime.pull_image(reference, credentials)
+                    image = await self._pull_with_any(reference, credentials)
         except ImageNameInvalid as error:
             raise Held(Hold(Waiting("InvalidImageName", str(error)))) from error
         except ImagePullError as error:
@@ -143,12 +143,23 @@ class ImagePuller:
         )
         return image
 
-    async def _credentials(self, pod: Object, reference: str) -> Mapping[str, object] | None:
-        names = {entry.get("name", "") for entry in spec_of(pod).get("imagePullSecrets") or ()}
+    async def _pull_with_any(self, reference: str, credentials: Sequence[Mapping[str, object]]) -> Image:
+        """With the first credentials that the registry takes; without any when there are none."""
+        failures: list[str] = []
+        for each in credentials or (None,):
+            try:
+                return await self._runtime.pull_image(reference, each)
+            except ImagePullError as error:
+                if str(error) not in failures:
+                    failures.append(str(error))
+        raise ImagePullError(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
+
+    async def _credentials(self, pod: Object, reference: str) -> list[Mapping[str, object]]:
+        names = [entry.get("name", "") for entry in spec_of(pod).get("imagePullSecrets") or ()]
         if not names:
-            return None
-        secrets = await read_all(self._client, SECRETS, namespace_of(pod), names)
-        return credentials_for(reference, secrets.values())
+            return []
+        secrets = await read_all(self._client, SECRETS, namespace_of(pod), {*names})
+        return credentials_for(reference, [secrets[name] for name in dict.fromkeys(names)])
 
 
 def _go_duration(seconds: float) -> str:

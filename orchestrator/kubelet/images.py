@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from orchestrator.api.objects import Object
@@ -33,29 +34,54 @@ def registry_of(image: str) -> str:
     """The registry that an image reference names; Docker Hub when it names none."""
     first, slash, _ = image.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
-        return first
+        return _host_of(first)
     return DOCKER_HUB
 
 
-def credentials_for(image: str, secrets: Iterable[Object | None]) -> Mapping[str, Any] | None:
-    """The `auths` entry for an image out of imagePullSecrets; None when there is none."""
+def credentials_for(image: str, secrets: Iterable[Object | None]) -> list[Mapping[str, Any]]:
+    """The `auths` entries for an image out of imagePullSecrets, in the order to try them: the longest path first.
+
+    An entry's host may have globs, one for each part between dots (docs, "Interpretation of config.json").
+    """
     registry = registry_of(image)
-    best: tuple[int, Mapping[str, Any]] | None = None
+    repository = _repository_of(image)
+    found: list[tuple[int, Mapping[str, Any]]] = []
     for secret in secrets:
         for server, entry in _auths(secret).items():
             host, _, path = server.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
             if path in ("v1", "v2"):
                 path = ""
-            if host in ("docker.io", "registry-1.docker.io"):
-                host = DOCKER_HUB
-            if host != registry:
+            if not _is_host(registry, _host_of(host)):
                 continue
-            repository = image.removeprefix(f"{registry}/")
             if path and not (repository == path or repository.startswith(path + "/")):
                 continue
-            if best is None or len(path) > best[0]:
-                best = (len(path), _decoded(entry, host))
-    return best[1] if best else None
+            credentials = _decoded(entry, registry)
+            if all(credentials != other for _, other in found):
+                found.append((len(path), credentials))
+    found.sort(key=lambda match: -match[0])
+    return [credentials for _, credentials in found]
+
+
+def _host_of(name: str) -> str:
+    return DOCKER_HUB if name in ("docker.io", "registry-1.docker.io") else name
+
+
+def _repository_of(image: str) -> str:
+    """Without registry, tag and digest."""
+    first, slash, rest = image.partition("/")
+    name = rest if slash and ("." in first or ":" in first or first == "localhost") else image
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    return folder + slash + last.partition(":")[0]
+
+
+def _is_host(name: str, pattern: str) -> bool:
+    (host, _, port), (host_pattern, _, port_pattern) = name.partition(":"), pattern.partition(":")
+    parts, patterns = host.split("."), host_pattern.split(".")
+    return (
+        port == port_pattern
+        and len(parts) == len(patterns)
+        and all(fnmatchcase(part, each) for part, each in zip(parts, patterns, strict=True))
+    )
 
 
 def _auths(secret: Object | None) -> Mapping[str, Any]:

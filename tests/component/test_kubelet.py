@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +15,12 @@ from msgspec.structs import replace
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import condition_of, copy_object
-from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES
+from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, SECRETS
 from orchestrator.component.kubelet_api import PodLogOptions
 from orchestrator.kubelet.actions import Outcome
 from orchestrator.kubelet.hooks import HollowHooks
 from orchestrator.kubelet.parts import HookFailed
-from orchestrator.kubelet.runtime import RuntimeUnavailable
+from orchestrator.kubelet.runtime import Image, ImagePullError, RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
 
 
@@ -329,6 +331,47 @@ async def test_image_that_cannot_be_pulled(node: Node) -> None:
     messages = await node.event_messages("web")
     assert 'BackOff: Back-off pulling image "missing:1"' in messages
     assert "Failed: Error: ErrImagePull" in messages
+
+
+def pull_secret(name: str, user: str) -> dict[str, Any]:
+    auths = {"auths": {"r.io": {"username": user, "password": "x"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "default"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": base64.b64encode(json.dumps(auths).encode()).decode()},
+    }
+
+
+async def test_pull_secrets_are_tried_in_the_pods_order_until_one_is_taken(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: list[object] = []
+    pull = node.runtime.pull_image
+
+    async def guarded(reference: str, auth: Mapping[str, Any] | None = None) -> Image:
+        user = (auth or {}).get("username")
+        users.append(user)
+        if user != "good":
+            raise ImagePullError(f"unauthorized: {user}")
+        return await pull(reference)
+
+    monkeypatch.setattr(node.runtime, "pull_image", guarded)
+    for name, user in (("a", "good"), ("b", "worse"), ("z", "bad")):
+        await node.client.create(SECRETS, pull_secret(name, user))
+    containers = [{"name": "a", "image": "r.io/app", "imagePullPolicy": "Always"}]
+
+    refs = [{"name": name} for name in ("z", "missing", "b")]
+    await node.create("refused", containers=containers, imagePullSecrets=refs)
+    pod = await node.wait("refused", lambda p: bool(p["status"].get("containerStatuses")))
+    assert state(pod)["waiting"]["reason"] == "ErrImagePull"
+    assert state(pod)["waiting"]["message"].endswith("[unauthorized: bad, unauthorized: worse]")
+    assert users == ["bad", "worse"]
+
+    await node.create("web", containers=containers, imagePullSecrets=[*refs, {"name": "a"}])
+    await node.wait_phase("web", "Running")
+    assert users == ["bad", "worse"] * 2 + ["good"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker, is_ready
+from tests.e2e.private_registry import USER, private_registry
 from tests.e2e.test_kubectl import all_ready
 
 WEB = "orchestrator.test/web:1"
@@ -123,6 +124,41 @@ def test_an_image_that_is_not_there_says_so(k: Kubectl) -> None:
         )
 
     k.wait_for("pods", pulling_fails)
+
+
+def test_a_private_registry_wants_the_pods_pull_secret(k: Kubectl) -> None:
+    def waiting(pods: list[dict[str, Any]]) -> list[str]:
+        statuses = [s for pod in pods for s in pod["status"].get("containerStatuses", [])]
+        return [s["state"].get("waiting", {}).get("reason", "") for s in statuses]
+
+    def pull(name: str, *secrets: str) -> None:
+        pod = json.loads(pod_manifest(name, image=registry.image, imagePullPolicy="Always", command=["sleep", "1000"]))
+        pod["spec"]["imagePullSecrets"] = [{"name": secret} for secret in secrets]
+        k("apply", "-f", "-", stdin=json.dumps(pod))
+
+    with private_registry(BUSYBOX) as registry:
+        for name, password in (("right", registry.password), ("wrong", "wrong")):
+            access = (
+                f"--docker-server={registry.server}",
+                f"--docker-username={USER}",
+                f"--docker-password={password}",
+            )
+            k("create", "secret", "docker-registry", name, *access)
+        pull("none")
+        pull("wrong", "wrong")
+        failed = {"ErrImagePull", "ImagePullBackOff"}
+        k.wait_for("pods", lambda pods: len(waiting(pods)) == 2 and {*waiting(pods)} <= failed)
+        assert registry.manifests_served == 0
+        k("delete", "pods", "--all", "--force")
+        pull("right", "wrong", "missing", "right")
+        [pod] = k.wait_for("pods", all_ready(1))
+        assert registry.manifests_served
+        status = pod["status"]["containerStatuses"][0]
+        assert (status["image"], status["imageID"].partition("@sha256:")[0]) == (
+            registry.image,
+            registry.image.removesuffix(":1"),
+        )
+        k("delete", "pod", "right", "--force")
 
 
 def test_volumes_and_environment_reach_the_container(k: Kubectl) -> None:
