@@ -38,6 +38,9 @@ LISTENERS = "listeners"
 NODES_WORD = "nodes"
 ADDRESSES_SHOWN_MAX = 16
 HTTP, HTTPS = 80, 443
+STATUS_SECONDS = 10.0
+"""How long a status that somebody else wrote stands before it is put right. Two that answer each other's writes at
+once would never end, and whoever else wrote it would meet a conflict at every step."""
 
 
 class IngressController(Controller):
@@ -100,7 +103,10 @@ class IngressController(Controller):
         spec_before, spec_after = ((one or {}).get("spec") for one in (old, new))
         if old is None or new is None or spec_before != spec_after or _metadata(old) != _metadata(new):
             self._routes = self._secret_names = None
-        self.enqueue_object(old, new)
+        if old is not None and new is not None and old.get("status") != new.get("status"):
+            self.queue.add_after(key_of(new), STATUS_SECONDS)
+        else:
+            self.enqueue_object(old, new)
         if self._ports is None:
             self.queue.add(LISTENERS)
 
