@@ -70,6 +70,8 @@ class PodAdmitter:
         self._look_at = look_at
         self._deferred: dict[str, None] = {}
         """Uids, those that have waited longest first."""
+        self._victims: dict[str, set[str]] = {}
+        """By the uid of a critical pod: the pods that have to end before it starts."""
         self.is_closed = False
         """Whether the node shuts down and takes no more pods."""
 
@@ -78,19 +80,39 @@ class PodAdmitter:
         return record.requests if _holds_room(record) else _NOTHING
 
     def worked_on(self, record: PodRecord, held_before: Mapping[str, int]) -> None:
-        """If the pod holds less than before the work on it, there may be room for resizes that wait."""
+        """If the pod holds less than before the work on it, or has ended, there may be room for those that wait."""
         now = self.held(record)
         if any(now.get(name, 0) < amount for name, amount in held_before.items()):
             self._retry_deferred()
+        if record.is_over:
+            self._retry_critical(record.uid)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._deferred.pop(uid, None)
+        self._victims.pop(uid, None)
         self._retry_deferred()
+        self._retry_critical(uid)
 
     def _retry_deferred(self) -> None:
         for pod in retry_order(self._pods[uid].pod for uid in self._deferred):
             self._look_at(uid_of(pod))
+
+    def _retry_critical(self, ended: str) -> None:
+        for uid, victims in self._victims.items():
+            if ended in victims:
+                self._look_at(uid)
+
+    def has_room(self, record: PodRecord) -> bool:
+        """Whether all pods that had to give way to this one have ended; what is ending itself needs no room."""
+        victims = self._victims.get(record.uid)
+        if victims is None:
+            return True
+        left = {uid for uid in victims if uid in self._pods and not self._pods[uid].is_over}
+        if left and not record.is_terminating and not record.is_over:
+            return False
+        del self._victims[record.uid]
+        return True
 
     async def refusal(self, record: PodRecord) -> tuple[str, str] | None:
         """(reason, message) when the node does not take a pod that it sees for the first time."""
@@ -135,6 +157,8 @@ class PodAdmitter:
         for other in others:
             if other.uid in victims:
                 self._preempt(other)
+        if victims:
+            self._victims[record.uid] = victims
         others = [other for other in others if other.uid not in victims]
         too_much = refuse_pod(record.requests, (o.requests for o in others), len(others), self._facts.allocatable)
         return too_much or taken

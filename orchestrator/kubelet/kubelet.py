@@ -408,6 +408,8 @@ class Kubelet:
             refusal = await self._admitter.refusal(record)
             if refusal is not None:
                 await self._syncer.refuse(record, *refusal)
+        if not self._admitter.has_room(record):
+            return SyncResult()
         self._admitter.allocate(record)
         if record.is_static and not record.removed:
             try:

@@ -612,6 +612,40 @@ async def test_room_that_resizes_leave_is_given_to_others_that_wait(tmp_path: Pa
             await node.wait_resized(name, **wish)
 
 
+@pytest.mark.parametrize("end", ["grace", "force", "deletion"])
+async def test_a_critical_pod_waits_until_its_victims_have_ended(tmp_path: Path, end: str) -> None:
+    """Only then is there the room that it needs; meanwhile it holds the place against others."""
+
+    class Small(Node):
+        def prepare(self) -> None:
+            self.options = replace(self.options, capacity={"cpu": "1"})
+
+    def asking(cpu: str, **fields: Any) -> list[dict[str, Any]]:
+        return [{"name": "a", "image": "app:1", "resources": {"requests": {"cpu": cpu}}, **fields}]
+
+    async with hollow_node(tmp_path, kind=Small) as node:
+        slow = {"preStop": {"sleep": {"seconds": 20}}}
+        await node.create("victim", containers=asking("600m", lifecycle=slow))
+        await node.wait_phase("victim", "Running")
+        await node.create("needed", containers=asking("500m"), priorityClassName="system-node-critical")
+        await node.create("other", containers=asking("600m"))
+        assert (await node.wait_phase("other", "Failed"))["status"]["reason"] == "OutOfcpu"
+        await node.clock.advance(10)
+        assert "startTime" not in (await node.get("needed"))["status"]
+        assert [pod.name for pod in node.runtime.pods()] == ["victim"]
+        if end == "deletion":  # of the one that waits
+            await node.client.delete(PODS, "needed", "default")
+            await node.wait_gone("needed")
+        elif end == "force":
+            await node.client.delete(PODS, "victim", "default", grace_period_seconds=0)
+            await node.clock.advance(5)
+            await node.wait_phase("needed", "Running")
+        else:
+            await node.clock.advance(30)
+            await node.wait_phase("needed", "Running")
+            assert (await node.wait_phase("victim", "Failed"))["status"]["reason"] == "Preempting"
+
+
 async def test_pod_on_a_node_that_it_does_not_select_is_refused(node: Node) -> None:
     await node.create("elsewhere", nodeSelector={"disk": "ssd"})
     pod = await node.wait_phase("elsewhere", "Failed")
