@@ -28,6 +28,10 @@ class EngineProxy:
         self.before: Watch = lambda method, path: False
         self.after: Callable[[str, str], None] = lambda method, path: None
         """Called when the answer begins."""
+        self._hangs: Watch = lambda method, path: False
+        self._is_hanging = asyncio.Event()
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
         self._is_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -58,6 +62,21 @@ class EngineProxy:
     def mend(self) -> None:
         """The Engine is back."""
         self._run(self._listen())
+
+    def hang(self, what: Watch) -> None:
+        """From now on requests of this kind wait, unanswered, as in an Engine that is deadlocked in part."""
+        self._goes_on.clear()
+        self._is_hanging.clear()
+        self._hangs = what
+
+    def wait_hanging(self, seconds: float) -> None:
+        """Until the first request waits."""
+        asyncio.run_coroutine_threadsafe(self._is_hanging.wait(), self._loop).result(seconds)
+
+    def go_on(self) -> None:
+        """What waits reaches the Engine now, although nobody may wait for the answer any more."""
+        self._hangs = lambda method, path: False
+        self._loop.call_soon_threadsafe(self._goes_on.set)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -93,6 +112,9 @@ class EngineProxy:
                         writer.transport.abort()
                         return
                     asked.append(request)
+                    if self._hangs(*request):
+                        self._is_hanging.set()
+                        await self._goes_on.wait()
                 engine_writer.write(data)
                 await engine_writer.drain()
             engine_writer.write_eof()

@@ -110,14 +110,10 @@ class OrchestratorProcess:
             self._process.stdout.close()
         self._process = None
 
-    def down(self) -> subprocess.CompletedProcess[str]:
+    def down(self, *options: str) -> subprocess.CompletedProcess[str]:
         """`python -m orchestrator down`: remove everything that the cluster left on the machine."""
-        place = self.options.index("--config") if "--config" in self.options else len(self.options)
         return subprocess.run(
-            [
-                sys.executable, "-m", "orchestrator", "down",
-                "--data-dir", str(self.data_dir), *self.options[place : place + 2],
-            ],
+            [sys.executable, "-m", "orchestrator", "down", "--data-dir", str(self.data_dir), *options],
             capture_output=True, text=True, check=True, timeout=120, env=clean_environment(),
         )  # fmt: skip
 

@@ -64,7 +64,7 @@ def process(
         test_clusters.add(one.cluster_id)
         yield one
         one.kill()
-        one.down()
+        one.down("--config", str(config))
     assert Engine(engine.socket).containers(CLUSTER_LABEL) == []
 
 

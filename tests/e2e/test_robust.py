@@ -78,6 +78,37 @@ def test_an_engine_that_goes_away_takes_only_its_node(k: Kubectl, proxy: EngineP
     k("delete", "pod", "here", "there", "meanwhile", "patient")
 
 
+def is_deadlocked(method: str, path: str) -> bool:
+    """What an Engine of version 20.10 no longer answers once its network code is stuck; lists go on."""
+    return method == "DELETE" or path.partition("?")[0].endswith("/start") or path.startswith("networks")
+
+
+def test_an_engine_that_hangs_takes_only_its_node(k: Kubectl, proxy: EngineProxy) -> None:
+    apply(k, pod("beside", nodeName="node-1"), pod("inside", nodeName="node-2"))
+    beside, inside = (wait_for_pod(k, name, is_running) for name in ("beside", "inside"))
+    proxy.hang(is_deadlocked)
+    try:
+        apply(k, pod("stuck", nodeName="node-2"))
+        proxy.wait_hanging(10)
+        nodes = k.wait_for("nodes", node_is_ready("node-2", "False"))
+        lost = next(n for n in nodes if n["metadata"]["name"] == "node-2")
+        ready = next(c for c in lost["status"]["conditions"] if c["type"] == "Ready")
+        assert "the Docker Engine hangs" in ready["message"]
+        assert node_is_ready("node-1", "True")(nodes)
+        apply(k, pod("meanwhile", nodeName="node-1"))
+        wait_for_pod(k, "meanwhile", is_running)
+    finally:
+        proxy.go_on()
+    k.wait_for("nodes", node_is_ready("node-2", "True"))
+    started = wait_for_pod(k, "stuck", is_running)
+    assert status_of(started)["restartCount"] == 0
+    labels = (f"label=io.kubernetes.pod.uid={started['metadata']['uid']}", "label=orchestrator.dev/kind=container")
+    assert len(docker("ps", "-aq", "--filter", labels[0], "--filter", labels[1]).split()) == 1
+    assert same(beside, k.json("get", "pod", "beside"))
+    assert same(inside, k.json("get", "pod", "inside"))
+    k("delete", "pod", "beside", "inside", "stuck", "meanwhile")
+
+
 def test_what_dies_while_the_engine_cannot_be_asked_is_seen_afterwards(k: Kubectl, proxy: EngineProxy) -> None:
     apply(k, pod("dies", nodeName="node-2"))
     before = wait_for_pod(k, "dies", is_running)

@@ -21,6 +21,7 @@ from tests.e2e.manifests import (
     has_phase,
     output_of,
     pod,
+    status_of,
     wait_for_event,
     wait_for_pod,
     waiting_reason,
@@ -75,6 +76,34 @@ def test_optional_and_missing_sources(k: Kubectl) -> None:
     wait_for_pod(k, "optional", lambda p: p["status"]["phase"] == "Succeeded")
     assert k("logs", "optional") == "here"
     wait_for_pod(k, "needed", is_ready)
+
+
+def test_sources_that_are_not_there_are_refused(k: Kubectl) -> None:
+    """Bundles and certificates of pods are APIs that a cluster has to switch on; here they are not to be had."""
+    bundle = {"clusterTrustBundle": {"name": "b", "path": "ca.pem"}}
+    apply(k, pod("bundle", volumes=[{"name": "v", "projected": {"sources": [bundle]}}]))
+    wait_for_event(k, "FailedMount", 'volume "v" : unsupported projected volume source: clusterTrustBundle')
+    certificate = {"podCertificate": {"signerName": "example.com/s", "keyType": "ED25519"}}
+    manifest = pod("certificate", volumes=[{"name": "v", "projected": {"sources": [certificate]}}])
+    refused = k.run("apply", "-f", "-", stdin=json.dumps(manifest))
+    assert refused.returncode == 1
+    assert "spec.volumes[0].projected.sources[0]: Required value: must specify a volume type" in refused.stderr
+
+
+def test_mounts_that_are_to_be_read_only_throughout(k: Kubectl) -> None:
+    """`IfPossible` is what the runtime has, which the status tells; `Enabled` is not to be had (KEP-3857)."""
+    volumes = [{"name": "v", "emptyDir": {}}]
+
+    def mounted(how: str) -> dict[str, Any]:
+        mount = {"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": how}
+        return container(volumeMounts=[mount])
+
+    apply(k, pod("possible", mounted("IfPossible"), volumes=volumes))
+    apply(k, pod("enabled", mounted("Enabled"), volumes=volumes))
+    shown = status_of(wait_for_pod(k, "possible", is_ready))["volumeMounts"]
+    assert next(one for one in shown if one["name"] == "v")["recursiveReadOnly"] == "Disabled"
+    waiting = wait_for_pod(k, "enabled", lambda p: waiting_reason(p) == "CreateContainerConfigError")
+    assert "recursive read-only" in status_of(waiting)["state"]["waiting"]["message"]
 
 
 def test_a_downward_volume_follows_labels(k: Kubectl) -> None:
