@@ -192,10 +192,11 @@ def _new_key() -> EllipticCurvePrivateKey:
 
 
 def _pem_key(key: EllipticCurvePrivateKey) -> bytes:
+    """In the form of RFC 5915, as k3s writes keys: Java clients take a key for RSA unless its first line says EC."""
     from cryptography.hazmat.primitives import serialization
 
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
 
 

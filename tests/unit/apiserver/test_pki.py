@@ -24,6 +24,13 @@ def test_a_later_start_finds_everything_again(tmp_path: Path, durable: bool) -> 
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "pki").iterdir()} == {0o600}
 
 
+def test_the_first_line_of_a_key_says_its_algorithm(tmp_path: Path) -> None:
+    """fabric8's Java client takes what only says `PRIVATE KEY` for RSA."""
+    made = pki.prepare(tmp_path, hosts=HOSTS, clock=ManualClock())
+    for pair in (made.ca, made.serving, made.admin):
+        assert pair.key.startswith(b"-----BEGIN EC PRIVATE KEY-----\n")
+
+
 def test_other_hosts_need_another_serving_certificate_alone(tmp_path: Path) -> None:
     clock = ManualClock()
     first = pki.prepare(tmp_path, hosts=HOSTS, clock=clock)
