@@ -28,8 +28,8 @@ async def test_a_plugin_handles_no_resource_but_those_it_names() -> None:
                     namespace="default",
                     name="x",
                     subresource=subresource,
-                    obj={"metadata": {"name": "x"}},
-                    old=None,
+                    obj={"metadata": {"name": "x"}, "spec": {"nodeName": "node-1"}},
+                    old={"metadata": {"name": "x"}, "spec": {"nodeName": "node-1"}},
                     user=User("system:node:node-1", groups=("system:nodes",)),
                     dry_run=False,
                 )
