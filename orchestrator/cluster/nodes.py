@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from hashlib import sha256
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
+from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Nodes:
         self._cluster_id = ""
         self._engines: dict[str, DockerEngine] = {}
         """Those of nodes that name one of their own, by node."""
+        self._pull_records: dict[DockerEngine, PullRecords] = {}
         self._network_start: asyncio.Task[None] | None = None
 
     @property
@@ -76,6 +79,9 @@ class Nodes:
         default, *others = config.engine_addresses
         connected = {address: await self._connect(address) for address in (default, *others)}
         self.engine = connected[default]
+        for address, engine in connected.items():
+            which = "" if address is None or address == default else f"-{sha256(address.url.encode()).hexdigest()[:12]}"
+            self._pull_records[engine] = PullRecords(config.data_dir / "kubelet" / f"pulls{which}.json")
         self._engines = {node: connected[config.engine_at(url)] for node, url in config.engine_urls.items()}
         preferred = ClusterCidrs(
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
@@ -165,7 +171,14 @@ class Nodes:
         images = Path(str(engine.info.get("DockerRootDir") or "/var/lib/docker"))
         signals = partial(read_signals, self.config.data_dir, images)
         cgroups = pod_cgroups_of(engine.info, cluster_id=self._cluster_id, node_name=addresses.name)
-        kubelets.add(options, runtime, files=files, read_signals=signals, cgroups=cgroups)
+        kubelets.add(
+            options,
+            runtime,
+            files=files,
+            read_signals=signals,
+            cgroups=cgroups,
+            pull_records=self._pull_records.get(engine),
+        )
 
     def _options(self, addresses: NodeAddresses) -> NodeOptions:
         folder = self.config.static_pod_path

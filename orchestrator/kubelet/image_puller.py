@@ -6,17 +6,18 @@ Mirrors pkg/kubelet/images/image_manager.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, namespace_of
 from orchestrator.api.resources import SECRETS
 from orchestrator.client.client import Client
-from orchestrator.kubelet.images import credentials_for, hold_after_failed_pull, pull_policy_of
+from orchestrator.kubelet.images import PullCredentials, credentials_for, hold_after_failed_pull, pull_policy_of
 from orchestrator.kubelet.parts import PodFiles, Probes
 from orchestrator.kubelet.plan import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.pod import spec_of
+from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.reporter import PodReporter
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, ImageNameInvalid, ImagePullError, RuntimePod
@@ -49,15 +50,17 @@ class ImagePuller:
         files: PodFiles | None,
         probes: Probes,
         reporter: PodReporter,
+        records: PullRecords | None = None,
         pulled: Callable[[str, Image], None] | None = None,
     ) -> None:
-        """`pulled` is told of each image that came to the node."""
+        """`records` are those of the runtime's Engine; `pulled` is told of each image that came to the node."""
         self._client = client
         self._clock = clock
         self._runtime = runtime
         self._files = files
         self._probes = probes
         self._reporter = reporter
+        self._records = PullRecords() if records is None else records
         self._pulled = pulled
         self._pulls = asyncio.Semaphore(PARALLEL_PULLS_MAX)
 
@@ -74,22 +77,32 @@ class ImagePuller:
             self._reporter.event(pod, "Warning", "InspectFailed", message, container=name)
             self._reporter.event(pod, "Warning", "Failed", "Error: InvalidImageName", container=name)
             raise Held(Hold(Waiting("InvalidImageName", message))) from error
-        if policy == "Never" and present is None:
+        usable = present is not None and (policy == "Always" or await self._may_use(pod, reference, present))
+        if policy == "Never" and not usable:
             message = f'Container image "{reference}" is not present with pull policy of Never'
             self._reporter.event(pod, "Warning", "ErrImageNeverPull", message, container=name)
             self._reporter.event(pod, "Warning", "Failed", "Error: ErrImageNeverPull", container=name)
             until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
             raise Held(Hold(Waiting("ErrImageNeverPull", message), until))
-        if present is not None and policy != "Always":
-            message = f'Container image "{reference}" already present on machine'
+        if present is not None and usable and policy != "Always":
+            message = f'Container image "{reference}" already present on machine and can be accessed by the pod'
             self._reporter.event(pod, "Normal", "Pulled", message, container=name)
             return present
         if not may_pull:
             raise PullNeeded
-        image = await self._pull(record, name, reference, observed)
-        if self._pulled is not None and (present is None or present.id != image.id):
-            self._pulled(reference, image)
+        image = await self._pull(record, name, reference, observed, present)
+        if present is None or present.id != image.id:
+            if self._pulled is not None:
+                self._pulled(reference, image)
+            known = self._records.snapshot()
+            self._records.keep({each.id for each in await self._runtime.list_images()} | {image.id}, known)
         return image
+
+    async def _may_use(self, pod: Object, reference: str, image: Image) -> bool:
+        """Whether the pod may have an image that is there: others may have needed their credentials to pull it."""
+        if self._records.is_for_everybody(reference, image.id):
+            return True
+        return self._records.admits(reference, image.id, await self._credentials(pod, reference))
 
     async def of_volumes(
         self, record: PodRecord, container: Object, observed: RuntimePod | None, *, may_pull: bool = True
@@ -105,7 +118,9 @@ class ImagePuller:
                 images[mount["name"]] = await self.ensure(record, wanted, observed, may_pull=may_pull)
         return images
 
-    async def _pull(self, record: PodRecord, name: str, reference: str, observed: RuntimePod | None) -> Image:
+    async def _pull(
+        self, record: PodRecord, name: str, reference: str, observed: RuntimePod | None, present: Image | None
+    ) -> Image:
         pod = record.pod
         if self._files is not None:
             # A pull may take minutes: say ContainerCreating first.
@@ -119,7 +134,7 @@ class ImagePuller:
             with record.interruptibly():
                 async with self._pulls:
                     started_at = self._clock.monotonic()
-                    image = await self._pull_with_any(reference, credentials)
+                    image = await self._pull_with_any(reference, credentials, present)
         except ImageNameInvalid as error:
             raise Held(Hold(Waiting("InvalidImageName", str(error)))) from error
         except ImagePullError as error:
@@ -143,18 +158,28 @@ class ImagePuller:
         )
         return image
 
-    async def _pull_with_any(self, reference: str, credentials: Sequence[Mapping[str, object]]) -> Image:
+    async def _pull_with_any(
+        self, reference: str, credentials: Sequence[PullCredentials], present: Image | None
+    ) -> Image:
         """With the first credentials that the registry takes; without any when there are none."""
         failures: list[str] = []
         for each in credentials or (None,):
+            self._records.begin(reference, "" if present is None else present.id)
             try:
-                return await self._runtime.pull_image(reference, each)
+                image = await self._runtime.pull_image(reference, None if each is None else each.auth)
             except ImagePullError as error:
+                self._records.fail(reference)
                 if str(error) not in failures:
                     failures.append(str(error))
+            except BaseException:
+                self._records.fail(reference)
+                raise
+            else:
+                self._records.succeed(reference, image.id, each)
+                return image
         raise ImagePullError(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
 
-    async def _credentials(self, pod: Object, reference: str) -> list[Mapping[str, object]]:
+    async def _credentials(self, pod: Object, reference: str) -> list[PullCredentials]:
         names = [entry.get("name", "") for entry in spec_of(pod).get("imagePullSecrets") or ()]
         if not names:
             return []

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec import Struct
 
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
@@ -38,14 +41,35 @@ def registry_of(image: str) -> str:
     return DOCKER_HUB
 
 
-def credentials_for(image: str, secrets: Iterable[Object | None]) -> list[Mapping[str, Any]]:
+def repository_of(image: str) -> str:
+    """Registry and repository of an image reference, without tag and digest."""
+    first, slash, rest = image.partition("/")
+    name = rest if slash and ("." in first or ":" in first or first == "localhost") else image
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    return f"{registry_of(image)}/{folder}{slash}{last.partition(':')[0]}"
+
+
+class PullCredentials(Struct, frozen=True):
+    """What to tell a registry, and which Secret said so."""
+
+    auth: Mapping[str, Any]
+    secret: str
+    """Namespace, name and uid."""
+
+    @property
+    def hash(self) -> str:
+        """Tells credentials apart without showing them."""
+        return hashlib.sha256(json.dumps(self.auth, sort_keys=True).encode()).hexdigest()
+
+
+def credentials_for(image: str, secrets: Iterable[Object | None]) -> list[PullCredentials]:
     """The `auths` entries for an image out of imagePullSecrets, in the order to try them: the longest path first.
 
     An entry's host may have globs, one for each part between dots (docs, "Interpretation of config.json").
     """
     registry = registry_of(image)
-    repository = _repository_of(image)
-    found: list[tuple[int, Mapping[str, Any]]] = []
+    repository = repository_of(image).removeprefix(f"{registry}/")
+    found: list[tuple[int, PullCredentials]] = []
     for secret in secrets:
         for server, entry in _auths(secret).items():
             host, _, path = server.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
@@ -55,9 +79,9 @@ def credentials_for(image: str, secrets: Iterable[Object | None]) -> list[Mappin
                 continue
             if path and not (repository == path or repository.startswith(path + "/")):
                 continue
-            credentials = _decoded(entry, registry)
-            if all(credentials != other for _, other in found):
-                found.append((len(path), credentials))
+            auth = _decoded(entry, registry)
+            if all(auth != other.auth for _, other in found):
+                found.append((len(path), PullCredentials(auth, _coordinates_of(secret))))
     found.sort(key=lambda match: -match[0])
     return [credentials for _, credentials in found]
 
@@ -66,12 +90,9 @@ def _host_of(name: str) -> str:
     return DOCKER_HUB if name in ("docker.io", "registry-1.docker.io") else name
 
 
-def _repository_of(image: str) -> str:
-    """Without registry, tag and digest."""
-    first, slash, rest = image.partition("/")
-    name = rest if slash and ("." in first or ":" in first or first == "localhost") else image
-    folder, slash, last = name.partition("@")[0].rpartition("/")
-    return folder + slash + last.partition(":")[0]
+def _coordinates_of(secret: Object | None) -> str:
+    metadata = (secret or {}).get("metadata") or {}
+    return "/".join(str(metadata.get(key) or "") for key in ("namespace", "name", "uid"))
 
 
 def _is_host(name: str, pattern: str) -> bool:

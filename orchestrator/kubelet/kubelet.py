@@ -41,6 +41,7 @@ from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Sync
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.pressure import NodePressure
 from orchestrator.kubelet.probes import ProbeScheduler
+from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutdown
@@ -77,13 +78,14 @@ class Kubelet:
         hooks: Hooks | None = None,
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
+        pull_records: PullRecords | None = None,
         cluster_domain: str = "cluster.local",
         detect_mutations: bool = False,
     ) -> None:
         """Without `files` the node is hollow: nothing is written to the disk, probes and hooks succeed.
 
         `read_signals` measures the machine for node-pressure eviction; without it there is none. Without `cgroups`
-        containers are where the runtime puts them.
+        containers are where the runtime puts them. `pull_records` are those of all nodes with the same Engine.
         """
         self.options = options
         self.runtime = runtime
@@ -93,6 +95,7 @@ class Kubelet:
         self._sources = sources
         self._files = files
         self._cgroups = cgroups
+        self._pull_records = pull_records
         self._detect_mutations = detect_mutations
         self._node = NodeReporter(client=client, clock=clock, options=options)
         self._log = get_logger("kubelet", node=options.name)
@@ -166,6 +169,7 @@ class Kubelet:
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
             seccomp_root=self.options.seccomp_root,
+            pull_records=self._pull_records,
             pulled=self._pressure.note_pulled,
         )
         self._informer = Informer(

@@ -20,6 +20,7 @@ from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.parts import Cgroups, Hooks, PodFiles
+from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.runtime import ContainerRuntime
 from orchestrator.kubelet.server import KubeletServer
 from orchestrator.kubelet.sources import Sources
@@ -68,6 +69,7 @@ class Kubelets:
         hooks: Hooks | None = None,
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
+        pull_records: PullRecords | None = None,
     ) -> Kubelet:
         """Add a node; it starts at once when `run` is running, else with it."""
         if options.name in self._kubelets:
@@ -86,6 +88,7 @@ class Kubelets:
             hooks=hooks,
             read_signals=read_signals,
             cgroups=cgroups,
+            pull_records=pull_records,
             cluster_domain=self._cluster_domain,
             detect_mutations=self._detect_mutations,
         )

@@ -38,6 +38,7 @@ from orchestrator.kubelet.pod import (
     is_host_network,
     spec_of,
 )
+from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.reporter import PodReporter
 from orchestrator.kubelet.resizer import PodResizer
@@ -77,6 +78,7 @@ class PodSyncer:
         cluster_domain: str,
         notify: Notify,
         seccomp_root: Path | None = None,
+        pull_records: PullRecords | None = None,
         pulled: Callable[[str, Image], None] | None = None,
     ) -> None:
         self._client = client
@@ -109,6 +111,7 @@ class PodSyncer:
             files=files,
             probes=probes,
             reporter=self._reporter,
+            records=pull_records,
             pulled=pulled,
         )
         self._starter = ContainerStarter(

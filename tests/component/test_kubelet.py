@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,7 @@ async def test_pod_runs_with_everything_its_status_needs(node: Node) -> None:
         assert condition["status"] == "True", type_
     messages = await node.event_messages("web")
     assert messages == [
-        'Pulled: Container image "app:1" already present on machine',
+        'Pulled: Container image "app:1" already present on machine and can be accessed by the pod',
         "Created: Container created",
         "Started: Container started",
     ]
@@ -372,6 +373,59 @@ async def test_pull_secrets_are_tried_in_the_pods_order_until_one_is_taken(
     await node.create("web", containers=containers, imagePullSecrets=[*refs, {"name": "a"}])
     await node.wait_phase("web", "Running")
     assert users == ["bad", "worse"] * 2 + ["good"]
+
+
+async def test_an_image_that_needed_credentials_is_only_for_pods_that_have_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: list[object] = []
+    node.runtime.missing_images = re.compile("private")
+
+    async def guarded(reference: str, auth: Mapping[str, Any] | None = None) -> Image:
+        user = (auth or {}).get("username")
+        users.append(user)
+        if user not in ("good", "better"):
+            raise ImagePullError(f"unauthorized: {user}")
+        return node.runtime.images.setdefault(reference, Image("sha256:00", (reference,), (), 1))
+
+    monkeypatch.setattr(node.runtime, "pull_image", guarded)
+    for name, user in (("a", "good"), ("same", "good"), ("b", "better"), ("wrong", "bad")):
+        await node.client.create(SECRETS, pull_secret(name, user))
+
+    async def run(name: str, policy: str, *secrets: str, image: str = "r.io/private:1") -> None:
+        containers = [{"name": "a", "image": image, "imagePullPolicy": policy}]
+        await node.create(name, containers=containers, imagePullSecrets=[{"name": secret} for secret in secrets])
+
+    async def reason(name: str) -> str:
+        pod = await node.wait(name, lambda p: bool(p["status"].get("containerStatuses")))
+        return str(state(pod)["waiting"]["reason"])
+
+    await run("owner", "IfNotPresent", "a")
+    await node.wait_phase("owner", "Running")
+    assert users == ["good"]
+    # The same credentials, of this Secret or another one, need no registry.
+    for name, policy, secret in (("again", "IfNotPresent", "a"), ("never", "Never", "a"), ("other", "Never", "same")):
+        await run(name, policy, secret)
+        await node.wait_phase(name, "Running")
+    assert users == ["good"]
+    # Others have to show that the registry takes theirs.
+    await run("nobody", "IfNotPresent")
+    assert await reason("nobody") == "ErrImagePull"
+    await run("wrong", "IfNotPresent", "wrong")
+    assert await reason("wrong") == "ErrImagePull"
+    await run("nobody-never", "Never")
+    assert await reason("nobody-never") == "ErrImageNeverPull"
+    await run("better-never", "Never", "b")
+    assert await reason("better-never") == "ErrImageNeverPull"
+    assert users == ["good", None, "bad"]
+    await run("better", "IfNotPresent", "b")
+    await node.wait_phase("better", "Running")
+    await run("better-now", "Never", "b")
+    await node.wait_phase("better-now", "Running")
+    assert users == ["good", None, "bad", "better"]
+    # What nobody pulled is for everybody.
+    await run("preloaded", "Never", image="app:1")
+    await node.wait_phase("preloaded", "Running")
 
 
 @pytest.mark.parametrize(

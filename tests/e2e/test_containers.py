@@ -131,8 +131,8 @@ def test_a_private_registry_wants_the_pods_pull_secret(k: Kubectl) -> None:
         statuses = [s for pod in pods for s in pod["status"].get("containerStatuses", [])]
         return [s["state"].get("waiting", {}).get("reason", "") for s in statuses]
 
-    def pull(name: str, *secrets: str) -> None:
-        pod = json.loads(pod_manifest(name, image=registry.image, imagePullPolicy="Always", command=["sleep", "1000"]))
+    def pull(name: str, *secrets: str, policy: str = "Always") -> None:
+        pod = json.loads(pod_manifest(name, image=registry.image, imagePullPolicy=policy, command=["sleep", "1000"]))
         pod["spec"]["imagePullSecrets"] = [{"name": secret} for secret in secrets]
         k("apply", "-f", "-", stdin=json.dumps(pod))
 
@@ -158,7 +158,21 @@ def test_a_private_registry_wants_the_pods_pull_secret(k: Kubectl) -> None:
             registry.image,
             registry.image.removesuffix(":1"),
         )
-        k("delete", "pod", "right", "--force")
+        # What needed credentials is on the machine now, for this Secret alone, also on other nodes (KEP-2535).
+        pull("theirs", "right", policy="Never")
+        pull("stolen", policy="Never")
+        pull("late", "wrong", policy="IfNotPresent")
+
+        def decided(pods: list[dict[str, Any]]) -> bool:
+            found = {p["metadata"]["name"]: is_ready(p) or (waiting([p]) or [""])[0] for p in pods}
+            return (
+                found.get("theirs") is True
+                and found.get("stolen") == "ErrImageNeverPull"
+                and found.get("late") in ("ErrImagePull", "ImagePullBackOff")
+            )
+
+        k.wait_for("pods", decided)
+        k("delete", "pods", "--all", "--force")
 
 
 def test_volumes_and_environment_reach_the_container(k: Kubectl) -> None:

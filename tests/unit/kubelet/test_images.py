@@ -45,7 +45,7 @@ def secret(**auths: Object) -> Object:
 
 
 def users(image: str, *secrets: Object | None) -> list[str]:
-    return [credentials["username"] for credentials in credentials_for(image, secrets)]
+    return [credentials.auth["username"] for credentials in credentials_for(image, secrets)]
 
 
 def entry(name: str) -> Object:
@@ -56,8 +56,8 @@ def test_credentials_of_the_most_specific_entry_come_first() -> None:
     encoded = base64.b64encode(b"me:pass:word").decode()
     secrets = [secret(**{"r.io": entry("all")}), secret(**{"r.io/team": {"auth": encoded}})]
     first, second = credentials_for("r.io/team/app:1", secrets)
-    assert first == {"username": "me", "password": "pass:word", "serveraddress": "r.io"}
-    assert second["username"] == "all"
+    assert first.auth == {"username": "me", "password": "pass:word", "serveraddress": "r.io"}
+    assert second.auth["username"] == "all"
     assert users("r.io/other", *secrets) == ["all"]
     assert users("r.io/teams/app", *secrets) == ["all"]
     assert users("else.io/app", *secrets) == []
