@@ -37,6 +37,14 @@ class DiskUsage(Struct, frozen=True):
     inodes_free: int = 0
 
 
+class ClaimUsage(Struct, frozen=True):
+    """The file system behind a pod's volume that is a PersistentVolumeClaim."""
+
+    volume: str
+    claim: str
+    disk: DiskUsage
+
+
 class InterfaceUsage(Struct, frozen=True):
     """Traffic of one network interface since it was made."""
 
@@ -75,6 +83,7 @@ class PodUsage(Struct, frozen=True):
     usage: Usage
     interfaces: tuple[InterfaceUsage, ...] = ()
     volumes: tuple[tuple[str, DiskUsage], ...] = ()
+    claims: tuple[ClaimUsage, ...] = ()
 
     @property
     def processes(self) -> int:

@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from orchestrator.api.objects import Object
-from orchestrator.component.usage import DiskUsage
+from orchestrator.component.usage import ClaimUsage, DiskUsage
 from orchestrator.kubelet.environment import EnvironmentSources
 from orchestrator.kubelet.plan import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, Mount
@@ -82,6 +82,10 @@ class PodFiles(Protocol):
 
     async def usage(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
         """The file system of the pods, and what each pod's emptyDirs hold, by volume; slow."""
+        ...
+
+    async def claim_usage(self, pod_uids: Sequence[str]) -> Mapping[str, tuple[ClaimUsage, ...]]:
+        """The file systems behind each pod's claims; a volume that is gone is left out."""
         ...
 
     async def tear_down(self, pod_uid: str) -> None:

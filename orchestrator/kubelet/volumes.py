@@ -13,20 +13,21 @@ sources come in. Mirrors pkg/volume/* and pkg/kubelet/volumemanager.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
-from orchestrator.component.usage import DiskUsage
+from orchestrator.component.usage import ClaimUsage, DiskUsage
 from orchestrator.kubelet.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.block_volumes import map_device, mapped_device, unmap_devices
-from orchestrator.kubelet.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE
+from orchestrator.kubelet.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE, claim_names_of
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.env_files import FILE_BYTES_MAX
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, env_file_references, expand
@@ -94,6 +95,8 @@ class PodVolumes:
         self._resolv_conf = resolv_conf
         self._tokens: dict[tuple[str, TokenWish], tuple[str, float]] = {}
         """(pod uid, wish) → token and the monotonic time from which on it is replaced."""
+        self._claims: dict[str, tuple[tuple[str, str, Path], ...]] = {}
+        """By pod uid: volume, claim, and where its files are."""
         self._stamps = 0
         self._log = get_logger("kubelet/volumes", node=node_name)
 
@@ -113,6 +116,11 @@ class PodVolumes:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
             found[uid] = tuple((name, tree_usage(folder / name)) for name in names)
         return file_system_usage(self._pods), found
+
+    async def claim_usage(self, pod_uids: Sequence[str]) -> Mapping[str, tuple[ClaimUsage, ...]]:
+        """The file systems behind each pod's claims; a volume that is gone is left out."""
+        claims = {uid: self._claims[uid] for uid in pod_uids if uid in self._claims}
+        return await asyncio.to_thread(_measure_claims, claims) if claims else {}
 
     # Volumes.
 
@@ -137,6 +145,8 @@ class PodVolumes:
             except PayloadError as error:
                 raise _failed(volume["name"], str(error)) from error
         await asyncio.to_thread(self._set_up, pod, payloads, sources)
+        if claims := tuple(_claimed_folders(pod, sources)):
+            self._claims[uid_of(pod)] = claims
         return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
 
     async def _token(
@@ -438,6 +448,7 @@ class PodVolumes:
         """Unmount and remove everything of a pod; OSError when something stays, to be tried again."""
         for key in [key for key in self._tokens if key[0] == pod_uid]:
             del self._tokens[key]
+        self._claims.pop(pod_uid, None)
         await asyncio.to_thread(self._tear_down, self.pod_dir(pod_uid))
 
     def _tear_down(self, directory: Path) -> None:
@@ -503,6 +514,23 @@ def _is_propagated(pod: Object, volume_name: str) -> bool:
 def _volumes_of(pod: Object, sources: EnvironmentSources) -> list[Object]:
     """The volumes of a pod, with what its claims stand for in their place."""
     return [sources.bound.get(volume["name"], volume) for volume in spec_of(pod).get("volumes") or ()]
+
+
+def _claimed_folders(pod: Object, sources: EnvironmentSources) -> Iterator[tuple[str, str, Path]]:
+    for volume, claim in claim_names_of(pod).items():
+        bound = sources.bound.get(volume) or {}
+        source = bound.get("local") or bound.get("hostPath")
+        if source:
+            yield volume, claim, Path(source["path"])
+
+
+def _measure_claims(claims: Mapping[str, tuple[tuple[str, str, Path], ...]]) -> dict[str, tuple[ClaimUsage, ...]]:
+    found: dict[str, tuple[ClaimUsage, ...]] = {}
+    for uid, folders in claims.items():
+        for volume, claim, path in folders:
+            with contextlib.suppress(OSError):
+                found[uid] = (*found.get(uid, ()), ClaimUsage(volume, claim, file_system_usage(path)))
+    return found
 
 
 def _check_local(source: Object) -> None:

@@ -94,7 +94,9 @@ def test_nodes_share_a_volume_of_many(k: Kubectl) -> None:
 def test_a_claim_grows_while_its_pod_runs_and_a_copy_begins_with_its_data(k: Kubectl) -> None:
     apply(k, claim("source"), pod("p", container(f"echo data > /data/file; {WAIT}", volumeMounts=MOUNTS),
                                   volumes=using("source")))  # fmt: skip
-    wait_for_pod(k, "p", is_running)
+    node = wait_for_pod(k, "p", is_running)["spec"]["nodeName"]
+    labels = f'namespace="{k.namespace}",persistentvolumeclaim="source"'
+    assert f"kubelet_volume_stats_used_bytes{{{labels}}}" in k("get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics")
     k("patch", "pvc", "source", "-p", '{"spec": {"resources": {"requests": {"storage": "20Mi"}}}}')
     k("wait", "pvc/source", "--for=jsonpath={.status.capacity.storage}=20Mi", "--timeout=30s")
     assert "VolumeResizeSuccessful" in wait_for_event(k, "VolumeResizeSuccessful")["reason"]

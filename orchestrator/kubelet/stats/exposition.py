@@ -6,9 +6,9 @@ metrics), so that dashboards work unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from orchestrator.component.usage import ContainerUsage, InterfaceUsage, NodeUsage, PodUsage
+from orchestrator.component.usage import ContainerUsage, DiskUsage, InterfaceUsage, NodeUsage, PodUsage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -209,4 +209,26 @@ def kubelet_metrics(usage: NodeUsage, *, desired_pods: int, version: str) -> lis
     desired.add(("",), desired_pods)
     started = Family("gauge", "process_start_time_seconds", "Start time of the process since unix epoch in seconds.")
     started.add((), usage.started_at.timestamp())
-    return [build, name, pods, containers, desired, started]
+    return [build, name, pods, containers, desired, *_claim_metrics(usage), started]
+
+
+_CLAIM_STATS: tuple[tuple[str, str, Callable[[DiskUsage], int]], ...] = (
+    ("capacity_bytes", "Capacity in bytes of the volume", lambda disk: disk.capacity_bytes),
+    ("available_bytes", "Number of available bytes in the volume", lambda disk: disk.available_bytes),
+    ("used_bytes", "Number of used bytes in the volume", lambda disk: disk.used_bytes),
+    ("inodes", "Maximum number of inodes in the volume", lambda disk: disk.inodes),
+    ("inodes_free", "Number of free inodes in the volume", lambda disk: disk.inodes_free),
+    ("inodes_used", "Number of used inodes in the volume", lambda disk: disk.inodes_used),
+)
+
+
+def _claim_metrics(usage: NodeUsage) -> Iterator[Family]:
+    """One sample for each claim, however many pods have it."""
+    claims = {(pod.namespace, one.claim): one.disk for pod in usage.pods for one in pod.claims}
+    for name, text, value in _CLAIM_STATS:
+        family = Family(
+            "gauge", f"kubelet_volume_stats_{name}", f"[ALPHA] {text}", ("namespace", "persistentvolumeclaim")
+        )
+        for labels, disk in claims.items():
+            family.add(labels, value(disk))
+        yield family

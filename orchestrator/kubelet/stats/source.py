@@ -16,7 +16,16 @@ from msgspec.structs import replace
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.quantity import Quantity, parse_quantity
-from orchestrator.component.usage import ContainerUsage, DiskUsage, InterfaceUsage, NodeUsage, PodUsage, Usage, total
+from orchestrator.component.usage import (
+    ClaimUsage,
+    ContainerUsage,
+    DiskUsage,
+    InterfaceUsage,
+    NodeUsage,
+    PodUsage,
+    Usage,
+    total,
+)
 from orchestrator.kubelet.pod import all_containers_of, requests_of, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,
@@ -42,6 +51,10 @@ class MeasuresFiles(Protocol):
 
     async def usage(self, pod_uids: Sequence[str]) -> tuple[DiskUsage, Mapping[str, tuple[tuple[str, DiskUsage], ...]]]:
         """The file system of the pods, and what each pod's emptyDirs hold, by volume."""
+        ...
+
+    async def claim_usage(self, pod_uids: Sequence[str]) -> Mapping[str, tuple[ClaimUsage, ...]]:
+        """The file systems behind each pod's claims."""
         ...
 
 
@@ -95,6 +108,7 @@ class MeasuredUsage:
         sandboxes = [(pod.uid, pod.sandboxes[0].pid) for pod in observed if pod.sandboxes and pod.sandboxes[0].pid]
         interfaces, available, limits = await asyncio.to_thread(_look_at_machine, sandboxes)
         disks = await self._look_at_disks([pod.uid for pod in observed])
+        claims = await self._files.claim_usage([pod.uid for pod in observed])
         images = {runtime_uid_of(pod): _images_of(pod) for pod in pods}
         found = []
         for pod in observed:
@@ -105,7 +119,8 @@ class MeasuredUsage:
             )
             if containers:
                 usage = _pod_usage(pod, containers, interfaces.get(pod.uid, ()), now)
-                found.append(replace(usage, volumes=disks.volumes.get(pod.uid, ())))
+                volumes = disks.volumes.get(pod.uid, ())
+                found.append(replace(usage, volumes=volumes, claims=claims.get(pod.uid, ())))
         self._history.keep(stats.keys())
         self._remember(stats.values())
         return NodeUsage(

@@ -45,8 +45,13 @@ def _pod(pod: PodUsage, *, only_cpu_and_memory: bool) -> dict[str, Any]:
         return summary
     at = pod.usage.at
     summary |= _network(pod.interfaces, at)
-    if pod.volumes:
-        summary["volume"] = [{**_disk(disk, at), "name": name} for name, disk in pod.volumes]
+    volumes = [{**_disk(disk, at), "name": name} for name, disk in pod.volumes]
+    volumes += [
+        {**_disk(one.disk, at), "name": one.volume, "pvcRef": {"name": one.claim, "namespace": pod.namespace}}
+        for one in pod.claims
+    ]
+    if volumes:
+        summary["volume"] = volumes
     disks = [disk for one in pod.containers for disk in (one.root_fs, one.logs) if disk is not None]
     disks += [disk for _, disk in pod.volumes]
     if disks:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from orchestrator.component.usage import ContainerUsage, DiskUsage, NodeUsage, PodUsage, Usage, total
+from orchestrator.component.usage import ClaimUsage, ContainerUsage, DiskUsage, NodeUsage, PodUsage, Usage, total
 from orchestrator.kubelet.stats.exposition import cadvisor_metrics, kubelet_metrics, render, resource_metrics
 from orchestrator.kubelet.stats.machine import parse_interfaces, parse_meminfo
 from orchestrator.kubelet.stats.summary import plan_summary
@@ -47,6 +47,27 @@ def test_summary() -> None:
     ]
     assert pod["process_stats"] == {"process_count": 2}
     assert pod["ephemeral-storage"]["usedBytes"] == 10
+
+
+def test_volumes_of_claims_are_told_apart_from_what_pods_have_for_themselves() -> None:
+    disk = DiskUsage(60, 6, available_bytes=40, capacity_bytes=100, inodes=10, inodes_free=4)
+    (own,) = node().pods
+    pods = (
+        replace(own, claims=(ClaimUsage("data", "data-0", disk),)),
+        replace(own, claims=(ClaimUsage("d", "data-0", disk),)),
+    )
+    usage = replace(node(), pods=pods)
+    pod = plan_summary(usage)["pods"][0]
+    (volume,) = pod["volume"]
+    assert volume["name"] == "data"
+    assert volume["pvcRef"] == {"name": "data-0", "namespace": "default"}
+    assert (volume["usedBytes"], volume["capacityBytes"], volume["inodesFree"]) == (60, 100, 4)
+    assert pod["ephemeral-storage"]["usedBytes"] == 10
+    lines = render(kubelet_metrics(usage, desired_pods=1, version="v1")).decode().splitlines()
+    samples = [line for line in lines if line.startswith("kubelet_volume_stats_")]
+    assert 'kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="data-0"} 60.0' in samples
+    assert 'kubelet_volume_stats_inodes_free{namespace="default",persistentvolumeclaim="data-0"} 4.0' in samples
+    assert len(samples) == 6
 
 
 def test_summary_of_cpu_and_memory_alone() -> None:
