@@ -127,9 +127,9 @@ class ImagePuller:
             await self._reporter.report(
                 record, observed, self._reporter.inputs(record, verdicts=self._probes.verdicts(record.uid))
             )
+        credentials = await self._credentials(pod, reference)
         self._reporter.event(pod, "Normal", "Pulling", f'Pulling image "{reference}"', container=name)
         asked_at = self._clock.monotonic()
-        credentials = await self._credentials(pod, reference)
         try:
             with record.interruptibly():
                 async with self._pulls:
@@ -184,6 +184,13 @@ class ImagePuller:
         if not names:
             return []
         secrets = await read_all(self._client, SECRETS, namespace_of(pod), {*names})
+        missing = [name for name in dict.fromkeys(names) if secrets[name] is None]
+        if missing:
+            message = (
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
+                "attempting to pull the image may not succeed."
+            )
+            self._reporter.event(pod, "Warning", "FailedToRetrieveImagePullSecret", message)
         return credentials_for(reference, [secrets[name] for name in dict.fromkeys(names)])
 
 

@@ -373,6 +373,12 @@ async def test_pull_secrets_are_tried_in_the_pods_order_until_one_is_taken(
     await node.create("web", containers=containers, imagePullSecrets=[*refs, {"name": "a"}])
     await node.wait_phase("web", "Running")
     assert users == ["bad", "worse"] * 2 + ["good"]
+    messages = await node.event_messages("web")
+    missing = (
+        "FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (missing); "
+        "attempting to pull the image may not succeed."
+    )
+    assert messages.index(missing) < messages.index('Pulling: Pulling image "r.io/app"')
 
 
 async def test_an_image_that_needed_credentials_is_only_for_pods_that_have_them(
