@@ -184,12 +184,11 @@ def current_sandbox(runtime_pod: RuntimePod | None) -> Sandbox | None:
 
 
 def with_new_sandbox(pod: Object, runtime_pod: RuntimePod | None, sandbox: Sandbox) -> RuntimePod:
-    """What will be once a new sandbox of the pod is ready."""
-    ready = replace(sandbox, ready=True)
+    """What there is of a pod once it has a new sandbox."""
     if runtime_pod is None:
         metadata = pod["metadata"]
-        return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (ready,), ())
-    return replace(runtime_pod, sandboxes=(ready, *runtime_pod.sandboxes))
+        return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (sandbox,), ())
+    return replace(runtime_pod, sandboxes=(sandbox, *runtime_pod.sandboxes))
 
 
 def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | None:

@@ -19,6 +19,7 @@ from orchestrator.kubelet.conditions import OWNED_CONDITIONS
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, is_terminal, status_of
 from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
+from orchestrator.kubelet.runtime import Sandbox
 
 _NOTHING: Mapping[str, Waiting] = {}
 
@@ -61,6 +62,7 @@ class PodRecord:
         "last_grace_seconds",
         "messages",
         "mirror_uid",
+        "new_sandbox",
         "news",
         "pod",
         "prepared",
@@ -112,6 +114,8 @@ class PodRecord:
         self.holds: dict[str, Hold] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.image_backoffs: dict[str, Backoff] = {}
+        self.new_sandbox: Sandbox | None = None
+        """The first sandbox of the pod, just started."""
         self.prepared: dict[str, Prepared] = {}
         """Containers that only have to be started, by name."""
         self.waiting: Mapping[str, Waiting] = _NOTHING

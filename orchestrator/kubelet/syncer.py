@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestrator.aiokit.clock import Clock, parse_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
@@ -154,10 +156,16 @@ class PodSyncer:
                 return await self._finish(record, observed, finished=True)
             if not plan.has_steps:
                 break
-            if not await self._apply(record, plan, observed, result):
+            is_done = await self._apply(record, plan, observed, result)
+            sandbox, record.new_sandbox = record.new_sandbox, None
+            if is_done and sandbox is not None:
+                # All that there is of a new pod is known without another look.
+                observed = with_new_sandbox(record.pod, observed, sandbox)
+                record.ips = sandbox.ips
+            else:
                 observed = await self._reporter.observe(record)
+            if not is_done:
                 break
-            observed = await self._reporter.observe(record)
             self._reporter.follow_probes(record, observed)
             if plan.create_sandbox:
                 await self._report_address(record, observed)
@@ -283,7 +291,7 @@ class PodSyncer:
         record.prepared.clear()
 
         async def create_containers(sandbox: Sandbox) -> None:
-            expected = with_new_sandbox(pod, observed, sandbox)
+            expected = with_new_sandbox(pod, observed, replace(sandbox, ready=True))
             await self._starter.prepare(record, self._plan(record, expected).start, sandbox)
 
         if not await self._volumes.set_up(record, None, result):
@@ -300,7 +308,9 @@ class PodSyncer:
             )
             # What has run before is looked at again first: only the containers of a new pod are known already.
             is_new = observed is None or not observed.containers
-            await self._runtime.run_sandbox(spec, create_containers if is_new else None)
+            sandbox = await self._runtime.run_sandbox(spec, create_containers if is_new else None)
+            if is_new:
+                record.new_sandbox = sandbox
         except RuntimeUnavailable:
             raise
         except (RuntimeFailure, ConfigurationError, OSError) as error:

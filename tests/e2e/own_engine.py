@@ -68,7 +68,15 @@ def own_engine(port: int) -> Iterator[OwnEngine]:
             process.wait(STOP_SECONDS_MAX)
     finally:
         subprocess.run(["ip", "link", "delete", bridge], check=True)
+        for point in _mounts_below(folder):
+            subprocess.run(["umount", "--lazy", point], check=True)
         shutil.rmtree(folder)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """What it left mounted (network namespaces), the last one first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
 
 
 def _wait_until_it_listens(process: subprocess.Popen[str], address: str) -> None:
