@@ -297,17 +297,22 @@ class MemoryStore:
             raise KeyExists(key)
         # The few distinct resources and namespaces are kept once, not once per object.
         kept = Key(sys.intern(key.resource), sys.intern(key.namespace), key.name)
-        return self._event(EventType.ADDED, _checked(_stamp(kept, obj, revision, revision)), None)
+        return self._event(EventType.ADDED, _checked(_stamp(kept, self._shared(obj), revision, revision)), None)
 
     def _plan_update(self, key: Key, obj: Object, revision: int, expected_revision: int) -> Event:
         current = self._current(key, expected_revision)
-        record = _checked(_stamp(current.key, obj, revision, current.create_revision))
+        record = _checked(_stamp(current.key, self._shared(obj), revision, current.create_revision))
         return self._event(EventType.MODIFIED, record, current)
 
     def _plan_delete(self, key: Key, revision: int, expected_revision: int | None) -> Event:
         current = self._current(key, expected_revision)
         record = _stamp(current.key, current.obj, revision, current.create_revision)
         return self._event(EventType.DELETED, record, current)
+
+    def _shared(self, obj: Object) -> Object:
+        """The object with a spec that others have, too, from its first moment: nobody ever holds another one."""
+        spec = obj.get("spec")
+        return {**obj, "spec": self._parts.alike(spec)} if type(spec) is dict else obj
 
     def _current(self, key: Key, expected_revision: int | None) -> Record:
         current = self._records.get(key)
@@ -469,8 +474,7 @@ class MemoryStore:
         if len(self._history) > DECODED_EVENTS_MAX:
             old = self._history[-DECODED_EVENTS_MAX - 1]
             old.release_caches()
-            if self._records.get(old.record.key) is old.record:
-                old.record.share_parts(self._parts)  # a later state has yet to come to rest
+            old.record.share_parts(self._parts)
         self._hub.dispatch(event)
 
     # ---- history

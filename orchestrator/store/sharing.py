@@ -43,17 +43,17 @@ class PartPool:
             if value.__class__ is not dict:
                 obj[key] = self._shared(value)
             elif key == "spec":
-                obj[key] = self._alike(value)
+                obj[key] = self.alike(value)
             elif key == "metadata":
                 self._share_values(value, apart=_IDENTITY)
             elif key == "status":
                 if (conditions := value.get("conditions")).__class__ is list:
-                    value["conditions"] = self._alike(conditions)
+                    value["conditions"] = self.alike(conditions)
                 self._share_values(value)
             else:
                 obj[key] = self._shared(value)
 
-    def _alike(self, part: Any) -> Any:
+    def alike(self, part: Any) -> Any:
         """What objects of one template, or of one second, have in common: one look for all of it, not for each part."""
         if self._shared_already.get(id(part)) is part:
             return part

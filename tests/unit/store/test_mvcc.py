@@ -63,6 +63,16 @@ async def test_an_empty_store_is_at_revision_1_and_the_first_write_gets_2(store:
     assert (record.revision, record.create_revision, store.revision) == (2, 2, 2)
 
 
+async def test_equal_specs_are_held_once_from_the_first_moment(store: MemoryStore) -> None:
+    one = await store.create(pod_key("a"), pod("a", spec={"containers": [{"name": "app"}]}))
+    other = await store.create(pod_key("b"), pod("b", spec={"containers": [{"name": "app"}]}))
+    assert other.obj["spec"] is one.obj["spec"]
+    changed = {**other.obj, "spec": {**other.obj["spec"], "nodeName": "n"}}
+    bound = await store.update(pod_key("b"), changed, expected_revision=other.revision)
+    assert bound.obj["spec"]["containers"] is one.obj["spec"]["containers"]
+    assert "nodeName" not in one.obj["spec"]
+
+
 async def test_the_revision_is_stamped_into_a_copy(store: MemoryStore) -> None:
     given = pod("a", spec={"nodeName": "n"})
     record = await store.create(pod_key("a"), given)
