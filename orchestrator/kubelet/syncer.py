@@ -35,7 +35,6 @@ from orchestrator.kubelet.plan import (
 from orchestrator.kubelet.pod import (
     all_containers_of,
     describe_pod,
-    find_container,
     grace_seconds_of,
     is_host_network,
     spec_of,
@@ -250,9 +249,8 @@ class PodSyncer:
             message = f"Back-off restarting failed container {name} in pod {describe_pod(pod)}"
             self._reporter.event(pod, "Warning", "BackOff", message, container=name)
         elif waiting.reason == "ImagePullBackOff":
-            found = find_container(pod, name)
-            image = found[1].get("image") if found else ""
-            self._reporter.event(pod, "Normal", "BackOff", f'Back-off pulling image "{image}"', container=name)
+            message = waiting.message.partition(": ErrImagePull: ")[0]
+            self._reporter.event(pod, "Normal", "BackOff", message, container=name)
             self._reporter.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", container=name)
 
     async def _apply(self, record: PodRecord, plan: PodPlan, observed: RuntimePod | None, result: SyncResult) -> bool:

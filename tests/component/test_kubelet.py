@@ -381,6 +381,19 @@ async def test_pull_secrets_are_tried_in_the_pods_order_until_one_is_taken(
     assert messages.index(missing) < messages.index('Pulling: Pulling image "r.io/app"')
 
 
+async def test_an_image_volume_that_cannot_be_pulled_is_named_in_the_events(node: Node) -> None:
+    node.runtime.missing_images = re.compile("missing")
+    await node.create(
+        "web",
+        containers=[{"name": "a", "image": "app:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+        volumes=[{"name": "v", "image": {"reference": "missing:1", "pullPolicy": "IfNotPresent"}}],
+    )
+    await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
+    await node.clock.advance(3)
+    messages = await node.event_messages("web")
+    assert 'BackOff: Back-off pulling image "missing:1"' in messages
+
+
 async def test_an_image_that_needed_credentials_is_only_for_pods_that_have_them(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
