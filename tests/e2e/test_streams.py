@@ -255,10 +255,12 @@ async def api_session(k: Kubectl) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def messages_of(session: aiohttp.ClientSession, path: str, *protocols: str) -> list[bytes]:
-    """Every message of a WebSocket until the server closes it, as bytes."""
+    """Every message of a WebSocket until the server closes it in order, as bytes."""
     async with session.ws_connect(path, protocols=protocols) as client:
         assert client.protocol == (protocols[0] if protocols else None)
-        return [m.data if isinstance(m.data, bytes) else m.data.encode() async for m in client]
+        messages = [m.data if isinstance(m.data, bytes) else m.data.encode() async for m in client]
+        assert client.close_code == aiohttp.WSCloseCode.OK
+        return messages
 
 
 def test_long_lines_are_stamped_once(k: Kubectl) -> None:

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api import errors
 from orchestrator.apiserver.http.remote_command import (
+    close_in_order,
     decode_message,
     is_spdy,
     is_websocket,
@@ -270,8 +271,7 @@ class ChannelForwarder:
             everything = asyncio.gather(*downloads, return_exceptions=True)
             try:
                 await asyncio.wait((reading, everything), return_when=asyncio.FIRST_COMPLETED)
-                if not self._socket.closed:
-                    await self._socket.close()
+                await close_in_order(self._socket, reading)
             finally:
                 for task in downloads:
                     task.cancel()

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.apiserver.http.remote_command import (
+    close_in_order,
     negotiate_protocol,
     no_common_protocol,
     offered_protocols,
@@ -59,7 +60,7 @@ async def send_until_closed(socket: web.WebSocketResponse, send: Coroutine[Any, 
         await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             sending.result()
-            await socket.close()
+            await close_in_order(socket, listening)
     except ConnectionError:
         pass  # the client is gone
     finally:

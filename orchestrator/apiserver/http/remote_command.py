@@ -38,7 +38,8 @@ WEBSOCKET_PROTOCOLS = (
 )
 PROTOCOL_HEADER = "X-Stream-Protocol-Version"
 ACCEPTED_HEADER = "X-Accepted-Stream-Protocol-Versions"
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+MESSAGE_BYTES_MAX = 32 * 1024 * 1024
+"""Of one WebSocket message, as kube-apiserver's library lets them be; the C# client sends 15 MiB at a time."""
 OUTPUT_CHUNK = 32 * 1024
 RESIZE_BYTES_MAX = 4 * 1024
 STREAMS_SECONDS_MAX = 30.0
@@ -130,6 +131,17 @@ async def upgrade_to_websocket(request: HttpRequest, served: Sequence[str]) -> w
     except web.HTTPException as error:
         raise errors.BadRequest(f"unable to upgrade: {error.text}") from error
     return socket
+
+
+async def close_in_order(socket: web.WebSocketResponse, reading: asyncio.Task[Any]) -> None:
+    """Close a WebSocket from which this task reads, and wait for the client's own close.
+
+    aiohttp waits for it only while nobody else reads; without, the client sees a connection that broke off.
+    """
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    if not socket.closed:
+        await socket.close()
 
 
 class SessionOpener(Protocol):
@@ -238,6 +250,8 @@ async def _run(client: CommandClient, session: StreamSession, wanted: Wanted, *,
     try:
         await asyncio.wait((feeding, pumping), return_when=asyncio.FIRST_COMPLETED)
         if pumping.done():
+            feeding.cancel()  # see `close_in_order`
+            await asyncio.gather(feeding, return_exceptions=True)
             await client.finish(pumping.result())
         else:
             feeding.result()

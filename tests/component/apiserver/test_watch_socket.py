@@ -33,3 +33,4 @@ async def test_a_watch_that_is_over_closes() -> None:
     ):
         message = await socket.receive(timeout=10)
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert socket.close_code == aiohttp.WSCloseCode.OK, "the client's own close was not waited for"

@@ -19,6 +19,8 @@ from tests.e2e.orchestrator_process import OrchestratorProcess
 
 BUSYBOX = "orchestrator.test/busybox:1"
 NAMESPACE = "client-streams"
+LARGE = 15 << 20
+"""Bytes that a client may send as one message."""
 SCRIPT = "echo first; echo second; mkdir -p /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www"
 
 
@@ -50,6 +52,10 @@ def test_the_official_client_executes_with_and_without_stdin(core: client.CoreV1
     assert shell.read_stderr() == "two\n"
     assert shell.returncode == 3
     shell.close()
+    upload = execute(["sh", "-c", f"head -c {LARGE} | wc -c"], stdin=True, _preload_content=False)
+    upload.write_stdin("x" * LARGE)
+    upload.run_forever(timeout=60)
+    assert upload.read_stdout() == f"{LARGE}\n"
     absent = execute(["no-such-command"], stdin=False, _preload_content=False)
     absent.run_forever(timeout=20)
     status = json.loads(absent.read_channel(ERROR_CHANNEL))
