@@ -47,8 +47,11 @@ HISTORY_LIMIT = 10_000
 """Events that can be read back; the oldest are compacted when there are a quarter more."""
 HISTORY_BYTES_MAX = 64 * 1024 * 1024
 """The same limit in encoded bytes, for clusters of large objects."""
-DECODED_EVENTS_MAX = 256
-"""The newest events keep their decoded states and frames; of older ones only the bytes stay."""
+DECODED_EVENTS_MAX = 1024
+"""The newest events keep their decoded states and frames; of older ones only the bytes stay.
+
+More than any cache is behind in a burst: one that is too late decodes for itself what nobody shares then.
+"""
 OBJECT_BYTES_MAX = 1_572_864
 """1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
 WAITING_WRITES_MAX = 1024

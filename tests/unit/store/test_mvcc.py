@@ -23,7 +23,7 @@ from orchestrator.store import (
     open_store,
 )
 from orchestrator.store.log import Row
-from orchestrator.store.mvcc import OBJECT_BYTES_MAX
+from orchestrator.store.mvcc import DECODED_EVENTS_MAX, OBJECT_BYTES_MAX
 from tests.unit.store.fakes import FakeLog, pod, pod_key
 
 
@@ -235,7 +235,7 @@ async def test_old_states_keep_only_their_bytes() -> None:
     store = MemoryStore(clock=SystemClock())
     record = first = await store.create(pod_key("a"), pod("a", x=1))
     decoded = first.obj
-    for _ in range(300):
+    for _ in range(DECODED_EVENTS_MAX + 1):
         record = await store.update(pod_key("a"), pod("a"), expected_revision=record.revision)
     assert first.obj == decoded
     assert first.obj is not decoded
