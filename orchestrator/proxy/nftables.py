@@ -17,6 +17,7 @@ from typing import Protocol
 
 from orchestrator.aiokit import memory
 from orchestrator.aiokit.commands import run_command
+from orchestrator.aiokit.threads import to_its_end
 from orchestrator.proxy import netlink
 from orchestrator.proxy.netlink import NETLINK_NETFILTER
 
@@ -86,7 +87,7 @@ class LibNftables:
         loop = asyncio.get_running_loop()
         self._wake()
         try:
-            await loop.run_in_executor(self._thread, self.run_here, text)
+            await to_its_end(loop.run_in_executor(self._thread, self.run_here, text))
         finally:
             self._wake()  # somebody else may have been faster
             if not self._closed:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.threads import to_its_end
 from orchestrator.logs import get_logger
 from orchestrator.proxy import netlink
 from orchestrator.proxy.nftables import Nft, NftSocket, open_nft
@@ -67,7 +68,8 @@ class KernelTable:
             if len(transaction) <= BYTES_AT_ONCE_MAX:
                 self._kernel().write(transaction)
             else:
-                await asyncio.to_thread(self._kernel().write, transaction)
+                loop = asyncio.get_running_loop()
+                await to_its_end(loop.run_in_executor(None, self._kernel().write, transaction))
 
     def exists(self) -> bool:
         """Whether the kernel has the table; NftError when it does not tell."""
