@@ -23,6 +23,7 @@ from orchestrator.config.engines import EngineAddress
 
 CONNECT_SECONDS_MAX = 30
 PIECE_BYTES = 64 * 1024
+FOLDER_PREFIX = "orchestrator-engine-"
 COMPLAINT_BYTES_MAX = 2048
 
 
@@ -45,7 +46,8 @@ class Tunnel:
 
     async def open(self) -> Path:
         """Listen; returns the path of the socket, which only this user reaches."""
-        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-engine-"))
+        remove_abandoned(Path(tempfile.gettempdir()))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         path = self._folder / "docker.sock"
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.setblocking(False)
@@ -85,6 +87,15 @@ class Tunnel:
             self.failure = ""
         finally:
             connection.close()
+
+
+def remove_abandoned(place: Path) -> None:
+    """Take away the folders of this user's processes that were killed."""
+    for folder in place.glob(f"{FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        with contextlib.suppress(FileNotFoundError):
+            if owner.isdigit() and folder.stat().st_uid == os.geteuid() and not Path(f"/proc/{owner}").exists():
+                shutil.rmtree(folder)
 
 
 def tunnel_to(address: EngineAddress) -> Tunnel | None:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ from aiohttp import web
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.config.engines import EngineAddress, engine_address
 from orchestrator.kubelet.docker.engine import DockerEngine
-from orchestrator.kubelet.docker.tunnel import ssh_command, tunnel_to
+from orchestrator.kubelet.docker.tunnel import remove_abandoned, ssh_command, tunnel_to
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 from tests.certificates import write_certificates
 from tests.unit.kubelet.docker.test_engine import SmallEngine
@@ -181,6 +182,16 @@ async def test_only_this_user_reaches_the_socket_and_nothing_stays(certificates:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     await tunnel.close()
     assert not path.parent.exists()
+
+
+def test_the_folder_of_a_process_that_was_killed_goes(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    gone, own, another = f"orchestrator-engine-{ended.pid}-a", f"orchestrator-engine-{os.getpid()}-b", "engine-1-c"
+    for name in (gone, own, another):
+        (tmp_path / name).mkdir()
+    remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {own, another}
 
 
 def test_a_plain_address_needs_no_tunnel() -> None:
