@@ -228,6 +228,11 @@ def not_found(group: str, resource: str, name: str) -> NotFound:
     return NotFound(f'{_qualified(group, resource)} "{name}" not found', group=group, kind=resource, name=name)
 
 
+def method_not_allowed() -> MethodNotAllowed:
+    """405, in kube-apiserver's words."""
+    return MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
 def already_exists(group: str, resource: str, name: str) -> AlreadyExists:
     """`pods "a" already exists`."""
     return AlreadyExists(

@@ -11,6 +11,7 @@ import orjson
 
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
+from orchestrator.apiserver.request import ObjectResult
 from orchestrator.store import Event, Record
 
 
@@ -32,6 +33,13 @@ async def from_stored(kind: Kind, obj: Object) -> Object:
     if conversion.fetch_from_stored is not None:
         return (await conversion.fetch_from_stored([obj]))[0]
     return conversion.from_stored(obj)
+
+
+async def stored_result(kind: Kind, record: Record, *, code: int = 200) -> ObjectResult:
+    """The answer that is one stored object."""
+    if kind.conversion is None:
+        return ObjectResult(record.obj, record.raw, code)
+    return ObjectResult(await from_stored(kind, record.obj), None, code)
 
 
 async def served_records(kind: Kind, records: Sequence[Record]) -> list[Record]:

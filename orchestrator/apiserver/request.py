@@ -16,7 +16,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.apiserver.user import User
-from orchestrator.store import Record
+from orchestrator.store import Key, Record
 
 Render = Callable[[Record], Object]
 
@@ -70,6 +70,11 @@ class ApiRequest(Struct):
         return self.kind.resource.plural
 
     @property
+    def key(self) -> Key:
+        """Where the object is stored."""
+        return Key(self.kind.stored_resource, self.namespace, self.name)
+
+    @property
     def dry_run(self) -> bool:
         """Whether nothing may be stored; `dry_run_of` has validated the parameter."""
         return bool(self.query.get("dryRun"))
@@ -109,6 +114,12 @@ OPTIONS_OF_VERB = {
     "delete": "DeleteOptions",
     "deletecollection": "DeleteOptions",
 }
+
+
+def check_verb(request: ApiRequest, verb: str) -> None:
+    """Raise MethodNotAllowed unless the kind has this verb."""
+    if verb not in request.kind.verbs:
+        raise errors.method_not_allowed()
 
 
 def check_options(request: ApiRequest) -> None:

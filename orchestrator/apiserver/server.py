@@ -11,30 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-import orjson
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
 from orchestrator.api.decode import NotDecodable
-from orchestrator.api.errors import Cause
-from orchestrator.api.fields import immutable, quote
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.object_meta import validate_object_meta, validate_object_meta_update
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object, copy_object, name_of
-from orchestrator.api.patch.strategic import go_format
-from orchestrator.api.patch.typed import conversion_problem
-from orchestrator.apiserver import conversion, deletion, incoming, listing
+from orchestrator.apiserver import conversion, deletion, incoming, listing, updating
 from orchestrator.apiserver.admission.plugin import AdmissionChain, Attributes, Operation
 from orchestrator.apiserver.authorizer import Attributes as AuthorizerAttributes
 from orchestrator.apiserver.authorizer import Authorizer, check
 from orchestrator.apiserver.field_ownership import FieldOwnership, check_patch_options, is_apply
-from orchestrator.apiserver.patching import STRATEGIC_MERGE_PATCH, apply_patch
-from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options, is_true
+from orchestrator.apiserver.patching import apply_patch
+from orchestrator.apiserver.reading import ObjectReader, Reader
+from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options, check_verb
 from orchestrator.apiserver.reservation import Reservation
-from orchestrator.apiserver.store_errors import MODIFIED, storage_path, translated
+from orchestrator.apiserver.store_errors import MODIFIED, translated
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import BOOKMARK_SECONDS, ObjectWatch
 from orchestrator.logs import get_logger
@@ -50,8 +45,6 @@ if TYPE_CHECKING:
 Result = ObjectResult | ListResult
 SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
 """Serves one verb of one subresource."""
-ObjectReader = Callable[[ApiRequest], Awaitable[list[Object]]]
-"""All objects that a get or list may be about: of its name (NotFound when there is none) or its namespace."""
 WriteHook = Callable[[Object, Object | None], Awaitable[Reservation | None]]
 """(new, old): reserves what an object needs (an IP, a port) and may fill it in."""
 CommitHook = Callable[[Object | None, Object | None], Awaitable[None]]
@@ -61,8 +54,6 @@ SPEC_SUBRESOURCES = frozenset(("ephemeralcontainers", "resize"))
 """They change what the pod should be, so its generation counts them."""
 CONFLICT_RETRIES_MAX = 100
 GENERATED_NAME_RETRIES_MAX = 8
-WATCH_SECONDS_MIN = 1800.0
-WATCH_SECONDS_MAX = 86_400.0
 
 
 class RemoteGroups(Protocol):
@@ -106,7 +97,7 @@ class ApiServer:
         self.reviews: Reviews | None = None
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self.custom_resources: CustomResources | None = None
-        self._indexed_fields = indexed_fields
+        self._reader = Reader(store=store, clock=clock, indexed_fields=indexed_fields, computed=self.readers)
         self.uids = UidSource()
         self._log = get_logger("apiserver")
 
@@ -173,9 +164,9 @@ class ApiServer:
             return await self._handle_subresource(request)
         verb = request.verb
         if verb == "get":
-            return await self._get(request)
+            return await self._reader.get(request)
         if verb == "list":
-            return await self._list(request)
+            return await self._reader.list_objects(request)
         if verb == "create":
             return await self._create(request)
         if verb == "update":
@@ -186,199 +177,18 @@ class ApiServer:
             return await self._delete(request)
         if verb == "deletecollection":
             return await self._delete_collection(request)
-        raise method_not_allowed()
+        raise errors.method_not_allowed()
 
     async def watch(self, request: ApiRequest, *, bookmark_seconds: float = BOOKMARK_SECONDS) -> ObjectWatch:
         """Open a watch, with bookmarks so often if the client wants any; raises ApiError."""
         self.authorize(request)
-        return await self._watch(request, bookmark_seconds)
-
-    # Get, list, watch.
-
-    async def _get(self, request: ApiRequest) -> ObjectResult:
-        self._check_served(request, "get")
-        reader = self.readers.get(request.kind.resource.group_resource)
-        if reader is not None:
-            return ObjectResult((await reader(request))[0])
-        record = await self._current(request, request.query.get("resourceVersion", ""))
-        return await self._result(request.kind, record)
-
-    async def _current(self, request: ApiRequest, resource_version: str = "") -> Record:
-        revision = listing.parse_resource_version(resource_version)
-        with translated(request.kind, request.name):
-            if revision is not None and revision > self.store.revision:
-                # Raises FutureRevision: nobody can have seen a revision that has not happened.
-                await self.store.get(self._key(request), revision=revision)
-            record = await self.store.get(self._key(request))
-        if record is None:
-            raise errors.not_found(request.group, request.plural, request.name)
-        return record
-
-    async def _list(self, request: ApiRequest) -> ListResult:
-        self._check_served(request, "list")
-        kind = request.kind
-        match = listing.check_version_match(request.query, is_watch=False)
-        selection = listing.parse_selection(request, self._indexed_fields)
-        limit = listing.parse_limit(request)
-        if request.query.get("resourceVersion") == "0" and match != "Exact":
-            limit = 0  # "any version" is answered in one piece, as from kube-apiserver's watch cache
-        reader = self.readers.get(kind.resource.group_resource)
-        if reader is not None:
-            return self._computed(kind, [obj for obj in await reader(request) if selection.matches(obj)])
-        token = request.query.get("continue", "")
-        position = await self._list_position(request, match, token)
-        revision, after, since = position
-        resource = kind.stored_resource
-        namespace = request.namespace or None
-        convert = conversion.at_encoding(kind)
-        if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
-            record = await self.store.get(Key(resource, request.namespace, selection.name))
-            records = await _selected(kind, selection, [record] if record is not None else [])
-            return ListResult(kind, records, self.store.revision, convert=convert)
-        if selection.is_everything:
-            page = await self._page(request, resource, namespace, revision, limit, after)
-            continue_token = ""
-            if page.continue_name is not None:
-                continue_token = listing.encode_continue(
-                    page.revision, *page.continue_name, namespaced_list=bool(namespace), since=since
-                )
-            return ListResult(
-                kind,
-                await conversion.served_records(kind, page.records),
-                page.revision,
-                continue_token,
-                page.remaining if continue_token else None,
-                convert,
-            )
-        return await self._list_selected(request, selection, resource, namespace, limit, position)
-
-    @staticmethod
-    def _computed(kind: Kind, objects: list[Object]) -> ListResult:
-        """A list of objects that no store has: in one piece, at no revision."""
-        keys = (
-            Key(kind.resource.group_resource, obj["metadata"].get("namespace", ""), name_of(obj)) for obj in objects
-        )
-        records = [Record(key, orjson.dumps(obj), 0, 0, obj) for key, obj in zip(keys, objects, strict=True)]
-        return ListResult(kind, records, 0)
-
-    async def _list_selected(
-        self,
-        request: ApiRequest,
-        selection: listing.Selection,
-        resource: str,
-        namespace: str | None,
-        limit: int,
-        position: listing.Position,
-    ) -> ListResult:
-        """With selectors a page is filled from as many chunks of the store as it takes."""
-        kind = request.kind
-        revision, after, since = position
-        convert = conversion.at_encoding(kind)
-        records: list[Record] = []
-        token = ""
-        while True:
-            chunk = max(limit * 2, 500) if limit else 0
-            page = await self._page(request, resource, namespace, revision, chunk, after)
-            if selection.is_of_served:
-                page = page._replace(records=await conversion.served_records(kind, page.records))
-            for index, record in enumerate(page.records):
-                if not selection.matches(record.obj):
-                    continue
-                if limit and len(records) == limit:
-                    previous = page.records[index - 1].key if index else None
-                    last = (previous.namespace, previous.name) if previous else after
-                    assert last is not None
-                    token = listing.encode_continue(page.revision, *last, namespaced_list=bool(namespace), since=since)
-                    break
-                records.append(record)
-            if token or page.continue_name is None:
-                if not selection.is_of_served:
-                    records = await conversion.served_records(kind, records)
-                return ListResult(kind, records, page.revision, token, None, convert)
-            after, revision = page.continue_name, page.revision
-
-    async def _page(
-        self,
-        request: ApiRequest,
-        resource: str,
-        namespace: str | None,
-        revision: int | None,
-        limit: int,
-        after: tuple[str, str] | None,
-    ) -> Any:
-        with translated(request.kind, ""):
-            return await self.store.list(resource, namespace, revision=revision, limit=limit, after=after)
-
-    async def _list_position(self, request: ApiRequest, match: str, token: str) -> listing.Position:
-        """Which revision a list reads and after which key; Expired when that is too long ago."""
-        now = int(self.clock.now().timestamp())
-        version = request.query.get("resourceVersion", "")
-        if token:
-            if version not in ("", "0"):
-                raise errors.BadRequest("specifying resource version is not allowed when using continue")
-            revision, after, since = listing.decode_continue(token, request.namespace)
-            if revision == -1:
-                return listing.Position(None, after, now)
-            # Not only what the store has forgotten: clients may count on a token that has become old being refused.
-            is_old = bool(since) and now - since > listing.CONTINUE_SECONDS_MAX
-            if is_old or revision < self.store.compacted_revision:
-                fresh = listing.encode_continue(-1, *after, namespaced_list=bool(request.namespace), since=now)
-                raise listing.expired_continue(fresh)
-            return listing.Position(revision, after, since)
-        wanted = listing.parse_resource_version(version)
-        if match == "Exact":
-            return listing.Position(wanted, None, now)
-        if wanted is not None and wanted > self.store.revision:
-            with translated(request.kind, ""):
-                await self.store.get(Key("", "", ""), revision=wanted)
-        return listing.Position(None, None, now)
-
-    async def _watch(self, request: ApiRequest, bookmark_seconds: float) -> ObjectWatch:
-        self._check_served(request, "watch")
-        kind, query = request.kind, request.query
-        listing.check_version_match(query, is_watch=True)
-        selection = listing.parse_selection(request, self._indexed_fields)
-        timeout = _timeout_seconds(query.get("timeoutSeconds", ""))
-        version = query.get("resourceVersion", "")
-        since = listing.parse_resource_version(version)
-        send_initial = is_true(query["sendInitialEvents"]) if "sendInitialEvents" in query else None
-        resource, namespace = kind.stored_resource, request.namespace or None
-        initial: list[Record] = []
-        wants_initial = send_initial or (send_initial is None and since in (None, 0))
-        if wants_initial:
-            if since is not None and since > self.store.revision:
-                with translated(kind, ""):
-                    await self.store.get(Key("", "", ""), revision=since)
-            page = await self.store.list(resource, namespace)
-            initial = [one for one in page.records if not selection.name or one.key.name == selection.name]
-            if selection.is_of_served:
-                initial = await conversion.served_records(kind, initial)
-            initial = [record for record in initial if selection.matches(record.obj)]
-            since = page.revision
-        elif since in (None, 0):
-            since = self.store.revision
-        assert since is not None
-        name = selection.name if namespace or not kind.resource.namespaced else None
-        with translated(kind, ""):
-            source = self.store.watch(resource, namespace, name or None, index=selection.index, since=since)
-        return ObjectWatch(
-            kind=kind,
-            selection=selection,
-            source=source,
-            clock=self.clock,
-            initial=initial,
-            initial_revision=since,
-            send_initial_end=bool(send_initial),
-            bookmarks=is_true(query.get("allowWatchBookmarks")),
-            bookmark_seconds=bookmark_seconds,
-            timeout_seconds=timeout,
-        )
+        return await self._reader.watch(request, bookmark_seconds)
 
     # Create.
 
     async def _create(self, request: ApiRequest) -> ObjectResult:
         kind = request.kind
-        self._check_served(request, "create")
+        check_verb(request, "create")
         obj = incoming.decode_object(request, kind, request.body)
         incoming.check_namespace(request, obj)
         creator = self.creators.get(kind.resource.group_resource)
@@ -439,7 +249,7 @@ class ApiServer:
         with translated(kind, name_of(obj)):
             record = await self._commit(reservations, self.store.create(key, stored))
         self._tell("created", request, record)
-        return await self._result(kind, record, code=201)
+        return await conversion.stored_result(kind, record, code=201)
 
     def _tell(self, what: str, request: ApiRequest, record: Record) -> None:
         """One line in the log for each write, for those who want to see who told whom."""
@@ -462,7 +272,7 @@ class ApiServer:
     async def _update(self, request: ApiRequest) -> ObjectResult:
         kind = request.kind
         if not request.subresource:
-            self._check_served(request, "update")
+            check_verb(request, "update")
         obj = incoming.decode_object(request, kind, request.body)
         incoming.check_name(request, obj)
         incoming.check_namespace(request, obj)
@@ -474,7 +284,7 @@ class ApiServer:
             return copy_object(obj) if may_repeat else obj
 
         if kind.create_on_update and not request.subresource:
-            record = await self.store.get(self._key(request))
+            record = await self.store.get(request.key)
             if record is None:
                 if obj["metadata"].get("uid") or obj["metadata"].get("resourceVersion"):
                     raise errors.not_found(request.group, request.plural, request.name)
@@ -484,7 +294,7 @@ class ApiServer:
     async def _patch(self, request: ApiRequest) -> ObjectResult:
         kind = request.kind
         if not request.subresource:
-            self._check_served(request, "patch")
+            check_verb(request, "patch")
         check_patch_options(request)
         if is_apply(request):
             return await self._apply(request)
@@ -492,15 +302,17 @@ class ApiServer:
         async def patch(current: Object) -> Object:
             patched = apply_patch(request, current)
             # What a patch of the status did not touch is what is stored, and will be taken from there.
-            kept = _untouched(patched, current) if request.subresource == "status" and kind.schema is None else {}
+            kept = (
+                updating.untouched(patched, current) if request.subresource == "status" and kind.schema is None else {}
+            )
             changed = {key: value for key, value in patched.items() if key not in kept} if kept else patched
             try:
                 new = incoming.decode_object(request, kind, changed)
             except NotDecodable as error:
-                raise unusable_patch(request, patched, error) from error
+                raise updating.unusable_patch(request, patched, error) from error
             incoming.check_name(request, new)
             incoming.check_namespace(request, new)
-            return _fresh(new) | kept
+            return updating.fresh(new) | kept
 
         request.raw_body = None
         return await self.change_object(request, patch)
@@ -513,7 +325,7 @@ class ApiServer:
         async def apply(current: Object) -> Object:
             return self.ownership.apply(request, current, applied)
 
-        record = await self.store.get(self._key(request))
+        record = await self.store.get(request.key)
         if record is None:
             if request.subresource or applied["metadata"].get("resourceVersion"):
                 raise errors.not_found(request.group, request.plural, request.name)
@@ -543,12 +355,12 @@ class ApiServer:
         """
         kind = kind or request.kind
         for _ in range(CONFLICT_RETRIES_MAX):
-            record = await self._current(request)
+            record = await self._reader.current(request)
             old = await conversion.from_stored(kind, record.obj)
             new = await change(old)
-            self._check_update_preconditions(request, kind, new, old)
+            updating.check_preconditions(request, kind, new, old)
             conditional = bool(new["metadata"].get("resourceVersion")) and request.verb != "patch"
-            conditional = conditional or self._patch_names_version(request)
+            conditional = conditional or updating.names_version(request)
             prepared = await self._prepare_update(request, kind, new, old, trusted=trusted)
             stored = await conversion.to_stored(kind, prepared)
             if deletion.is_removable(kind, stored):
@@ -563,7 +375,7 @@ class ApiServer:
                     continue
                 return ObjectResult(prepared)
             if stored == record.obj:
-                return await self._result(kind, record)
+                return await conversion.stored_result(kind, record)
             reservations = await self._run_write_hooks(request, stored, record.obj)
             if request.dry_run:
                 return ObjectResult(prepared)
@@ -577,59 +389,8 @@ class ApiServer:
                 continue
             await self._committed(record.key.resource, written.obj, record.obj)
             self._tell("updated", request, written)
-            return await self._result(kind, written)
+            return await conversion.stored_result(kind, written)
         raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
-
-    def _patch_names_version(self, request: ApiRequest) -> bool:
-        if request.verb != "patch" or not isinstance(request.body, dict):
-            return False
-        metadata = request.body.get("metadata")
-        return isinstance(metadata, dict) and bool(metadata.get("resourceVersion"))
-
-    def _check_update_preconditions(self, request: ApiRequest, kind: Kind, new: Object, old: Object) -> None:
-        given, current = new["metadata"], old["metadata"]
-        version = given.get("resourceVersion") or ""
-        if version and version != current["resourceVersion"]:
-            if not version.isdigit():
-                raise errors.invalid(
-                    request.group,
-                    kind.resource.kind,
-                    request.name,
-                    [
-                        Cause(
-                            "FieldValueInvalid",
-                            f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax',
-                            "metadata.resourceVersion",
-                        )
-                    ],
-                )
-            raise errors.conflict(request.group, request.plural, request.name, MODIFIED)
-        if not version and not kind.unconditional_update and request.verb == "update":
-            raise errors.invalid(
-                request.group,
-                kind.resource.plural,  # the real server names the resource, not the kind, in this one
-                request.name,
-                [
-                    Cause(
-                        "FieldValueInvalid",
-                        "Invalid value: 0: must be specified for an update",
-                        "metadata.resourceVersion",
-                    )
-                ],
-            )
-        uid = given.get("uid")
-        if uid and uid != current["uid"]:
-            if request.verb == "patch" and not is_apply(request):
-                # Only an object that was sent whole makes its uid a precondition.
-                raise errors.invalid(request.group, kind.resource.kind, request.name, [immutable("metadata.uid", uid)])
-            raise errors.conflict(
-                request.group,
-                request.plural,
-                request.name,
-                f"StorageError: invalid object, Code: 4, Key: {storage_path(kind, request.namespace, request.name)},"
-                " ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition:"
-                f" {uid}, UID in object meta: {current['uid']}",
-            )
 
     async def _prepare_update(
         self, request: ApiRequest, kind: Kind, new: Object, old: Object, *, trusted: bool
@@ -647,12 +408,12 @@ class ApiServer:
             metadata.setdefault("generateName", old_metadata["generateName"])
         if not trusted:
             if request.subresource == "status":
-                new = self._keep_all_but_status(kind, new, old)
+                new = updating.keep_all_but_status(kind, new, old)
                 kind.default_status(new)
                 self.ownership.on_update(request, new, old)
             else:
                 if kind.has_status:
-                    _carry(new, old, "status")
+                    updating.carry(new, old, "status")
                 kind.default(new)
                 self.ownership.on_update(request, new, old)
         else:
@@ -666,7 +427,12 @@ class ApiServer:
             prepare = kind.prepare_status_update if request.subresource == "status" else kind.prepare_update
             prepare(new, old)
         writes_spec = not trusted or request.subresource in SPEC_SUBRESOURCES
-        if kind.has_generation and writes_spec and request.subresource != "status" and _differs_in_spec(kind, new, old):
+        if (
+            kind.has_generation
+            and writes_spec
+            and request.subresource != "status"
+            and updating.differs_in_spec(kind, new, old)
+        ):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         self.ownership.settle(new, old)
         causes = validate_object_meta_update(new, old, kind)
@@ -681,27 +447,10 @@ class ApiServer:
         await self.admission.validate(attributes)
         return new
 
-    def _keep_all_but_status(self, kind: Kind, new: Object, old: Object) -> Object:
-        """A status update changes `status`; of metadata at most what the kind allows."""
-        kept = {key: value for key, value in old.items() if key not in ("status", "metadata")}
-        metadata = dict(old["metadata"])
-        for field in kind.status_metadata:
-            if field in new["metadata"]:
-                metadata[field] = new["metadata"][field]
-            else:
-                metadata.pop(field, None)
-        managed = new["metadata"].get("managedFields")
-        if managed is not None:
-            metadata["managedFields"] = managed
-        result: Object = {"kind": old["kind"], "apiVersion": old["apiVersion"], "metadata": metadata, **kept}
-        if "status" in new:
-            result["status"] = new["status"]
-        return result
-
     # Delete.
 
     async def _delete(self, request: ApiRequest) -> ObjectResult:
-        self._check_served(request, "delete")
+        check_verb(request, "delete")
         options = deletion.parse_delete_options(request.body, dict(request.query))
         return await self.delete_object(request, options)
 
@@ -709,7 +458,7 @@ class ApiServer:
         """Delete one object with validated options."""
         kind = request.kind
         for _ in range(CONFLICT_RETRIES_MAX):
-            record = await self._current(request)
+            record = await self._reader.current(request)
             obj = record.obj
             deletion.check_preconditions(kind, obj, options)
             attributes = self._attributes(request, "DELETE", {}, await conversion.from_stored(kind, obj))
@@ -753,9 +502,9 @@ class ApiServer:
         return ObjectResult(await conversion.from_stored(kind, obj))
 
     async def _delete_collection(self, request: ApiRequest) -> ListResult:
-        self._check_served(request, "deletecollection")
+        check_verb(request, "deletecollection")
         options = deletion.parse_delete_options(request.body, dict(request.query))
-        selected = await self._list(
+        selected = await self._reader.list_objects(
             ApiRequest("list", request.kind, request.user, request.namespace, query={
                 key: value for key, value in request.query.items()
                 if key in ("labelSelector", "fieldSelector", "limit", "continue", "resourceVersion",
@@ -787,18 +536,18 @@ class ApiServer:
             return await handler(self, request)
         if name == "status" and kind.has_status:
             if verb == "get":
-                return await self._result(kind, await self._current(request))
+                return await conversion.stored_result(kind, await self._reader.current(request))
             if verb == "update":
                 return await self._update(request)
             if verb == "patch":
                 return await self._patch(request)
-            raise method_not_allowed()
+            raise errors.method_not_allowed()
         if name == "scale" and kind.scale is not None:
             handler = self.subresources.get(("*", "scale", verb))
             if handler is not None:
                 return await handler(self, request)
         if any(subresource.name == name for subresource in kind.subresources):
-            raise method_not_allowed()
+            raise errors.method_not_allowed()
         if kind.schema is not None:
             raise errors.not_found(request.group, request.plural, request.name)
         raise errors.NotFound("the server could not find the requested resource")
@@ -817,18 +566,6 @@ class ApiServer:
         await self.admission.validate(attributes)
 
     # Small things.
-
-    def _key(self, request: ApiRequest) -> Key:
-        return Key(request.kind.stored_resource, request.namespace, request.name)
-
-    def _check_served(self, request: ApiRequest, verb: str) -> None:
-        if verb not in request.kind.verbs:
-            raise method_not_allowed()
-
-    async def _result(self, kind: Kind, record: Record, *, code: int = 200) -> ObjectResult:
-        if kind.conversion is None:
-            return ObjectResult(record.obj, record.raw, code)
-        return ObjectResult(await conversion.from_stored(kind, record.obj), None, code)
 
     def _attributes(self, request: ApiRequest, operation: Operation, obj: Object, old: Object | None) -> Attributes:
         return Attributes(
@@ -891,74 +628,7 @@ def _give_back(reservations: Sequence[Reservation]) -> None:
         reservation.undo()
 
 
-def method_not_allowed() -> errors.MethodNotAllowed:
-    """405, in kube-apiserver's words."""
-    return errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-
-
 def internal_group(kind: Kind) -> str:
     """The group that refusals name: that of the type which is validated, for a converted kind the stored one's."""
     stored = kind.conversion.stored_as if kind.conversion is not None else kind.resource
     return stored.group
-
-
-def unusable_patch(request: ApiRequest, patched: Object, error: NotDecodable) -> errors.Invalid:
-    """The 422 for a patch whose result is no object of the kind."""
-    shown = orjson.dumps(dict(sorted(patched.items()))).decode()  # as Go prints a map
-    detail = error.detail
-    if request.content_type == STRATEGIC_MERGE_PATCH:
-        shown = go_format(request.body)
-        detail = conversion_problem(patched, incoming.schema_of(request.kind)) or detail
-    cause = Cause("FieldValueInvalid", f"Invalid value: {quote(shown)}: {detail}", "patch")
-    return errors.invalid("", "", "", [cause])
-
-
-def _carry(new: Object, old: Object, field: str) -> None:
-    if field in old:
-        new[field] = copy_object(old[field])
-    else:
-        new.pop(field, None)
-
-
-def _untouched(patched: Object, current: Object) -> Object:
-    """What a patch took over as it was, besides type and metadata: the same values, not only equal ones."""
-    return {
-        key: value
-        for key, value in patched.items()
-        if value is current.get(key) and key not in ("kind", "apiVersion", "metadata")
-    }
-
-
-def _fresh(obj: Object) -> Object:
-    """A copy that may be changed everywhere but in managedFields, whose entries are replaced and never changed."""
-    metadata = obj["metadata"]
-    if "managedFields" not in metadata:
-        return copy_object(obj)
-    without = {key: value for key, value in metadata.items() if key != "managedFields"}
-    fresh = copy_object({**obj, "metadata": without})
-    fresh["metadata"]["managedFields"] = metadata["managedFields"]
-    return fresh
-
-
-def _differs_in_spec(kind: Kind, new: Object, old: Object) -> bool:
-    """Whether an update changed more than metadata, and more than a status that has a subresource of its own."""
-    keys = (new.keys() | old.keys()) - ({"metadata", "status"} if kind.has_status else {"metadata"})
-    return any(new.get(key) != old.get(key) for key in keys)
-
-
-async def _selected(kind: Kind, selection: listing.Selection, records: list[Record]) -> list[Record]:
-    """Those of the records that are selected, as they are served."""
-    if selection.is_of_served:
-        return [one for one in await conversion.served_records(kind, records) if selection.matches(one.obj)]
-    return await conversion.served_records(kind, [one for one in records if selection.matches(one.obj)])
-
-
-def _timeout_seconds(text: str) -> float:
-    """How long a watch may last: what the client asked for, or a random-free default."""
-    if not text:
-        return WATCH_SECONDS_MIN
-    try:
-        seconds = int(text)
-    except ValueError:
-        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
-    return min(float(seconds), WATCH_SECONDS_MAX) if seconds > 0 else WATCH_SECONDS_MIN

@@ -22,7 +22,6 @@ from orchestrator.apiserver.http.remote_command import Wanted
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 from orchestrator.apiserver.request import ApiRequest, is_true
-from orchestrator.apiserver.server import method_not_allowed
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, PortStream, StreamSession
 
 
@@ -41,7 +40,7 @@ class PodStreams:
     async def log(self, request: HttpRequest, api_request: ApiRequest, route: Route) -> web.StreamResponse:
         """GET of a container's log, followed if asked for."""
         if api_request.verb != "get":
-            raise method_not_allowed()
+            raise errors.method_not_allowed()
         pod = await self._pod(api_request)
         options = log_options(request.query, pod)
         kubelet = await self._kubelet_of(pod)
@@ -125,7 +124,7 @@ class PodStreams:
         Admission comes after authorization and before the pod is looked for.
         """
         if api_request.verb not in ("get", "create"):
-            raise method_not_allowed()
+            raise errors.method_not_allowed()
         if api_request.verb == "get":
             self._api.authorize(replace(api_request, verb="create"))
         await admit_connect(self._api, request, api_request, route)

@@ -45,7 +45,7 @@ from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADER
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
-from orchestrator.apiserver.server import ApiServer, method_not_allowed
+from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.user import User
 from orchestrator.apiserver.watching import ObjectWatch
@@ -334,7 +334,7 @@ class HttpServer:
             metric_verb(_METHOD_VERBS.get(request.method, "")), subresource=request.path
         )
         if request.method not in ("GET", "HEAD"):
-            raise method_not_allowed()
+            raise errors.method_not_allowed()
         return await handler(request)
 
     def authorize_path(self, request: HttpRequest) -> None:
@@ -551,14 +551,14 @@ def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:
     if not verb:
         # What a client asks of a backend by OPTIONS is not ours to refuse; only proxies have that method.
         is_proxy = route.subresource == "proxy" and any(one.name == "proxy" for one in kind.subresources)
-        return None if is_proxy else method_not_allowed()
+        return None if is_proxy else errors.method_not_allowed()
     if verb in ("update", "patch") and not route.name:
-        return errors.BadRequest("name must be provided") if kind.schema is not None else method_not_allowed()
+        return errors.BadRequest("name must be provided") if kind.schema is not None else errors.method_not_allowed()
     if kind.schema is None and route.name and not route.subresource:
         if _VERBS_OF_OBJECTS.isdisjoint(kind.verbs):
             return errors.NotFound("the server could not find the requested resource")
         if verb == "create":
-            return method_not_allowed()
+            return errors.method_not_allowed()
     return None
 
 

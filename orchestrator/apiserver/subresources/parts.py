@@ -21,7 +21,8 @@ from orchestrator.apiserver import incoming
 from orchestrator.apiserver.field_ownership import is_apply
 from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
-from orchestrator.apiserver.server import ApiServer, unusable_patch
+from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.updating import unusable_patch
 
 
 class Part(Struct, frozen=True):
