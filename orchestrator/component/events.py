@@ -8,7 +8,7 @@ bounded queue. What does not fit is dropped and counted, as in Kubernetes.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,15 +16,15 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock, format_micro_time, format_time
+from orchestrator.aiokit.recent import RecentMap
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, resource_version_of, uid_of
 from orchestrator.api.resources import EVENTS
 from orchestrator.client.client import Client
-from orchestrator.component.event_correlator import COMBINED, EventCorrelator
+from orchestrator.component.event_correlator import COMBINED, REMEMBERED_MAX, EventCorrelator
 from orchestrator.logs import get_logger
 
 QUEUE_MAX = 10_000
-REMEMBERED_MAX = 4_096
 MESSAGE_BYTES_MAX = 1_024
 
 
@@ -71,7 +71,8 @@ class EventRecorder:
         self._host = host
         self._queue: deque[_Occurrence] = deque()
         self._wake = asyncio.Event()
-        self._posted: OrderedDict[tuple[Any, ...], _Posted] = OrderedDict()
+        self._posted: RecentMap[tuple[Any, ...], _Posted] = RecentMap(REMEMBERED_MAX // 2)
+        self._posted_total = 0
         self._correlator = EventCorrelator()
         self._log = get_logger("events", source=component)
         self.dropped_total = 0
@@ -121,10 +122,9 @@ class EventRecorder:
         message = self._correlator.combine(kind, occurrence.message, now)
         shown = COMBINED if message is not occurrence.message else message
         identity = (*kind, reference.get("fieldPath", ""), shown)
-        posted = self._posted.pop(identity, None)
+        posted = self._posted.get(identity)
         if posted is not None:
             posted.count += 1
-            self._posted[identity] = posted
         if not self._correlator.admit(subject, now):
             self.dropped_total += posted is None
             return  # one that was posted before keeps its count, for the next time that it may be told
@@ -133,12 +133,11 @@ class EventRecorder:
                 await self._client.patch(
                     EVENTS, posted.name, self._again(occurrence, message, posted), posted.namespace
                 )
-            except errors.NotFound:
-                del self._posted[identity]  # expired meanwhile: begin again
-            else:
                 return
+            except errors.NotFound:
+                pass  # expired meanwhile: begin again
         namespace = reference.get("namespace") or "default"
-        name = f"{reference['name']}.{int(self._clock.now().timestamp() * 1e6):x}{len(self._posted) & 0xFFF:03x}"
+        name = f"{reference['name']}.{int(self._clock.now().timestamp() * 1e6):x}{self._posted_total & 0xFFF:03x}"
         await self._client.create(
             EVENTS,
             {
@@ -153,9 +152,8 @@ class EventRecorder:
                 **self._first(occurrence),
             },
         )
-        self._posted[identity] = _Posted(name, namespace, 1)
-        if len(self._posted) > REMEMBERED_MAX:
-            self._posted.popitem(last=False)
+        self._posted.put(identity, _Posted(name, namespace, 1))
+        self._posted_total += 1
 
     def _first(self, occurrence: _Occurrence) -> Object:
         """What an event carries beside what both shapes have."""

@@ -28,6 +28,14 @@ def test_equal_messages_and_those_of_long_ago_are_not_similar() -> None:
     assert correlator.combine("created", "later", SIMILAR_SECONDS + 1) == "later"
 
 
+def test_a_message_that_was_shown_before_is_not_combined() -> None:
+    correlator = EventCorrelator()
+    for number in range(12):
+        correlator.combine("created", str(number), 0.0)
+    assert correlator.combine("created", "3", 1.0) == "3"
+    assert correlator.combine("created", "11", 1.0) == f"{COMBINED}11"
+
+
 def test_an_object_gets_a_burst_and_then_one_every_five_minutes() -> None:
     correlator = EventCorrelator()
     assert [correlator.admit("pod", 0.0) for _ in range(BURST + 1)] == [True] * BURST + [False]
@@ -42,4 +50,5 @@ def test_only_the_last_objects_are_remembered() -> None:
     for number in range(2 * REMEMBERED_MAX):
         correlator.admit(number, 0.0)
         correlator.combine(number, "m", 0.0)
-    assert len(correlator._buckets._entries) == len(correlator._similar._entries) == REMEMBERED_MAX
+    for remembered in (correlator._buckets, correlator._similar):
+        assert REMEMBERED_MAX // 2 <= len(remembered) <= REMEMBERED_MAX
