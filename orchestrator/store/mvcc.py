@@ -52,6 +52,8 @@ DECODED_EVENTS_MAX = 1024
 
 More than any cache is behind in a burst: one that is too late decodes for itself what nobody shares then.
 """
+SHARED_BYTES_MIN = 1024
+"""Smaller objects have little in common: looking for it in a thousand Leases, renewed all the time, costs more."""
 OBJECT_BYTES_MAX = 1_572_864
 """1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
 WAITING_WRITES_MAX = 1024
@@ -304,7 +306,9 @@ class MemoryStore:
 
     def _plan_update(self, key: Key, obj: Object, revision: int, expected_revision: int) -> Event:
         current = self._current(key, expected_revision)
-        record = _checked(_stamp(current.key, self._shared(obj), revision, current.create_revision))
+        if len(current.raw) >= SHARED_BYTES_MIN:
+            obj = self._shared(obj)
+        record = _checked(_stamp(current.key, obj, revision, current.create_revision))
         return self._event(EventType.MODIFIED, record, current)
 
     def _plan_delete(self, key: Key, revision: int, expected_revision: int | None) -> Event:
@@ -477,7 +481,8 @@ class MemoryStore:
         if len(self._history) > DECODED_EVENTS_MAX:
             old = self._history[-DECODED_EVENTS_MAX - 1]
             old.release_caches()
-            old.record.share_parts(self._parts)
+            if len(old.record.raw) >= SHARED_BYTES_MIN:
+                old.record.share_parts(self._parts)
         self._hub.dispatch(event)
 
     # ---- history

@@ -12,16 +12,18 @@ import orjson
 from tests.benchmarks.processes import orchestrator, pod, rate
 
 PODS = 2000
+MORE_PODS = 6000
+"""Over which the memory of one more is measured: caches and history are full by then."""
 NODES = 100
 
 
 async def run() -> dict[str, float]:
-    """Pods per second from the first POST to the last Running, and each pod's own latency."""
+    """Pods per second from the first POST to the last Running, each pod's own latency, the memory of one more."""
     async with orchestrator("--runtime", "hollow", "--nodes", str(NODES)) as running, running.session(33) as session:
         created: dict[str, float] = {}
         seen: dict[str, float] = {}
-        watching = asyncio.create_task(_watch(session, seen))
-        cpu_before, rss_before = running.cpu_seconds(), running.rss_mib()
+        watching = asyncio.create_task(_watch(session, seen, PODS))
+        cpu_before = running.cpu_seconds()
 
         async def post(number: int) -> None:
             name = f"p{number}"
@@ -42,18 +44,23 @@ async def run() -> dict[str, float]:
         await asyncio.wait_for(watching, 120)
         elapsed = max(seen.values()) - started
         latencies = sorted(seen[name] - created[name] for name in created)
-        return {
+        results = {
             "pods_running_per_second": PODS / elapsed,
             "posted_per_second": PODS / (posted - started),
             "latency_p50_ms": latencies[PODS // 2] * 1000,
             "latency_p99_ms": latencies[int(PODS * 0.99)] * 1000,
             "cpu_seconds_per_1000_pods": (running.cpu_seconds() - cpu_before) / PODS * 1000,
             "rss_mib": running.rss_mib(),
-            "kib_per_running_pod": (running.rss_mib() - rss_before) * 1024 / PODS,
         }
+        before = running.rss_mib()
+        watching = asyncio.create_task(_watch(session, seen, PODS + MORE_PODS))
+        await rate(lambda number: post(PODS + number), count=MORE_PODS, concurrency=32)
+        await asyncio.wait_for(watching, 120)
+        return results | {"kib_per_running_pod": (running.rss_mib() - before) * 1024 / MORE_PODS}
 
 
-async def _watch(session: aiohttp.ClientSession, seen: dict[str, float]) -> None:
+async def _watch(session: aiohttp.ClientSession, seen: dict[str, float], count: int) -> None:
+    """Note when pods run until so many do."""
     async with session.get(
         "/api/v1/namespaces/default/pods?watch=true", timeout=aiohttp.ClientTimeout(total=None), read_bufsize=2**20
     ) as response:
@@ -61,7 +68,7 @@ async def _watch(session: aiohttp.ClientSession, seen: dict[str, float]) -> None
             obj = orjson.loads(line)["object"]
             if obj.get("status", {}).get("phase") == "Running":
                 seen.setdefault(obj["metadata"]["name"], time.perf_counter())
-                if len(seen) == PODS:
+                if len(seen) == count:
                     return
 
 

@@ -23,7 +23,7 @@ from orchestrator.store import (
     open_store,
 )
 from orchestrator.store.log import Row
-from orchestrator.store.mvcc import DECODED_EVENTS_MAX, OBJECT_BYTES_MAX
+from orchestrator.store.mvcc import DECODED_EVENTS_MAX, OBJECT_BYTES_MAX, SHARED_BYTES_MIN
 from tests.unit.store.fakes import FakeLog, pod, pod_key
 
 
@@ -229,6 +229,19 @@ async def test_the_history_is_bounded(events: int, size: int) -> None:
     assert store.stats().history_bytes == sum(
         len(event.record.raw) for event in await store.watch("pods", since=store.compacted_revision).next_batch()
     )
+
+
+async def test_small_objects_are_not_searched_for_what_they_have_in_common() -> None:
+    store = MemoryStore(clock=SystemClock())
+
+    async def settled(name: str, text: str) -> object:
+        record = await store.create(pod_key(name), pod(name, spec={"text": text}))
+        record = await store.update(pod_key(name), pod(name, spec={"text": text}), expected_revision=record.revision)
+        return record.obj["spec"]
+
+    large, small = "x" * SHARED_BYTES_MIN, "x"
+    assert await settled("a", large) is await settled("b", large)
+    assert await settled("c", small) is not await settled("d", small)
 
 
 async def test_old_states_keep_only_their_bytes() -> None:
