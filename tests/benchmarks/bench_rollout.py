@@ -15,7 +15,8 @@ from tests.benchmarks.processes import Running, orchestrator, pod, rate
 NODES = 1000
 DEPLOYMENTS = 100
 REPLICAS = 100
-SETTLE_SECONDS = 10.0
+SETTLE_SECONDS = 30.0
+"""When the last Deployment is complete, the last old pods are still being removed."""
 IDLE_SECONDS = 30.0
 TIMEOUT_SECONDS = 400.0
 PATH = "/apis/apps/v1/namespaces/default/deployments"
