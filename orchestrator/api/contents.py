@@ -6,6 +6,7 @@ Encoding one takes a microsecond or two; what is remembered for it takes tens. O
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
@@ -35,6 +36,15 @@ class ContentMap(RecentMap[bytes, V]):
 
     def __init__(self, entries_max: int = CONTENTS_MAX) -> None:
         super().__init__(entries_max)
+
+    def of(self, value: Any, work: Callable[[], V]) -> V:
+        """What is remembered about a value; worked out when it is new."""
+        content = content_of(value)
+        known = self.get(content)
+        if known is None:
+            known = work()
+            self.put(content, known)
+        return known
 
     def put(self, key: bytes, value: V) -> None:
         """Remember a value for a key, unless the key is too large, or none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.aiokit.recent import RecentMap
-from orchestrator.api.contents import ContentMap, content_of
+from orchestrator.api.contents import ContentMap
 from orchestrator.api.objects import Object
 
 ENTRIES_MAX = 4096
@@ -57,12 +57,7 @@ class PartPool:
         """What objects of one template, or of one second, have in common: one look for all of it, not for each part."""
         if self._shared_already.get(id(part)) is part:
             return part
-        content = content_of(part)
-        known = self._contents.get(content)
-        if known is None:
-            known = self._shared(part)
-            self._contents.put(content, known)
-        return known
+        return self._contents.of(part, lambda: self._shared(part))
 
     def _share_values(self, part: dict[str, Any], apart: frozenset[str] = frozenset()) -> None:
         texts = self._texts

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from orchestrator.api.contents import ContentMap, content_of
+from orchestrator.api.contents import ContentMap
 from orchestrator.api.managed_fields.field_set import (
     LEAF,
     FieldSet,
@@ -330,12 +330,7 @@ def _added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
     """What a value adds to an empty one; None for nothing."""
     if structure.added is None:
         return _each_added(structure, new)
-    content = content_of(new)
-    found = structure.added.get(content)
-    if found is None:
-        found = _each_added(structure, new) or LEAF
-        structure.added.put(content, found)
-    return found or None
+    return structure.added.of(new, lambda: _each_added(structure, new) or LEAF) or None
 
 
 def _each_added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:

@@ -10,7 +10,7 @@ import asyncio
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors, names
-from orchestrator.api.contents import ContentMap, content_of
+from orchestrator.api.contents import ContentMap
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
 from orchestrator.store import Event, EventType, Store
@@ -67,12 +67,7 @@ class ServiceAccount(AdmissionPlugin):
             spec["imagePullSecrets"] = [dict(reference) for reference in account["imagePullSecrets"]]
 
     def _volume_name(self, spec: Object) -> str:
-        content = content_of(spec)
-        name = self._volume_names.get(content)
-        if name is None:
-            name = names.generate_name(VOLUME_PREFIX)
-            self._volume_names.put(content, name)
-        return name
+        return self._volume_names.of(spec, lambda: names.generate_name(VOLUME_PREFIX))
 
     async def _find(self, namespace: str, name: str) -> Object | None:
         """An account; `default` of a namespace that was only just made is waited for, as kube-apiserver does."""

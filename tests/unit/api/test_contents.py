@@ -20,6 +20,12 @@ def test_only_an_equal_value_finds_it(other: Any) -> None:
     assert known.get(content_of(other)) is None
 
 
+def test_what_is_worked_out_about_a_value_is_worked_out_once() -> None:
+    known: ContentMap[int] = ContentMap()
+    answers = iter((1, 2))
+    assert [known.of({"a": text}, lambda: next(answers)) for text in ("x", "x", "y", "x")] == [1, 1, 2, 1]
+
+
 def test_large_values_are_not_remembered() -> None:
     known: ContentMap[bool] = ContentMap()
     known.put(content_of("x" * CONTENT_BYTES_MAX), True)
