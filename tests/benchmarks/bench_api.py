@@ -10,7 +10,7 @@ import sys
 import aiohttp
 import orjson
 
-from tests.benchmarks.processes import Running, orchestrator, pod, rate
+from tests.benchmarks.processes import Running, orchestrator, pod, rate, wait_for_account
 
 CLIENTS = 32
 STORED_PODS = 10_000
@@ -39,12 +39,7 @@ async def run() -> dict[str, float]:
 async def api_rates(session: aiohttp.ClientSession, results: dict[str, float]) -> dict[str, float]:
     """The rates of our API; latencies go into `results`."""
 
-    async def wait_for_account() -> None:
-        path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-        async with session.get(path) as response:
-            await response.content.readline()
-
-    await wait_for_account()
+    await wait_for_account(session)
     rates: dict[str, float] = {}
 
     async def post(number: int) -> None:

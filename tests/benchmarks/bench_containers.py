@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
-from tests.benchmarks.processes import orchestrator
+from tests.benchmarks.processes import orchestrator, wait_for_account
 
 IMAGE = "orchestrator.test/busybox:1"
 ONE_BY_ONE = 15
@@ -29,9 +29,7 @@ async def run() -> dict[str, float]:
     """Medians one by one, and the whole time for 50 at once, ours and the bare Engine's."""
     results: dict[str, float] = {}
     async with orchestrator("--runtime", "docker", "--nodes", "1") as running, running.session(60) as session:
-        path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-        async with session.get(path) as response:
-            await response.content.readline()
+        await wait_for_account(session)
         await _pod_seconds(session, "warm-up")  # loads the pause image and opens connections
         ours, bare = [], []
         for number in range(ONE_BY_ONE):  # in turn, so that both see the same machine

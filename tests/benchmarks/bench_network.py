@@ -23,7 +23,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.benchmarks.processes import orchestrator
+from tests.benchmarks.processes import orchestrator, wait_for_account
 
 IMAGE = "orchestrator.test/busybox:1"
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]
@@ -163,7 +163,7 @@ class _Cluster:
         self._namespace = "/api/v1/namespaces/default"
 
     async def measure(self) -> dict[str, float]:
-        await self._wait_for_account()
+        await wait_for_account(self._session)
         server, client = await asyncio.gather(self._pod("server", "node-1"), self._pod("client", "node-2"))
         service = await self._post(
             f"{self._namespace}/services",
@@ -245,11 +245,6 @@ class _Cluster:
                     await response.read()
 
         await asyncio.gather(*(work(number) for number in range(8)))
-
-    async def _wait_for_account(self) -> None:
-        path = f"{self._namespace}/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-        async with self._session.get(path) as response:
-            await response.content.readline()
 
     async def _pod(self, name: str, node: str) -> Any:
         from tests.e2e.packets import place_of

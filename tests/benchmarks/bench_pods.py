@@ -9,7 +9,7 @@ import time
 import aiohttp
 import orjson
 
-from tests.benchmarks.processes import orchestrator, pod, rate
+from tests.benchmarks.processes import orchestrator, pod, rate, wait_for_account
 
 PODS = 2000
 MORE_PODS = 6000
@@ -35,9 +35,7 @@ async def run() -> dict[str, float]:
             ) as response:
                 assert response.status == 201, await response.text()
 
-        path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-        async with session.get(path) as response:
-            await response.content.readline()
+        await wait_for_account(session)
         started = time.perf_counter()
         await rate(post, count=PODS, concurrency=32)
         posted = time.perf_counter()

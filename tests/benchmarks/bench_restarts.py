@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from tests.benchmarks.processes import Running, orchestrator
+from tests.benchmarks.processes import Running, orchestrator, wait_for_account
 
 BUSYBOX, WEB = "orchestrator.test/busybox:1", "orchestrator.test/web:1"
 DEATHS = 15
@@ -31,9 +31,7 @@ async def run() -> dict[str, float]:
     """Medians in milliseconds from the kill of a container; CPU of our process for each probe, in microseconds."""
     results: dict[str, float] = {}
     async with orchestrator("--runtime", "docker", "--nodes", "1") as running, running.session(60) as session:
-        path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-        async with session.get(path) as response:
-            await response.content.readline()
+        await wait_for_account(session)
         results |= await _deaths(session)
         results |= await _probes(running, session)
     return results

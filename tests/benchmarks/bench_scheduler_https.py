@@ -20,7 +20,7 @@ import aiohttp
 import orjson
 
 from orchestrator.api.objects import Object, name_of
-from tests.benchmarks.processes import orchestrator, rate
+from tests.benchmarks.processes import orchestrator, rate, wait_for_account
 from tests.benchmarks.scheduler_workloads import node, pod
 
 SIZES = tuple(int(part) for part in os.environ.get("ORCHESTRATOR_BENCH_NODES", "100,1000,5000").split(","))
@@ -65,9 +65,7 @@ async def measure(nodes: int) -> dict[str, float]:
         # Nobody looks after these nodes: their life cycle must not either.
         config.write_text("controllers: [serviceaccount]\nnodes: 0\nruntime: hollow\nephemeral: true\n")
         async with orchestrator("--config", str(config)) as running, running.session(33) as session:
-            path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
-            async with session.get(path) as response:
-                await response.content.readline()
+            await wait_for_account(session)
             await rate(lambda number: add_node(session, node(number)), count=nodes, concurrency=16)
             pods = [pod(f"p{number}", {}) for number in range(POD_COUNT)]
             for made in pods:

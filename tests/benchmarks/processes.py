@@ -100,6 +100,13 @@ async def rate(
     }
 
 
+async def wait_for_account(session: aiohttp.ClientSession) -> None:
+    """Wait until the namespace `default` has its account: pods need one."""
+    path = "/api/v1/namespaces/default/serviceaccounts?watch=true&fieldSelector=metadata.name%3Ddefault"
+    async with session.get(path) as response:
+        await response.content.readline()
+
+
 def pod(name: str, *, namespace: str = "default", scheduler: str = "default-scheduler") -> dict[str, object]:
     """A plain pod; one of an unknown scheduler stays as it was posted."""
     return {
