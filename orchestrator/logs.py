@@ -146,6 +146,11 @@ class Logger(structlog.BoundLoggerBase):
 _output = _Output()
 
 
+def can_write() -> bool:
+    """Whether events still go anywhere: False once the reader of our stderr was found to be gone."""
+    return _output.render is not _render_nothing
+
+
 def get_logger(component: str, **fields: object) -> Logger:
     """The logger of a component; cheap enough for module level, and follows a later `configure`."""
     return Logger(_output, [], {"component": component, **fields})

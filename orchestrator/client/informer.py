@@ -285,6 +285,10 @@ class Informers:
                 self._start(informer)
         return informer
 
+    def not_synced(self) -> list[str]:
+        """The resources whose first list did not arrive yet."""
+        return [one.resource.group_resource for one in self._informers.values() if not one.has_synced]
+
     async def wait_synced(self) -> None:
         """Return once every informer that was asked for so far has its first list."""
         for informer in list(self._informers.values()):

@@ -64,6 +64,7 @@ from orchestrator.store import Store, open_store
 
 if TYPE_CHECKING:
     from orchestrator.apiserver.http.server import HttpServer
+    from orchestrator.cluster.health import ClusterChecks
     from orchestrator.cluster.nodes import Nodes
     from orchestrator.kubelet.nodes import Kubelets
 
@@ -104,6 +105,8 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._cleanup: list[Any] = []
         self._informer_sets: list[Informers] = []
+        self._is_ending = False
+        self._checks: ClusterChecks | None = None
         self._api: ApiServer | None = None
         self._store: Store | None = None
 
@@ -161,6 +164,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Stop everything, in reverse order; safe to call twice."""
+        self._is_ending = True
         if self._tasks and self.kubelets is not None and self.config.shutdown_seconds[0] > 0:
             await self.kubelets.shut_down()  # while there is still an API to tell
         for task in self._tasks:
@@ -244,10 +248,12 @@ class Cluster:
     async def _start_https(self, service_ip: str, tokens: ServiceAccountTokens) -> None:
         from orchestrator.apiserver.aggregation.api_services import ApiServices
         from orchestrator.apiserver.http.aggregation import Aggregator
-        from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents
+        from orchestrator.apiserver.http.documents import KUBERNETES_VERSION, Documents, version_info
         from orchestrator.apiserver.http.openapi_documents import OpenApiDocuments
         from orchestrator.apiserver.http.openid import OpenIdDocuments
         from orchestrator.apiserver.http.server import HttpServer
+        from orchestrator.apiserver.http.zpages import ZPages
+        from orchestrator.cluster.health import ClusterChecks
 
         config = self.config
         host, port = config.listen_address
@@ -274,8 +280,15 @@ class Cluster:
             front_proxy_ca=certificates.front_proxy_ca.certificate.decode(),
             front_proxy_user=pki.FRONT_PROXY_USER,
         )
-        documents.checks["components"] = self._check_components
-        documents.checks["store"] = documents.live_checks["store"] = self._check_store
+        self._checks = ClusterChecks(
+            documents.health,
+            store=self.store,
+            supervisor=self.supervisor,
+            informers=self._informer_sets,
+            is_ending=lambda: self._is_ending,
+        )
+        version = version_info(__version__)
+        ZPages(http, version=version, flags=config.shown, paths=documents.paths, clock=self.clock)
         OpenIdDocuments(http, tokens)
         OpenApiDocuments(http, product_version=KUBERNETES_VERSION).api_services = services
         http.load_streams_later("pods", ("log", "exec", "attach", "portforward"), partial(self._load_pod_streams, http))
@@ -304,12 +317,16 @@ class Cluster:
 
     async def _publish_api(self) -> None:
         """Say where pods find the API, and listen there too when the main listener is not for them."""
+        from orchestrator.cluster.health import PUBLISHED
+
         assert self.https is not None
         host, port = self.advertised_host, self.port
         if self._has_network and self.config.listen_address[0] not in ("", "0.0.0.0", host):
             port = await self.https.listen_also(host, port)
             self._api_listener = (host, port)
         await publish_endpoints(self.client(APISERVER, (MASTERS_GROUP,)), host, port)
+        assert self._checks is not None
+        self._checks.done(PUBLISHED)
 
     @property
     def _has_network(self) -> bool:
@@ -373,17 +390,9 @@ class Cluster:
             and (kind.conversion is None or kind.conversion.stored_as == kind.resource)
         ]
 
-    async def _check_components(self) -> str:
-        failing = self.supervisor.failing()
-        return "; ".join(f"{name}: {why}" for name, why in failing.items())
-
     def _failing(self, prefix: str) -> str:
         failing = self.supervisor.failing()
         return "; ".join(f"{name}: {why}" for name, why in failing.items() if name.startswith(prefix))
-
-    async def _check_store(self) -> str:
-        self.store.stats()
-        return ""
 
     def _informers(self, name: str, user: str) -> Informers:
         informers = Informers(self.client(user, ()), clock=self.clock, detect_mutations=self.detect_mutations)

@@ -7,6 +7,7 @@ is wrong stops the start with one line that names the option and where it came f
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,11 +124,23 @@ class Config(Struct, frozen=True):
         except ValueError as error:
             raise ConfigError(f"the Engine {url}: {error}") from None
 
+    def shown(self) -> dict[str, str]:
+        """Every option by its name in the file, with the value in effect as a text."""
+        return {key: _shown(getattr(self, name)) for key, name in KEYS.items()}
+
     @property
     def listen_address(self) -> tuple[str, int]:
         """`listen` as (host, port)."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(str, value))}]"
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 KEYS = {

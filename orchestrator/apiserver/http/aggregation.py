@@ -10,6 +10,7 @@ from aiohttp import web
 
 from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.aggregation.plan import GroupVersion, remote_user_headers
+from orchestrator.apiserver.http.plain_text import plain_error
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route, verb_of
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -55,7 +56,7 @@ class Aggregator:
     async def _forward(self, request: HttpRequest, which: GroupVersion) -> web.StreamResponse:
         service = self._services.remote.get(which)
         if service is None or not self._services.is_available(which):
-            return web.Response(status=503, text="service unavailable\n", content_type="text/plain", charset="utf-8")
+            return plain_error(503, "service unavailable")
         base, server_name = await self._services.target(service)
         return await self._proxy.serve(
             request,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -19,17 +20,19 @@ from orchestrator.api.objects import Object
 from orchestrator.apiserver import discovery
 from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.http.encoding import encode_value
+from orchestrator.apiserver.http.health import Health
 from orchestrator.apiserver.http.negotiation import JSON, Negotiated, negotiate
+from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 KUBERNETES_VERSION = "v1.36.0"
 """The API version that this server claims to serve."""
 
 NO_COMMIT = "0" * 40
 """git's name for no commit: a package does not know the one it was made of, and clients expect hexadecimal digits."""
-
-HealthCheck = Callable[[], Awaitable[str]]
-"""Returns an empty string when healthy, else what is wrong."""
 
 
 def version_info(project_version: str) -> Object:
@@ -63,10 +66,6 @@ class Documents:
         self._generation = (-1, -1)
         self.api_services: ApiServices | None = None
         """Says in which order groups come, and what other servers serve."""
-        self.checks: dict[str, HealthCheck] = {}
-        """What `/readyz` asks; name → check."""
-        self.live_checks: dict[str, HealthCheck] = {}
-        """What `/livez` and `/healthz` ask: a restart would help if one of them fails."""
         http.paths["/version"] = http.paths["/version/"] = self.version
         http.paths["/"] = self.root
         for path in ("/api", "/api/"):
@@ -75,10 +74,9 @@ class Documents:
             http.paths[path] = self.groups
         http.path_prefixes["/apis/"] = self.group
         http.path_prefixes["/api/"] = self.group
-        for name in ("healthz", "livez", "readyz"):
-            http.paths[f"/{name}"] = self.health
-            http.path_prefixes[f"/{name}/"] = self.health
+        self.health = Health(http)
         http.paths["/metrics"] = self.metrics
+        http.paths["/metrics/slis"] = self.slis
 
     # Discovery.
 
@@ -157,7 +155,7 @@ class Documents:
         if version not in groups.get(group, ()):
             if self._registry.is_builtin_group(group):
                 raise errors.NotFound("the server could not find the requested resource")
-            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+            return page_not_found()
         return self._document(request, JSON, lambda: discovery.api_resource_list(self._registry, group, version))
 
     def _document(self, request: HttpRequest, content_type: str, build: Callable[[], Object]) -> web.StreamResponse:
@@ -184,11 +182,15 @@ class Documents:
 
     async def root(self, request: HttpRequest) -> web.StreamResponse:
         """All paths, as kube-apiserver lists them at `/`."""
+        return self._json(request, {"paths": self.paths()})
+
+    def paths(self) -> list[str]:
+        """All paths in order."""
         paths = {path for path in self._http.paths if path != "/"}
         for group, versions in self._groups().items():
             base = f"/apis/{group}" if group else "/api"
             paths |= {base, *(f"{base}/{version}" for version in versions)}
-        return self._json(request, {"paths": sorted(paths)})
+        return sorted(paths)
 
     async def version(self, request: HttpRequest) -> web.StreamResponse:
         """Which Kubernetes this is."""
@@ -196,52 +198,23 @@ class Documents:
 
     async def metrics(self, request: HttpRequest) -> web.StreamResponse:
         """Prometheus' text format."""
-        from prometheus_client import CollectorRegistry, generate_latest
-
         from orchestrator.component.metrics import REGISTRY
 
-        own = CollectorRegistry(auto_describe=False)
-        own.register(self._http.request_metrics)
-        return web.Response(
-            body=generate_latest(REGISTRY) + generate_latest(own),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+        return _metrics_page(REGISTRY, self._http.request_metrics)
 
-    async def health(self, request: HttpRequest) -> web.StreamResponse:
-        """`/healthz`, `/livez`, `/readyz`, their `?verbose` form and single checks below them."""
-        _, endpoint, *rest = request.path.split("/")
-        checks = {"ping": _ping, **(self.checks if endpoint == "readyz" else self.live_checks)}
-        if rest and rest[0]:
-            name = "/".join(rest)
-            if name not in checks:
-                return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
-            checks = {name: checks[name]}
-        excluded = {value for name, value in request.query_pairs if name == "exclude"}
-        lines, failed = [], []
-        for name, check in checks.items():
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-                continue
-            problem = await check()
-            if problem:
-                failed.append(name)
-                lines.append(
-                    f"[-]{name} failed: {problem if request.user.name != 'system:anonymous' else 'reason withheld'}"
-                )
-            else:
-                lines.append(f"[+]{name} ok")
-        if failed:
-            text = "\n".join([*lines, f"{endpoint} check failed"]) + "\n"
-            return web.Response(status=500, text=text, content_type="text/plain", charset="utf-8")
-        if "verbose" in request.query:
-            text = "\n".join([*lines, f"{endpoint} check passed"]) + "\n"
-        else:
-            text = "ok"
-        return web.Response(text=text, content_type="text/plain", charset="utf-8")
+    async def slis(self, request: HttpRequest) -> web.StreamResponse:
+        """How the health checks went."""
+        return _metrics_page(self.health)
 
     def _json(self, request: HttpRequest, value: Object) -> web.Response:
         return web.Response(body=encode_value(value, Negotiated(pretty=True)), headers={"Content-Type": JSON})
 
 
-async def _ping() -> str:
-    return ""
+def _metrics_page(*collectors: Collector) -> web.Response:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in collectors:
+        registry.register(collector)
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    return web.Response(body=generate_latest(registry), headers=headers)

@@ -25,6 +25,7 @@ from orchestrator.apiserver import openapi
 from orchestrator.apiserver.aggregation.api_services import ApiServices, Unreachable
 from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
+from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
 from orchestrator.apiserver.openapi_merging import merge_documents
 from orchestrator.logs import get_logger
@@ -116,7 +117,7 @@ class OpenApiDocuments:
         await self._update_v3()
         document = self._v3.get(key)
         if document is None:
-            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+            return page_not_found()
         headers: dict[str, str] = {}
         asked = request.query.get("hash")
         if asked:

@@ -16,6 +16,7 @@ from aiohttp import web
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.apiserver.http.connecting import admit_connect
+from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpRequest, HttpServer
@@ -98,10 +99,10 @@ class Proxies:
                 f'error trying to reach service: no kubelet of node "{node_name}" is connected'
             )
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, text="Method Not Allowed\n", content_type="text/plain")
+            return plain_error(405, "Method Not Allowed")
         page = await kubelet.page("/" + "/".join(request.path.split("/")[6:]), request.query)
         if page is None:
-            return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+            return page_not_found()
         content_type, body = page
         return web.Response(body=body, headers={"Content-Type": content_type})
 

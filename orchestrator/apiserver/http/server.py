@@ -40,6 +40,7 @@ from orchestrator.apiserver.http.negotiation import (
     is_for_people,
     negotiate,
 )
+from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
@@ -85,8 +86,8 @@ class About:
         headers["Audit-Id"] = self.audit_id
         headers.setdefault("Cache-Control", "no-cache, private")
         if self.ticket is not None:
-            headers["X-Kubernetes-PF-FlowSchema-UID"] = self.ticket.schema_uid
-            headers["X-Kubernetes-PF-PriorityLevel-UID"] = self.ticket.level_uid
+            headers["X-Kubernetes-Pf-Flowschema-Uid"] = self.ticket.schema_uid
+            headers["X-Kubernetes-Pf-Prioritylevel-Uid"] = self.ticket.level_uid
 
 
 class HttpRequest:
@@ -146,12 +147,24 @@ class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
             super().exception(msg, *args, exc_info=exc_info, **kwargs)
 
 
+class _Request(web.BaseRequest):
+    """A request whose answer does not say what program wrote it: kube-apiserver sends no Server header."""
+
+    @classmethod
+    def make(cls, message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]) -> _Request:
+        return cls(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
+
+
 class _Connections(web.Server):
     """aiohttp's server, which also tells when a client is gone."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         super().__init__(
             handler,
+            request_factory=_Request.make,
             access_log=None,
             handler_cancellation=False,
             logger=_LogOfRequests(logging.getLogger("aiohttp.server")),
@@ -276,13 +289,13 @@ class HttpServer:
         try:
             return await self._dispatch(raw, about)
         except Rejected as error:
-            headers = {"Retry-After": str(error.retry_after_seconds), "X-Content-Type-Options": "nosniff"}
-            return web.Response(status=error.code, text=TOO_MANY + "\n", headers=headers)
+            response = plain_error(error.code, TOO_MANY)
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+            return response
         except errors.ApiError as error:
             return status_response(error, raw)
         except NobodyImpersonated as error:
-            text = f'Internal Server Error: "{raw.path_qs}": {error}\n'
-            return web.Response(status=500, text=text, content_type="text/plain", charset="utf-8")
+            return plain_error(500, f'Internal Server Error: "{raw.path_qs}": {error}')
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -343,14 +356,14 @@ class HttpServer:
         authorizer.check(self.api.authorizer, authorizer.Attributes(user=request.user, verb=verb, path=request.path))
 
     async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
-        return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+        return page_not_found()
 
     async def _serve_resource(self, request: HttpRequest, route: Route, verb: str) -> web.StreamResponse:
         kind = self.api.registry.by_path(route.group, route.version, route.plural)
         if kind is None:
             self.authorize_unknown(request, route, verb)
             if not self.api.registry.is_builtin_group(route.group):
-                return web.Response(status=404, text="404 page not found\n", content_type="text/plain")
+                return page_not_found()
             raise errors.NotFound("the server could not find the requested resource")
         if (unserved := _unserved(kind, route, verb)) is not None:
             self.authorize_unknown(request, route, verb)
