@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from orchestrator.api.kinds.core.pod import qos_class
+from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.objects import Object, annotations_of
 from orchestrator.api.pod_resources import Amounts, amounts_of, pod_amounts
 from orchestrator.api.quantity import Quantity, parse_quantity

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.registry import Registry
@@ -18,7 +20,7 @@ from orchestrator.apiserver.authorizer import (
     MastersAuthorizer,
 )
 from orchestrator.apiserver.bootstrap import ensure_cluster_defaults
-from orchestrator.apiserver.customresources import register_custom_resources
+from orchestrator.apiserver.customresources import CustomResources, register_custom_resources
 from orchestrator.apiserver.indexes import INDEXED_FIELDS
 from orchestrator.apiserver.node.authorizer import NodeAuthorizer
 from orchestrator.apiserver.node.graph import NodeGraph
@@ -30,9 +32,18 @@ from orchestrator.apiserver.server import ApiServer
 from orchestrator.store import Store
 
 
+class BuiltApiServer(Struct, frozen=True):
+    """An API server, and those parts of it that the cluster gives tasks or asks."""
+
+    server: ApiServer
+    service_allocator: ServiceAllocator
+    reviews: Reviews
+    custom_resources: CustomResources
+
+
 async def build_api_server(
     *, store: Store, clock: Clock, service_cidr: str, component_users: Sequence[str]
-) -> ApiServer:
+) -> BuiltApiServer:
     """An API server on this store, ready to serve; `component_users` are let in by name."""
     await ensure_default_policy(store, clock)
     await ensure_cluster_defaults(store, clock, service_cidr=service_cidr)
@@ -53,14 +64,14 @@ async def build_api_server(
         indexed_fields=INDEXED_FIELDS,
     )
     server.admission = AdmissionChain(default_plugins(server, policy))
-    allocator = server.service_allocator = ServiceAllocator(server, service_cidr)
+    allocator = ServiceAllocator(server, service_cidr)
     server.write_hooks["services"] = [allocator.on_write]
     server.write_hooks[IP_ADDRESSES.group_resource] = [allocator.addresses.on_write]
     server.commit_hooks["services"] = [allocator.addresses.release]
     await allocator.follow()
     subresources.register(server)
-    server.reviews = Reviews(policy)
-    server.reviews.register(server)
-    server.custom_resources = register_custom_resources(server)
-    server.custom_resources.follow()
-    return server
+    reviews = Reviews(policy)
+    reviews.register(server)
+    custom_resources = register_custom_resources(server)
+    custom_resources.follow()
+    return BuiltApiServer(server, allocator, reviews, custom_resources)

@@ -36,9 +36,6 @@ from orchestrator.logs import get_logger
 from orchestrator.store import Key, Record, Store
 
 if TYPE_CHECKING:
-    from orchestrator.apiserver.allocation import ServiceAllocator
-    from orchestrator.apiserver.customresources import CustomResources
-    from orchestrator.apiserver.reviews import Reviews
     from orchestrator.apiserver.user import User
     from orchestrator.client.transport import Request
 
@@ -93,10 +90,7 @@ class ApiServer:
         self.settle_hooks: dict[str, Callable[[str], Awaitable[None]]] = {}
         """group-resource → what a write of this object (by name) waits for before it is answered."""
         self.remote_groups: RemoteGroups | None = None
-        self.service_allocator: ServiceAllocator | None = None
-        self.reviews: Reviews | None = None
         self.closers: list[Callable[[], Awaitable[None]]] = []
-        self.custom_resources: CustomResources | None = None
         self._reader = Reader(store=store, clock=clock, indexed_fields=indexed_fields, computed=self.readers)
         self.uids = UidSource()
         self._log = get_logger("apiserver")

@@ -31,7 +31,7 @@ from orchestrator.apiserver.bootstrap import (
     publish_endpoints,
     system_objects,
 )
-from orchestrator.apiserver.build import build_api_server
+from orchestrator.apiserver.build import BuiltApiServer, build_api_server
 from orchestrator.apiserver.component_statuses import ComponentStatuses
 from orchestrator.apiserver.flowcontrol.upkeep import FlowControlUpkeep
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
@@ -107,14 +107,18 @@ class Cluster:
         self._informer_sets: list[Informers] = []
         self._is_ending = False
         self._checks: ClusterChecks | None = None
-        self._api: ApiServer | None = None
+        self._built: BuiltApiServer | None = None
         self._store: Store | None = None
 
     @property
     def api(self) -> ApiServer:
         """The API server's core."""
-        assert self._api is not None, "the cluster is not started"
-        return self._api
+        return self._api_parts.server
+
+    @property
+    def _api_parts(self) -> BuiltApiServer:
+        assert self._built is not None, "the cluster is not started"
+        return self._built
 
     @property
     def store(self) -> Store:
@@ -192,30 +196,29 @@ class Cluster:
         if self.parts.nodes:
             await self._prepare_nodes()
             config = self.config
-        self._api = await build_api_server(
+        self._built = await build_api_server(
             store=self._store,
             clock=self.clock,
             service_cidr=config.service_cidr,
             component_users=(KUBELETS, DNS, NETWORK_POLICY, INGRESS, PROVISIONER),
         )
-        self._cleanup.append(self._api.close)
+        api = self._built.server
+        self._cleanup.append(api.close)
         tokens = ServiceAccountTokens(
-            self._api,
+            api,
             load_key=partial(pki.service_account_key, config.data_dir / "pki", durable=not config.ephemeral),
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
             clock=self.clock,
         )
         tokens.register()
         self._static_tokens = StaticTokens(self.static_tokens, audience=tokens.issuer)
-        assert self._api.reviews is not None
-        self._api.reviews.token_reviewers += [tokens, self._static_tokens]
-        assert self._api.service_allocator is not None
-        service_ip = self._api.service_allocator.api_service_ip
+        self._built.reviews.token_reviewers += [tokens, self._static_tokens]
+        service_ip = self._built.service_allocator.api_service_ip
         await bootstrap(self.client(APISERVER, (MASTERS_GROUP,)), system_objects(service_ip=service_ip))
         if self.parts.https:
             await self._start_https(service_ip, tokens)
-        ResourceMetrics(self._api, self)
-        self._api.readers[COMPONENT_STATUSES.group_resource] = ComponentStatuses(
+        ResourceMetrics(api, self)
+        api.readers[COMPONENT_STATUSES.group_resource] = ComponentStatuses(
             {
                 "controller-manager": lambda: self._failing("controller/"),
                 "scheduler": lambda: self._failing("kube-scheduler"),
@@ -234,12 +237,11 @@ class Cluster:
             await self._build_provisioner()
         if self.parts.scheduler:
             self._build_scheduler()
-        self.supervisor.add("apiserver/serviceaddresses", self._api.service_allocator.addresses.run)
-        assert self._api.custom_resources is not None
-        self.supervisor.add("apiserver/customresources", self._api.custom_resources.run)
-        self.supervisor.add("apiserver/typechecking", PolicyTypeChecks(self._api).run)
+        self.supervisor.add("apiserver/serviceaddresses", self._built.service_allocator.addresses.run)
+        self.supervisor.add("apiserver/customresources", self._built.custom_resources.run)
+        self.supervisor.add("apiserver/typechecking", PolicyTypeChecks(api).run)
         ensure = partial(ensure_default, self._store, self.clock)
-        self.supervisor.add("apiserver/flowcontrol", FlowControlUpkeep(self._api, ensure).run)
+        self.supervisor.add("apiserver/flowcontrol", FlowControlUpkeep(api, ensure).run)
         self._run("supervisor", self.supervisor.run())
 
     def _run(self, name: str, coroutine: Any) -> None:
@@ -338,8 +340,7 @@ class Cluster:
 
         assert self.nodes is not None
         assert self.nodes.network is not None
-        assert self.api.service_allocator is not None
-        network, address = self.nodes.network, self.api.service_allocator.dns_service_ip
+        network, address = self.nodes.network, self._api_parts.service_allocator.dns_service_ip
         add_service_proxy(
             self.supervisor,
             network=network,
@@ -477,7 +478,6 @@ class Cluster:
     async def _build_kubelets(self, nodes: Nodes) -> None:
         from orchestrator.kubelet.nodes import Kubelets
 
-        assert self.api.service_allocator is not None
         self.kubelets = Kubelets(
             client_for=lambda name: self.client(f"system:node:{name}", ("system:nodes",)),
             informers=self._informers("kubelet", KUBELETS),
@@ -485,6 +485,6 @@ class Cluster:
             cluster_domain=self.config.cluster_domain,
             detect_mutations=self.detect_mutations,
         )
-        cluster_dns = self.api.service_allocator.dns_service_ip if self._has_network else ""
+        cluster_dns = self._api_parts.service_allocator.dns_service_ip if self._has_network else ""
         await nodes.populate(self.kubelets, cluster_dns=cluster_dns)
         self.supervisor.add("kubelets", self.kubelets.run)

@@ -11,9 +11,10 @@ from aiohttp import web
 from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.aggregation.plan import GroupVersion, remote_user_headers
 from orchestrator.apiserver.http.plain_text import plain_error
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route, verb_of
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.server import HttpServer
 
 
 class Aggregator:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.api.objects import Object
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.routing import Route
-from orchestrator.apiserver.http.server import HttpRequest
 from orchestrator.apiserver.request import ApiRequest, is_true
 from orchestrator.apiserver.server import ApiServer
 

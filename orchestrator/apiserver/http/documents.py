@@ -23,7 +23,8 @@ from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.health import Health
 from orchestrator.apiserver.http.negotiation import JSON, Negotiated, negotiate
 from orchestrator.apiserver.http.plain_text import page_not_found
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from orchestrator.apiserver.http.plain_text import plain_error, plain_text
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from orchestrator.apiserver.aggregation.api_services import ApiServices, Unreach
 from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
 from orchestrator.apiserver.http.plain_text import page_not_found
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.openapi_merging import merge_documents
 from orchestrator.logs import get_logger
 

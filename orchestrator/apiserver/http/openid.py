@@ -6,7 +6,8 @@ from aiohttp import web
 
 from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.negotiation import Negotiated
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.service_account_tokens import ALGORITHM, ServiceAccountTokens
 
 

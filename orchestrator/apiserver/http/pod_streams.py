@@ -19,8 +19,9 @@ from orchestrator.api.objects import Object, uid_of
 from orchestrator.apiserver.http import port_forward, read_socket, remote_command
 from orchestrator.apiserver.http.connecting import admit_connect
 from orchestrator.apiserver.http.remote_command import Wanted
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.routing import Route
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.request import ApiRequest, is_true
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, PortStream, StreamSession
 

@@ -27,7 +27,7 @@ from orchestrator.apiserver.http.remote_command import (
     upgrade_to_spdy,
     upgrade_to_websocket,
 )
-from orchestrator.apiserver.http.server import HttpRequest
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
 from orchestrator.apiserver.http.spdy.framing import ResetStatus
 from orchestrator.component.kubelet_api import PortStream

@@ -17,9 +17,10 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.apiserver.http.connecting import admit_connect
 from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, addresses_behind
 from orchestrator.component.kubelet_api import KubeletConnector

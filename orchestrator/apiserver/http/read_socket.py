@@ -21,7 +21,7 @@ from orchestrator.apiserver.http.remote_command import (
     offered_protocols,
     upgrade_to_websocket,
 )
-from orchestrator.apiserver.http.server import HttpRequest
+from orchestrator.apiserver.http.request import HttpRequest
 
 BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
 PROTOCOLS = (BINARY, BASE64)

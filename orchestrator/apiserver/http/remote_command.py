@@ -21,7 +21,7 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.http.server import HttpRequest
+from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStream
 from orchestrator.apiserver.request import is_true
 from orchestrator.component.kubelet_api import StreamSession

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from orchestrator.api import errors
 from orchestrator.apiserver.http.html_links import page_rewriter
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.httpkit.forwarding import (
     body_of,
     copy_body,

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
@@ -28,6 +25,7 @@ from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
+from orchestrator.apiserver.http.connections import Connections
 from orchestrator.apiserver.http.deadlines import deadline_seconds, within
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
 from orchestrator.apiserver.http.negotiation import (
@@ -41,6 +39,7 @@ from orchestrator.apiserver.http.negotiation import (
     negotiate,
 )
 from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
+from orchestrator.apiserver.http.request import About, HttpRequest, PathHandler, StreamHandler
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
@@ -48,72 +47,18 @@ from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult,
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.uids import UidSource
-from orchestrator.apiserver.user import User
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
-    from orchestrator.apiserver.http.aggregation import Aggregator
+    from orchestrator.apiserver.aggregation.plan import GroupVersion
 
-HEADER_BYTES_MAX = 1024 * 1024
-"""Of the request line and of each header, as much as Go's server lets all of them have: selectors can be long."""
 AUDIT_ID_CHARACTERS_MAX = 64
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
 
 _VERBS_OF_OBJECTS = frozenset(("get", "update", "patch", "delete"))
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-PathHandler = Callable[["HttpRequest"], Awaitable[web.StreamResponse]]
-StreamHandler = Callable[["HttpRequest", ApiRequest, Route], Awaitable[web.StreamResponse]]
-
-
-class About:
-    """What a request is about, as metrics will say: known little by little while it is served."""
-
-    __slots__ = ("audit_id", "labels", "ticket")
-
-    def __init__(self, audit_id: str = "") -> None:
-        self.audit_id = audit_id
-        self.labels = RequestLabels()
-        self.ticket: Ticket | None = None
-
-    def add_headers(self, response: web.StreamResponse) -> None:
-        """What kube-apiserver says with every answer: which request it was, how it was classified, not to keep it."""
-        if response.prepared:
-            return
-        headers = response.headers
-        headers["Audit-Id"] = self.audit_id
-        headers.setdefault("Cache-Control", "no-cache, private")
-        if self.ticket is not None:
-            headers["X-Kubernetes-Pf-Flowschema-Uid"] = self.ticket.schema_uid
-            headers["X-Kubernetes-Pf-Prioritylevel-Uid"] = self.ticket.level_uid
-
-
-class HttpRequest:
-    """One HTTP request, with who sent it."""
-
-    __slots__ = ("about", "path", "query", "query_pairs", "raw", "user")
-
-    def __init__(self, raw: web.BaseRequest, user: User, about: About | None = None) -> None:
-        self.about = about or About()
-        self.raw = raw
-        self.user = user
-        path, _, query = raw.raw_path.partition("?")
-        self.path = path
-        self.query_pairs = parse_qsl(query, keep_blank_values=True) if query else []
-        """Every parameter in order; `command` of exec stands several times."""
-        self.query: dict[str, str] = {}
-        for name, value in self.query_pairs:
-            self.query.setdefault(name, value)
-
-    @property
-    def method(self) -> str:
-        return self.raw.method
-
-    def header(self, name: str) -> str:
-        """A header's value, or an empty string."""
-        return self.raw.headers.get(name, "")
 
 
 class Seat:
@@ -136,50 +81,16 @@ class Seat:
         self._ticket.release()
 
 
-class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
-    """Tells of failures of ours; that a client sent something that is no HTTP is worth a line for debugging only."""
+class RemoteServers(Protocol):
+    """Other servers that serve group versions behind ours (aggregation)."""
 
-    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
-        """Log a failed request at the level it deserves."""
-        if isinstance(exc_info, HttpProcessingError) and exc_info.code < 500:
-            self.debug("%s: %s", msg, exc_info.message)
-        else:
-            super().exception(msg, *args, exc_info=exc_info, **kwargs)
+    def find(self, path: str) -> GroupVersion | None:
+        """The remote group version that a path belongs to."""
+        ...
 
-
-class _Request(web.BaseRequest):
-    """A request whose answer does not say what program wrote it: kube-apiserver sends no Server header."""
-
-    @classmethod
-    def make(cls, message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]) -> _Request:
-        return cls(message, payload, protocol, writer, task, asyncio.get_running_loop())
-
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        response.headers.popall("Server", None)
-
-
-class _Connections(web.Server):
-    """aiohttp's server, which also tells when a client is gone."""
-
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(
-            handler,
-            request_factory=_Request.make,
-            access_log=None,
-            handler_cancellation=False,
-            logger=_LogOfRequests(logging.getLogger("aiohttp.server")),
-            # A body is what was sent: kube-apiserver unpacks none, and proxies hand it on.
-            auto_decompress=False,
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-        )
-        self.lost: dict[object, asyncio.Future[None]] = {}
-
-    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
-        future = self.lost.pop(handler, None)
-        if future is not None and not future.done():
-            future.set_result(None)
-        super().connection_lost(handler, exc)
+    async def serve(self, request: HttpRequest, which: GroupVersion, route: Route | None) -> web.StreamResponse:
+        """Authorize a request as any other, and have the other server answer it."""
+        ...
 
 
 class HttpServer:
@@ -196,7 +107,7 @@ class HttpServer:
         self.streams: dict[tuple[str, str], StreamHandler] = {}
         """(group-resource, subresource) → handler of a byte stream: logs, exec, proxies."""
         self._stream_loaders: dict[tuple[str, str], Callable[[], None]] = {}
-        self.aggregator: Aggregator | None = None
+        self.aggregator: RemoteServers | None = None
         self.flow_control = FlowControl(api.store, clock)
         self.request_metrics = RequestMetrics(self.flow_control)
         self._audit_ids = UidSource()
@@ -204,7 +115,7 @@ class HttpServer:
         self._log = get_logger("apiserver/http")
         self._runner: web.ServerRunner | None = None
         self._tls: ssl.SSLContext | None = None
-        self._connections: _Connections | None = None
+        self._connections: Connections | None = None
 
     def load_streams_later(self, resource: str, subresources: Sequence[str], load: Callable[[], None]) -> None:
         """Have `load` register the handlers of these subresources when the first of them is asked for."""
@@ -220,7 +131,7 @@ class HttpServer:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
         self._tls = tls
-        self._connections = _Connections(self._serve)
+        self._connections = Connections(self._serve)
         self._runner = web.ServerRunner(self._connections, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024, reuse_address=True)

@@ -16,7 +16,8 @@ from orchestrator.api.objects import Object
 from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.negotiation import JSON, YAML, Negotiated
 from orchestrator.apiserver.http.plain_text import plain_error, plain_text
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 
 GROUP = "config.k8s.io"
 VERSIONS = ("v1beta1", "v1alpha1")

@@ -14,9 +14,10 @@ from orchestrator.store import open_store
 
 async def test_a_plugin_handles_no_resource_but_those_it_names() -> None:
     store = await open_store(None, clock=SystemClock(), indexed_fields=INDEXED_FIELDS)
-    server = await build_api_server(
+    built = await build_api_server(
         store=store, clock=SystemClock(), service_cidr="10.96.0.0/16", component_users=("somebody",)
     )
+    server = built.server
     plugins = server.admission.plugins
     assert any(plugin.resources is not None for plugin in plugins)
     for kind in server.registry:

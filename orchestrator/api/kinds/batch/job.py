@@ -9,6 +9,7 @@ from orchestrator.api import fields, names
 from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.apps.rollout_validation import non_negative
+from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import (
     AGE,
     CONTAINERS,
@@ -23,7 +24,6 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import NO_MATCH, validate_pod_template
-from orchestrator.api.kinds.core.pod_validation import describe_changes
 from orchestrator.api.kinds.defaulting import clear_status, condition_times, fill, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import selects, validate_label_selector

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
 from orchestrator.api.kinds.core.persistent_volume_claim import (
     access_modes_cell,
@@ -14,7 +15,6 @@ from orchestrator.api.kinds.core.persistent_volume_claim import (
     validate_access_modes,
 )
 from orchestrator.api.kinds.core.pod_spec import default_volume_source
-from orchestrator.api.kinds.core.pod_validation import describe_changes
 from orchestrator.api.kinds.core.resource_names import parsed
 from orchestrator.api.kinds.core.scheduling_validation import validate_node_selector
 from orchestrator.api.kinds.core.volume_validation import (

@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
-from orchestrator.api.kinds.core.pod_validation import describe_changes
 from orchestrator.api.kinds.core.resource_names import parsed
 from orchestrator.api.kinds.defaulting import canonical_quantities, condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind

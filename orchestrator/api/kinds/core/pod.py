@@ -19,10 +19,10 @@ from orchestrator.api.kinds.core.pod_validation import (
     validate_pod_status_update,
     validate_pod_update,
 )
+from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.kinds.defaulting import condition_times, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, condition_of, labels_of, name_of
-from orchestrator.api.quantity import QuantityError, parse_quantity
 from orchestrator.api.resources import PODS
 
 PROXY_VERBS = ("create", "delete", "get", "patch", "update")
@@ -44,49 +44,6 @@ def default_pod(obj: Object) -> None:
 
 _defaulted: ContentMap[bytes] = ContentMap()
 """Specs of pods and what they are with defaults: those of one template come again and again."""
-
-
-# --- quality of service -----------------------------------------------------------------------
-
-
-def _amounts(resources: Mapping[str, Any] | None, key: str) -> dict[str, int]:
-    found = {}
-    for name, text in ((resources or {}).get(key) or {}).items():
-        if name in ("cpu", "memory"):
-            try:
-                nanos = parse_quantity(text).nanos
-            except QuantityError:
-                continue
-            if nanos > 0:
-                found[name] = nanos
-    return found
-
-
-def qos_class(spec: Mapping[str, Any]) -> str:
-    """`Guaranteed`, `Burstable` or `BestEffort`, from CPU and memory of all containers (or of the pod)."""
-    holders = [spec] if _is_pod_level(spec) else [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    requests: dict[str, int] = {}
-    limits: dict[str, int] = {}
-    guaranteed = True
-    for holder in holders:
-        resources = holder.get("resources")
-        for name, amount in _amounts(resources, "requests").items():
-            requests[name] = requests.get(name, 0) + amount
-        found = _amounts(resources, "limits")
-        for name, amount in found.items():
-            limits[name] = limits.get(name, 0) + amount
-        if len(found) != 2:
-            guaranteed = False
-    if not requests and not limits:
-        return "BestEffort"
-    if guaranteed and requests == limits:
-        return "Guaranteed"
-    return "Burstable"
-
-
-def _is_pod_level(spec: Mapping[str, Any]) -> bool:
-    resources = spec.get("resources") or {}
-    return bool(_amounts(resources, "requests") or _amounts(resources, "limits"))
 
 
 def prepare_pod_create(obj: Object) -> None:

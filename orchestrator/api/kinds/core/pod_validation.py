@@ -11,7 +11,9 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.fields import format_value
+from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
+from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.objects import Object, copy_object
 
 _UPDATABLE = (
@@ -19,7 +21,6 @@ _UPDATABLE = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
-_CHANGES_SHOWN_MAX = 20
 
 
 def validate_pod(obj: Object) -> list[Cause]:
@@ -31,36 +32,6 @@ def validate_pod(obj: Object) -> list[Cause]:
     if spec.get("schedulingGates") and spec.get("nodeName"):
         causes.append(fields.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
     return causes
-
-
-# --- what changed -----------------------------------------------------------------------------
-
-
-# Simplified: kube-apiserver appends a diff of Go values; this names the same fields in JSON.
-def describe_changes(new: Any, old: Any) -> str:
-    """The fields that differ, one `- old` and one `+ new` line each; at most 20 of them."""
-    lines: list[str] = []
-    _collect_changes(new, old, "", lines)
-    shown = lines[: 2 * _CHANGES_SHOWN_MAX]
-    if len(lines) > len(shown):
-        shown.append("...")
-    return "\n" + "\n".join(shown) + "\n" if shown else ""
-
-
-def _collect_changes(new: Any, old: Any, path: str, lines: list[str]) -> None:
-    if new == old:
-        return
-    if isinstance(new, dict) and isinstance(old, dict):
-        for key in sorted(new.keys() | old.keys()):
-            _collect_changes(new.get(key), old.get(key), fields.child(path, key), lines)
-    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        for position, (a, b) in enumerate(zip(new, old, strict=True)):
-            _collect_changes(a, b, fields.index(path, position), lines)
-    else:
-        if old is not None:
-            lines.append(f"- {path}: {format_value(old)}")
-        if new is not None:
-            lines.append(f"+ {path}: {format_value(new)}")
 
 
 # --- updates ----------------------------------------------------------------------------------
@@ -333,7 +304,6 @@ def _validate_same_containers(new: dict[str, Any], old: dict[str, Any]) -> list[
 
 def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
     """Only CPU and memory of containers and of the pod change, and the pod keeps its quality of service."""
-    from orchestrator.api.kinds.core.pod import qos_class
 
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     causes = validate_pod_spec(spec, "spec")

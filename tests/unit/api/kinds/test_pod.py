@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.api.kinds.core.pod import POD, default_pod, pod_cells, prepare_pod_create, qos_class, row
+from orchestrator.api.kinds.core.pod import POD, default_pod, pod_cells, prepare_pod_create, row
 from orchestrator.api.kinds.core.pod_spec import image_tag
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
 from orchestrator.api.kinds.core.pod_validation import (
@@ -17,6 +17,7 @@ from orchestrator.api.kinds.core.pod_validation import (
     validate_pod_resize,
     validate_pod_update,
 )
+from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.objects import Object, copy_object
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)

@@ -20,7 +20,8 @@ from orchestrator.api.resources import Resource
 from orchestrator.api.schema import schema_from_openapi_v3
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.http.openapi_documents import V2_PROTOBUF, OpenApiDocuments
-from orchestrator.apiserver.http.server import HttpRequest, HttpServer
+from orchestrator.apiserver.http.request import HttpRequest
+from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.user import User
 

@@ -1,0 +1,60 @@
+"""The connections of the HTTPS listener: aiohttp's server with the limits and the manners of Go's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+HEADER_BYTES_MAX = 1024 * 1024
+"""Of the request line and of each header, as much as Go's server lets all of them have: selectors can be long."""
+
+
+class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
+    """Tells of failures of ours; that a client sent something that is no HTTP is worth a line for debugging only."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        """Log a failed request at the level it deserves."""
+        if isinstance(exc_info, HttpProcessingError) and exc_info.code < 500:
+            self.debug("%s: %s", msg, exc_info.message)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **kwargs)
+
+
+class _Request(web.BaseRequest):
+    """A request whose answer does not say what program wrote it: kube-apiserver sends no Server header."""
+
+    @classmethod
+    def make(cls, message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]) -> _Request:
+        return cls(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
+
+
+class Connections(web.Server):
+    """aiohttp's server, which also tells when a client is gone."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(
+            handler,
+            request_factory=_Request.make,
+            access_log=None,
+            handler_cancellation=False,
+            logger=_LogOfRequests(logging.getLogger("aiohttp.server")),
+            # A body is what was sent: kube-apiserver unpacks none, and proxies hand it on.
+            auto_decompress=False,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+        )
+        self.lost: dict[object, asyncio.Future[None]] = {}
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        future = self.lost.pop(handler, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+        super().connection_lost(handler, exc)
