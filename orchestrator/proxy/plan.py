@@ -11,7 +11,7 @@ everything else is the machine itself or the outside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Any, NamedTuple
 
@@ -72,21 +72,45 @@ class ServiceRules(Struct, frozen=True):
 
 def plan_service(service: Object | None, slices: Sequence[Object], nodes: Sequence[NodeFacts]) -> ServiceRules | None:
     """The rules of a Service, None when it needs none (gone, headless, ExternalName, another proxy's)."""
-    if service is None:
+    if service is None or not is_proxied(service):
         return None
-    labels = labels_of(service)
-    if PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
-        return None
-    spec = service.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        return None
-    cluster_ips = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if _is_ipv4(ip)]
-    if not cluster_ips:
-        return None
+    spec = service["spec"]
+    cluster_ips = cluster_ips_of(service)
     rules = ServiceRules(cluster_ips=frozenset(cluster_ips))
     for port in spec.get("ports") or ():
         _PortPlanner(service, spec, port, slices, nodes, rules).plan(cluster_ips)
     return rules
+
+
+def is_proxied(service: Object) -> bool:
+    """Whether a Service is for this proxy to serve: not headless, ExternalName or another proxy's."""
+    labels = labels_of(service)
+    if PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
+        return False
+    return (service.get("spec") or {}).get("type") != "ExternalName" and bool(cluster_ips_of(service))
+
+
+def cluster_ips_of(service: Object) -> list[str]:
+    """The IPv4 cluster IPs of a Service; empty for a headless one."""
+    spec = service.get("spec") or {}
+    return [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if is_ipv4(ip)]
+
+
+def affinity_seconds(spec: Mapping[str, Any]) -> int:
+    """For how long a Service remembers a client; 0 when it does not."""
+    if spec.get("sessionAffinity") != "ClientIP":
+        return 0
+    config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+    return int(config.get("timeoutSeconds") or AFFINITY_SECONDS_DEFAULT)
+
+
+def load_balancer_ips(service: Object) -> list[str]:
+    """The addresses of a load balancer that lead to the cluster's nodes as they are (`ipMode: VIP`)."""
+    if (service.get("spec") or {}).get("type") != "LoadBalancer":
+        return []
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    addresses = [item.get("ip") or "" for item in ingress if item.get("ipMode", "VIP") == "VIP"]
+    return [address for address in addresses if is_ipv4(address)]
 
 
 def plan_ranges(cidrs: Iterable[Object], default: str) -> tuple[str, ...]:
@@ -118,10 +142,7 @@ class _PortPlanner:
         self._targets = _targets(self._everyone)
         self._nodes = nodes
         self._rules = rules
-        self._affinity_seconds = 0
-        if spec.get("sessionAffinity") == "ClientIP":
-            config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
-            self._affinity_seconds = int(config.get("timeoutSeconds") or AFFINITY_SECONDS_DEFAULT)
+        self._affinity_seconds = affinity_seconds(spec)
 
     @property
     def _identity(self) -> str:
@@ -140,7 +161,7 @@ class _PortPlanner:
             return
         external = self._external_way()
         for address in external_ips:
-            if _is_ipv4(address):
+            if is_ipv4(address):
                 self._rules.frontends[Frontend(address, self._protocol, number)] = external
         if is_load_balancer:
             self._plan_load_balancer(external, number)
@@ -148,17 +169,13 @@ class _PortPlanner:
             self._plan_node_port(external, node_port)
 
     def _plan_load_balancer(self, external: Way, number: int) -> None:
-        ingress = ((self._service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         sources = [source.strip() for source in self._spec.get("loadBalancerSourceRanges") or ()]
-        for item in ingress:
-            address = item.get("ip") or ""
-            if not _is_ipv4(address) or item.get("ipMode", "VIP") != "VIP":
-                continue
+        for address in load_balancer_ips(self._service):
             frontend = Frontend(address, self._protocol, number)
             self._rules.frontends[frontend] = external
             if sources:
                 chain = f"firewall_{_digest(self._identity)}"
-                allowed = ", ".join(source for source in sources if _is_ipv4(source.partition("/")[0]))
+                allowed = ", ".join(source for source in sources if is_ipv4(source.partition("/")[0]))
                 accept = (f"ip saddr {{ {allowed} }} return",) if allowed else ()
                 self._rules.chains[chain] = (*accept, "drop")
                 self._rules.firewalls[frontend] = chain
@@ -248,7 +265,8 @@ def _targets(endpoints: Sequence[Endpoint]) -> tuple[Target, ...]:
     return tuple([endpoint.target for endpoint in endpoints])
 
 
-def _is_ipv4(address: str) -> bool:
+def is_ipv4(address: str) -> bool:
+    """Whether this is an address of the only family there is here, and not `None`."""
     return bool(address) and address != "None" and ":" not in address
 
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.objects import Object, is_terminating, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.objects import Object, is_terminating, key_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
@@ -24,11 +24,8 @@ from orchestrator.proxy.pages import ProxyPages, plan_listeners
 from orchestrator.proxy.plan import ServiceRules, plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
-from orchestrator.proxy.topology import NodeFacts, Target
+from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, Target, node_facts, service_keys
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-SERVICE_INDEX = "proxy/service"
-ZONE_LABEL = "topology.kubernetes.io/zone"
 VOLATILE_SETS = "affinity_"
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 PAGES_KEY = "pages"
@@ -72,7 +69,7 @@ class ServiceProxy:
         self._must_replace = True
         self._ranges_changed = False
         self._log = get_logger("kube-proxy", table=layout.table)
-        self._slices.add_index(SERVICE_INDEX, _service_keys)
+        self._slices.add_index(SERVICE_INDEX, service_keys)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
@@ -106,12 +103,12 @@ class ServiceProxy:
     def _on_slice(self, old: Object | None, new: Object | None) -> None:
         for one in (old, new):
             if one is not None:
-                for key in _service_keys(one):
+                for key in service_keys(one):
                     self._mark(key)
 
     def _on_node(self, old: Object | None, new: Object | None) -> None:
-        before = _facts(old) if old is not None else None
-        after = _facts(new) if new is not None else None
+        before = node_facts(old) if old is not None else None
+        after = node_facts(new) if new is not None else None
         if new is not None and _is_leaving(new):
             self._leaving.add(name_of(new))
         else:
@@ -246,22 +243,7 @@ class ServiceProxy:
             self._log.debug("conntrack.forgotten", count=count)
 
 
-def _service_keys(one: Object) -> list[str]:
-    name = labels_of(one).get(SERVICE_NAME_LABEL)
-    return [f"{namespace_of(one)}/{name}"] if name else []
-
-
 def _is_leaving(node: Object) -> bool:
     """Whether load balancers are to send nothing to a node any more (KEP-3836)."""
     taints = (node.get("spec") or {}).get("taints") or ()
     return is_terminating(node) or any(taint.get("key") == AUTOSCALER_TAINT for taint in taints)
-
-
-def _facts(node: Object) -> NodeFacts:
-    addresses = (node.get("status") or {}).get("addresses") or ()
-    return NodeFacts(
-        name=name_of(node),
-        ip=next((a["address"] for a in addresses if a["type"] == "InternalIP" and ":" not in a["address"]), ""),
-        pod_cidr=(node.get("spec") or {}).get("podCIDR") or "",
-        zone=labels_of(node).get(ZONE_LABEL, ""),
-    )

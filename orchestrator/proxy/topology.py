@@ -11,7 +11,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+SERVICE_INDEX = "proxy/service"
+"""The index of EndpointSlices by the key of their Service."""
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 Target = tuple[str, int]
 """Address and port."""
@@ -37,6 +42,23 @@ class NodeFacts(Struct, frozen=True):
     ip: str
     pod_cidr: str
     zone: str = ""
+
+
+def node_facts(node: Object) -> NodeFacts:
+    """What a Node object tells."""
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    return NodeFacts(
+        name=name_of(node),
+        ip=next((a["address"] for a in addresses if a["type"] == "InternalIP" and ":" not in a["address"]), ""),
+        pod_cidr=(node.get("spec") or {}).get("podCIDR") or "",
+        zone=labels_of(node).get(ZONE_LABEL, ""),
+    )
+
+
+def service_keys(one: Object) -> list[str]:
+    """The key of the Service that a slice belongs to, if it says so; for SERVICE_INDEX."""
+    name = labels_of(one).get(SERVICE_NAME_LABEL)
+    return [f"{namespace_of(one)}/{name}"] if name else []
 
 
 def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> list[Endpoint]:
