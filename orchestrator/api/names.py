@@ -360,6 +360,11 @@ _PLAIN_IPV4_RE = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}", re.ASCII
 """What nearly all addresses look like; the others take the slower way."""
 
 
+def is_plain_ipv4(value: str) -> bool:
+    """Whether this is an IPv4 address as it is usually written: four numbers without leading zeros."""
+    return _PLAIN_IPV4_RE.fullmatch(value) is not None
+
+
 def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, or None. Like kube-apiserver, leading zeros in IPv4 are decimal, and zones are refused."""
     if "%" in value:

@@ -155,7 +155,7 @@ def decode_object(request: ApiRequest, kind: Kind, body: Any) -> Object:
         problems=request.yaml_problems,
         kind=kind.resource.kind,
     )
-    request.warnings.extend(warning for warning in warnings if warning not in request.warnings)
+    request.warn(warnings)
     return normalized(decoded, kind)
 
 

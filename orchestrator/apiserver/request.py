@@ -6,7 +6,7 @@ common (authorization, decoding, defaulting, admission, validation, storage) lie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -78,6 +78,10 @@ class ApiRequest(Struct):
     def dry_run(self) -> bool:
         """Whether nothing may be stored; `dry_run_of` has validated the parameter."""
         return bool(self.query.get("dryRun"))
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Have the answer say these, each once."""
+        self.warnings.extend(text for text in warnings if text not in self.warnings)
 
     @property
     def field_manager(self) -> str:

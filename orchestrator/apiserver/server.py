@@ -230,10 +230,13 @@ class ApiServer:
         attributes = self._attributes(request, "CREATE", obj, None)
         await self.admission.admit(attributes)
         obj = attributes.obj
+        warnings = kind.warn(obj, None)
         kind.prepare_create(obj)
         causes = [*validate_object_meta(obj, kind), *kind.validate(obj)]
         if causes:
             raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(obj), causes)
+        if warnings:
+            request.warn(warnings)
         await self.admission.validate(attributes)
         reservations = await self._run_write_hooks(request, obj, None)
         stored = await conversion.to_stored(kind, obj)
@@ -436,6 +439,10 @@ class ApiServer:
             causes += kind.validate_update(new, old) if kind.validate_update else kind.validate(new)
         if causes:
             raise errors.invalid(internal_group(kind), kind.resource.kind, name_of(new), causes)
+        if not trusted:
+            warn = kind.warn_status if request.subresource == "status" else kind.warn
+            if warnings := warn(new, old):
+                request.warn(warnings)
         if view is not None:
             attributes.obj = view.show(new)
         await self.admission.validate(attributes)

@@ -30,6 +30,8 @@ MutateUpdate = Callable[[Object, Object], None]
 Validate = Callable[[Object], list[Cause]]
 ValidateUpdate = Callable[[Object, Object], list[Cause]]
 """(new, old): what forbids this change; includes what makes the new object invalid by itself."""
+Warn = Callable[[Object, Object | None], list[str]]
+"""(new, old, which is None on create): what a client is told about an object that is accepted."""
 
 
 def _nothing(obj: Object) -> None:
@@ -45,6 +47,10 @@ def _valid(obj: Object) -> list[Cause]:
 
 
 def _valid_update(new: Object, old: Object) -> list[Cause]:
+    return []
+
+
+def _no_warnings(new: Object, old: Object | None) -> list[str]:
     return []
 
 
@@ -140,6 +146,9 @@ class Kind(Struct, frozen=True):
     """None: an update is valid when the new object is."""
     prepare_status_update: MutateUpdate = _nothing_to_update
     validate_status_update: ValidateUpdate = _valid_update
+    warn: Warn = _no_warnings
+    """Of a new object, or of an update of all but the status."""
+    warn_status: Warn = _no_warnings
     validate_name: Callable[[str], list[str]] | None = None
     """None: a DNS-1123 subdomain."""
 

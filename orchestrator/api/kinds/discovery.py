@@ -11,8 +11,8 @@ from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, ref
 from orchestrator.api.kinds.defaulting import fill, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import validate_label_name
-from orchestrator.api.kinds.network_values import validate_non_special_ip
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.kinds.network_values import validate_non_special_ip, warn_ip
+from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES
 
 _ADDRESSES_MAX = 100
@@ -172,6 +172,22 @@ def _row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+_CONTROLLERS = frozenset(("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"))
+
+
+def _warn(new: Object, old: Object | None) -> list[str]:
+    warnings = []
+    if old is None and new.get("addressType") == "FQDN":
+        warnings.append("spec.addressType: FQDN endpoints are deprecated")
+    if labels_of(new).get("endpointslice.kubernetes.io/managed-by") in _CONTROLLERS:
+        return warnings  # they write addresses as they are usually written
+    for position, endpoint in enumerate(new.get("endpoints") or ()):
+        for number, address in enumerate(endpoint.get("addresses") or ()):
+            where = fields.index("endpoints", position)
+            warnings += warn_ip(address, fields.index(f"{where}.addresses", number))
+    return warnings
+
+
 ENDPOINT_SLICE = Kind(
     ENDPOINT_SLICES,
     "io.k8s.api.discovery.v1.EndpointSlice",
@@ -180,6 +196,7 @@ ENDPOINT_SLICE = Kind(
     default=default_endpoint_slice,
     validate=validate_endpoint_slice,
     validate_update=validate_endpoint_slice_update,
+    warn=_warn,
     columns=(
         NAME,
         Column("AddressType", description=ref("discovery.v1.EndpointSlice", "addressType")),

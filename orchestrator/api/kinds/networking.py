@@ -11,10 +11,12 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, format_label_selector, ref
+from orchestrator.api.kinds.core.service_warnings import warn_load_balancer
 from orchestrator.api.kinds.defaulting import clear_status, fill, items, spec_and_status, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import validate_label_selector
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.kinds.network_values import warn_cidr
+from orchestrator.api.objects import Object, annotations_of, name_of
 from orchestrator.api.resources import INGRESS_CLASSES, INGRESSES, IP_ADDRESSES, NETWORK_POLICIES, SERVICE_CIDRS
 
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -193,6 +195,12 @@ def _ingress_row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+def _warn_ingress(new: Object, old: Object | None) -> list[str]:
+    if old is not None or _CLASS_ANNOTATION not in annotations_of(new):
+        return []
+    return [f"annotation {fields.quote(_CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead"]
+
+
 INGRESS = Kind(
     INGRESSES,
     "io.k8s.api.networking.v1.Ingress",
@@ -204,6 +212,8 @@ INGRESS = Kind(
     prepare_create=_prepare_ingress,
     validate=validate_ingress,
     validate_update=validate_ingress_update,
+    warn=_warn_ingress,
+    warn_status=warn_load_balancer,
     columns=(
         NAME,
         Column(
@@ -400,6 +410,21 @@ def _policy_row(obj: Object, now: datetime) -> list[Any]:
     return [name_of(obj), format_label_selector(dig(obj, "spec", "podSelector")), age(obj, now)]
 
 
+def _warn_policy(new: Object, old: Object | None) -> list[str]:
+    warnings: list[str] = []
+    for direction, side in (("ingress", "from"), ("egress", "to")):
+        for position, rule in enumerate(new["spec"].get(direction) or ()):
+            for number, peer in enumerate(rule.get(side) or ()):
+                block = peer.get("ipBlock")
+                if block is None:
+                    continue
+                path = fields.index(f"{fields.index(f'spec.{direction}', position)}.{side}", number) + ".ipBlock"
+                warnings += warn_cidr(block.get("cidr") or "", f"{path}.cidr")
+                for spot, exception in enumerate(block.get("except") or ()):
+                    warnings += warn_cidr(exception, fields.index(f"{path}.except", spot))
+    return warnings
+
+
 NETWORK_POLICY = Kind(
     NETWORK_POLICIES,
     "io.k8s.api.networking.v1.NetworkPolicy",
@@ -408,6 +433,7 @@ NETWORK_POLICY = Kind(
     has_generation=True,
     default=default_policy,
     validate=validate_policy,
+    warn=_warn_policy,
     columns=(NAME, Column("Pod-Selector", description=ref("networking.v1.NetworkPolicySpec", "podSelector")), AGE),
     row=_policy_row,
 )

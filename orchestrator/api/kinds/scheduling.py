@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, ref
+from orchestrator.api.kinds.core.node_warnings import DEPRECATED_NODE_LABELS
 from orchestrator.api.kinds.core.resource_names import validate_resource_amount, validate_resource_name
 from orchestrator.api.kinds.core.taints import validate_tolerations
 from orchestrator.api.kinds.defaulting import canonical_quantities, fill
@@ -128,6 +129,15 @@ def _validate_runtime_class_update(new: Object, old: Object) -> list[Cause]:
     return []
 
 
+def _warn_runtime_class(new: Object, old: Object | None) -> list[str]:
+    selector = (new.get("scheduling") or {}).get("nodeSelector") or {}
+    return [
+        f"scheduling.nodeSelector: {DEPRECATED_NODE_LABELS[key]}"
+        for key in sorted(selector)
+        if key in DEPRECATED_NODE_LABELS
+    ]
+
+
 RUNTIME_CLASS = Kind(
     RUNTIME_CLASSES,
     "io.k8s.api.node.v1.RuntimeClass",
@@ -136,6 +146,7 @@ RUNTIME_CLASS = Kind(
     default=_default_runtime_class,
     validate=validate_runtime_class,
     validate_update=_validate_runtime_class_update,
+    warn=_warn_runtime_class,
     columns=(NAME, Column("Handler", description=ref("node.v1.RuntimeClass", "handler")), AGE),
     row=lambda obj, now: [name_of(obj), obj.get("handler") or "", age(obj, now)],
 )

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, count, dig, ref
+from orchestrator.api.kinds.core.node_warnings import DEPRECATED_NODE_LABELS, warn_node_selector_term
 from orchestrator.api.kinds.core.resource_names import parsed
 from orchestrator.api.kinds.core.volume_validation import validate_csi_driver_name
 from orchestrator.api.kinds.defaulting import canonical_quantity, fill, fill_empty, items, struct
@@ -121,6 +122,16 @@ def _class_row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+def _warn_class(new: Object, old: Object | None) -> list[str]:
+    return [
+        f"{fields.index(f'{path}.matchLabelExpressions', number)}.key: {DEPRECATED_NODE_LABELS[key]}"
+        for position, topology in enumerate(new.get("allowedTopologies") or ())
+        if (path := fields.index("allowedTopologies", position))
+        for number, expression in enumerate(topology.get("matchLabelExpressions") or ())
+        if (key := expression.get("key") or "") in DEPRECATED_NODE_LABELS
+    ]
+
+
 STORAGE_CLASS = Kind(
     STORAGE_CLASSES,
     "io.k8s.api.storage.v1.StorageClass",
@@ -129,6 +140,7 @@ STORAGE_CLASS = Kind(
     default=_default_class,
     validate=validate_storage_class,
     validate_update=_validate_storage_class_update,
+    warn=_warn_class,
     columns=(
         NAME,
         Column("Provisioner", description=ref("storage.v1.StorageClass", "provisioner")),
@@ -439,6 +451,16 @@ def _validate_capacity_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _warn_capacity(new: Object, old: Object | None) -> list[str]:
+    topology = new.get("nodeTopology") or {}
+    warnings = warn_node_selector_term(topology, "nodeTopology")
+    return warnings + [
+        f"nodeTopology.matchLabels.{key}: {DEPRECATED_NODE_LABELS[key]}"
+        for key in sorted(topology.get("matchLabels") or {})
+        if key in DEPRECATED_NODE_LABELS
+    ]
+
+
 CSI_STORAGE_CAPACITY = Kind(
     CSI_STORAGE_CAPACITIES,
     "io.k8s.api.storage.v1.CSIStorageCapacity",
@@ -447,6 +469,7 @@ CSI_STORAGE_CAPACITY = Kind(
     default=_default_capacity,
     validate=validate_capacity,
     validate_update=_validate_capacity_update,
+    warn=_warn_capacity,
     columns=(
         NAME,
         Column("StorageClassName", description=ref("storage.v1.CSIStorageCapacity", "storageClassName")),

@@ -320,3 +320,22 @@ async def test_options_of_a_deletion_are_decoded(session: aiohttp.ClientSession,
             assert (response.status, (await response.json())["reason"]) == (400, "BadRequest")
     async with session.get(f"{CONFIG_MAPS}/a") as response:
         assert response.status == 200
+
+
+async def test_what_is_accepted_with_doubts_comes_with_warnings(session: aiohttp.ClientSession) -> None:
+    path = "/api/v1/namespaces/default/services"
+    spec = {"ports": [{"port": 80}], "externalIPs": ["1.1.1.1", "01.1.1.1"]}
+
+    async def send(method: str, at: str, service: dict[str, Any]) -> tuple[int, list[str]]:
+        async with session.request(method, at, json=service) as response:
+            return response.status, response.headers.getall("Warning", [])
+
+    service = {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": spec}
+    expected = [
+        '299 - "spec.externalIPs[1]: non-standard IP address \\"01.1.1.1\\" will be considered invalid in a future'
+        ' Kubernetes release: use \\"1.1.1.1\\""',
+        '299 - "spec.externalIPs is deprecated and may no longer be implemented in some clusters"',
+    ]
+    assert await send("POST", path, service) == (201, expected)
+    assert await send("PUT", f"{path}/a", {**service, "spec": {**spec, "selector": {"a": "b"}}}) == (200, expected)
+    assert await send("PUT", f"{path}/a", {**service, "spec": {**spec, "type": "X"}}) == (422, [])

@@ -27,6 +27,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import NO_MATCH, validate_pod_template
+from orchestrator.api.kinds.core.pod_warnings import warn_pod_template
 from orchestrator.api.kinds.defaulting import condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import is_empty_selector, selects, validate_label_selector
@@ -127,6 +128,13 @@ def validate_daemon_set_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _warn(new: Object, old: Object | None) -> list[str]:
+    template = dig(new, "spec", "template")
+    if old is not None and template == dig(old, "spec", "template"):
+        return []
+    return warn_pod_template(template, "spec.template")
+
+
 def _validate_status(new: Object, old: Object) -> list[Cause]:
     causes: list[Cause] = []
     for key in (*_COUNTS, "observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable"):
@@ -167,6 +175,7 @@ DAEMON_SET = Kind(
     validate=validate_daemon_set,
     validate_update=validate_daemon_set_update,
     validate_status_update=_validate_status,
+    warn=_warn,
     columns=(
         NAME,
         Column("Desired", "integer", description=ref(_STATUS, "desiredNumberScheduled")),

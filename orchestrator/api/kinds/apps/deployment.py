@@ -27,6 +27,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
+from orchestrator.api.kinds.core.pod_warnings import warn_workload
 from orchestrator.api.kinds.defaulting import clear_status, condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.kinds.go_values import go_struct
@@ -164,6 +165,7 @@ DEPLOYMENT = Kind(
     validate=validate_deployment,
     validate_update=validate_deployment_update,
     validate_status_update=validate_deployment_status_update,
+    warn=warn_workload,
     columns=(
         NAME,
         Column("Ready", description="Number of the pod with ready state"),

@@ -25,6 +25,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
+from orchestrator.api.kinds.core.pod_warnings import warn_workload
 from orchestrator.api.kinds.defaulting import condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.objects import Object, name_of
@@ -129,6 +130,7 @@ REPLICA_SET = Kind(
     validate=validate_replica_set,
     validate_update=validate_replica_set_update,
     validate_status_update=validate_replicas_status,
+    warn=warn_workload,
     columns=_columns("apps.v1.ReplicaSet"),
     row=_row,
     selectable_fields={"status.replicas": lambda obj: str(dig(obj, "status", "replicas") or 0)},
@@ -196,6 +198,7 @@ REPLICATION_CONTROLLER = Kind(
     prepare_create=no_replicas_yet,
     validate=validate_replication_controller,
     validate_status_update=validate_replicas_status,
+    warn=warn_workload,
     columns=_columns("core.v1.ReplicationController"),
     row=_controller_row,
     selectable_fields={"status.replicas": lambda obj: str(dig(obj, "status", "replicas") or 0)},

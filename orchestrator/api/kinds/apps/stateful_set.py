@@ -26,9 +26,10 @@ from orchestrator.api.kinds.columns import (
     dig,
     ref,
 )
-from orchestrator.api.kinds.core.persistent_volume_claim import default_claim
+from orchestrator.api.kinds.core.persistent_volume_claim import default_claim, warn_claim_spec
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import validate_selected_template
+from orchestrator.api.kinds.core.pod_warnings import warn_pod_template
 from orchestrator.api.kinds.defaulting import condition_times, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, ScalePaths
 from orchestrator.api.kinds.go_values import go_struct
@@ -89,7 +90,6 @@ def validate_stateful_set(obj: Object) -> list[Cause]:
             )
     causes += non_negative(spec, "replicas", "spec") + non_negative(spec, "minReadySeconds", "spec")
     causes += non_negative(spec.get("ordinals") or {}, "start", "spec.ordinals")
-    causes += non_negative(spec, "revisionHistoryLimit", "spec")
     causes += validate_workload_selector(spec.get("selector"), "spec.selector", "statefulset")
     template = _with_claims(spec.get("template"), spec.get("volumeClaimTemplates") or ())
     return causes + validate_selected_template(template, spec.get("selector"), "spec.template", kind="StatefulSet")
@@ -144,6 +144,22 @@ def validate_stateful_set_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _warn(new: Object, old: Object | None) -> list[str]:
+    spec = new["spec"]
+    warnings: list[str] = []
+    if old is None or spec != old["spec"]:
+        warnings += warn_pod_template(spec.get("template"), "spec.template")
+    for position, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+        where = fields.index("spec.volumeClaimTemplates", position)
+        # kube-apiserver's own path, on updates
+        warnings += warn_claim_spec(claim.get("spec") or {}, where if old is None else f"{where}.Spec")
+    if (spec.get("revisionHistoryLimit") or 0) < 0:
+        warnings.append(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+        )
+    return warnings
+
+
 def _validate_status(new: Object, old: Object) -> list[Cause]:
     status = new.get("status") or {}
     causes: list[Cause] = []
@@ -184,6 +200,7 @@ STATEFUL_SET = Kind(
     validate=validate_stateful_set,
     validate_update=validate_stateful_set_update,
     validate_status_update=_validate_status,
+    warn=_warn,
     columns=(NAME, Column("Ready", description="Number of the pod with ready state"), AGE, CONTAINERS, IMAGES),
     row=_row,
 )

@@ -9,7 +9,7 @@ from orchestrator.api import fields
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.apps.rollout_validation import non_negative
 from orchestrator.api.kinds.batch.cron_schedule import ScheduleError, parse_schedule
-from orchestrator.api.kinds.batch.job import default_job_template, validate_job_template_spec
+from orchestrator.api.kinds.batch.job import default_job_template, validate_job_template_spec, warn_job_spec
 from orchestrator.api.kinds.columns import (
     AGE,
     CONTAINERS,
@@ -24,6 +24,7 @@ from orchestrator.api.kinds.columns import (
     ref,
     translate_timestamp_since,
 )
+from orchestrator.api.kinds.core.pod_warnings import warn_pod_names
 from orchestrator.api.kinds.defaulting import clear_status, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.objects import Object, name_of
@@ -140,6 +141,19 @@ def _row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+def _warn(new: Object, old: Object | None) -> list[str]:
+    warnings = warn_pod_names(new) if old is None else []
+    spec = new["spec"]
+    if old is None or spec != old["spec"]:
+        warnings += warn_job_spec(dig(spec, "jobTemplate", "spec") or {}, "spec.jobTemplate.spec")
+    if old is not None and "TZ" in (spec.get("schedule") or ""):
+        warnings.append(
+            "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see"
+            " https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+    return warnings
+
+
 CRON_JOB = Kind(
     CRON_JOBS,
     "io.k8s.api.batch.v1.CronJob",
@@ -152,6 +166,7 @@ CRON_JOB = Kind(
     prepare_create=clear_status,
     validate=validate_cron_job,
     validate_update=validate_cron_job_update,
+    warn=_warn,
     columns=(
         NAME,
         Column("Schedule", description=ref("batch.v1.CronJobSpec", "schedule")),

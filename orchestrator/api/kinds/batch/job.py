@@ -24,6 +24,7 @@ from orchestrator.api.kinds.columns import (
 )
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_template import NO_MATCH, validate_pod_template
+from orchestrator.api.kinds.core.pod_warnings import warn_pod_names, warn_pod_template
 from orchestrator.api.kinds.defaulting import clear_status, condition_times, fill, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import selects, validate_label_selector
@@ -414,6 +415,31 @@ def _row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+_SAFE_COMPLETIONS_MAX = 100_000
+_SAFE_PARALLELISM_MAX = 10_000
+
+
+def warn_job_spec(spec: dict[str, Any], path: str) -> list[str]:
+    """About a Job's template, and about more indexes than can be told apart when they fail."""
+    warnings: list[str] = []
+    if (
+        spec.get("completionMode") == "Indexed"
+        and (spec.get("completions") or 0) > _SAFE_COMPLETIONS_MAX
+        and (spec.get("parallelism") or 0) > _SAFE_PARALLELISM_MAX
+    ):
+        warnings.append(
+            f"{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4,"
+            " Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
+    return warnings + warn_pod_template(spec.get("template"), f"{path}.template")
+
+
+def _warn(new: Object, old: Object | None) -> list[str]:
+    if old is None:
+        return warn_pod_names(new) + warn_job_spec(new["spec"], "spec")
+    return warn_job_spec(new["spec"], "spec") if new["spec"] != old["spec"] else []
+
+
 JOB = Kind(
     JOBS,
     "io.k8s.api.batch.v1.Job",
@@ -427,6 +453,7 @@ JOB = Kind(
     validate=validate_job,
     validate_update=validate_job_update,
     validate_status_update=_validate_status,
+    warn=_warn,
     columns=(
         NAME,
         Column("Status", description="Status of the job."),

@@ -14,8 +14,8 @@ from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, ref
 from orchestrator.api.kinds.defaulting import drop_empty, fill_empty, items
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import validate_label_name
-from orchestrator.api.kinds.network_values import validate_non_special_ip
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.kinds.network_values import validate_non_special_ip, warn_ip
+from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.api.resources import ENDPOINTS
 
 _SHOWN_MAX = 3
@@ -106,6 +106,18 @@ def row(obj: Object, now: datetime) -> list[Any]:
     return [name_of(obj), endpoints_cell(obj), age(obj, now)]
 
 
+def _warn(new: Object, old: Object | None) -> list[str]:
+    if labels_of(new).get("endpoints.kubernetes.io/managed-by") == "endpoint-controller":
+        return []  # it writes addresses as they are usually written
+    warnings: list[str] = []
+    for position, subset in enumerate(new.get("subsets") or ()):
+        for key in ("addresses", "notReadyAddresses"):
+            for number, address in enumerate(subset.get(key) or ()):
+                where = fields.index(f"{fields.index('subsets', position)}.{key}", number)
+                warnings += warn_ip(address.get("ip") or "", f"{where}.ip")
+    return warnings
+
+
 ENDPOINTS_KIND = Kind(
     ENDPOINTS,
     "io.k8s.api.core.v1.Endpoints",
@@ -114,6 +126,7 @@ ENDPOINTS_KIND = Kind(
     create_on_update=True,
     default=default_endpoints,
     validate=validate_endpoints,
+    warn=_warn,
     columns=(NAME, Column("Endpoints", description=ref("core.v1.Endpoints", "subsets")), AGE),
     row=row,
     deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",

@@ -13,7 +13,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, count, ref
 from orchestrator.api.kinds.defaulting import struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, annotations_of, name_of
 from orchestrator.api.resources import BINDINGS, SERVICE_ACCOUNTS
 
 
@@ -37,6 +37,19 @@ def _default_binding(obj: Object) -> None:
     struct(obj, "target")
 
 
+_MOUNTABLE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
+
+
+def _warn_service_account(new: Object, old: Object | None) -> list[str]:
+    def enforces(account: Object) -> bool:
+        return annotations_of(account).get(_MOUNTABLE_SECRETS) in ("1", "t", "T", "TRUE", "true", "True")
+
+    if not enforces(new) or (old is not None and enforces(old)):
+        return []
+    where = fields.key("metadata.annotations", _MOUNTABLE_SECRETS)
+    return [f"{where}: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"]
+
+
 SERVICE_ACCOUNT = Kind(
     SERVICE_ACCOUNTS,
     "io.k8s.api.core.v1.ServiceAccount",
@@ -44,6 +57,7 @@ SERVICE_ACCOUNT = Kind(
     short_names=("sa",),
     subresources=(Subresource("token", "TokenRequest", ("create",), group="authentication.k8s.io", version="v1"),),
     unconditional_update=False,
+    warn=_warn_service_account,
     columns=(NAME, Column("Secrets", description=ref("core.v1.ServiceAccount", "secrets")), AGE),
     row=_service_account_row,
     delete_returns_object=True,

@@ -12,6 +12,7 @@ from orchestrator.api.kinds.core.resource_names import validate_resource_amount
 from orchestrator.api.kinds.core.taints import validate_taints
 from orchestrator.api.kinds.defaulting import canonical_quantities, condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
+from orchestrator.api.kinds.network_values import warn_cidr
 from orchestrator.api.objects import Object, labels_of, name_of
 from orchestrator.api.resources import NODES
 
@@ -135,6 +136,18 @@ def row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+def _warn(new: Object, old: Object | None) -> list[str]:
+    spec = new.get("spec") or {}
+    warnings = []
+    if spec.get("configSource") is not None:
+        warnings.append("spec.configSource: the feature is removed")
+    if spec.get("externalID"):
+        warnings.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+    for position, cidr in enumerate(spec.get("podCIDRs") or ()):
+        warnings += warn_cidr(cidr, fields.index("spec.podCIDRs", position))
+    return warnings
+
+
 NODE = Kind(
     NODES,
     "io.k8s.api.core.v1.Node",
@@ -148,6 +161,7 @@ NODE = Kind(
     validate=validate_node,
     validate_update=validate_node_update,
     validate_status_update=validate_node_update,
+    warn=_warn,
     columns=(
         NAME,
         Column("Status", description="The status of the node"),

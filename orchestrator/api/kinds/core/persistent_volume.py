@@ -9,15 +9,17 @@ from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
+from orchestrator.api.kinds.core.node_warnings import warn_node_selector_term
 from orchestrator.api.kinds.core.persistent_volume_claim import (
     access_modes_cell,
     storage_class_of,
     validate_access_modes,
 )
 from orchestrator.api.kinds.core.pod_spec import default_volume_source
-from orchestrator.api.kinds.core.resource_names import parsed
+from orchestrator.api.kinds.core.resource_names import parsed, warn_fractional
 from orchestrator.api.kinds.core.scheduling_validation import validate_node_selector
 from orchestrator.api.kinds.core.volume_validation import (
+    DEPRECATED_SOURCES,
     validate_csi_driver_name,
     validate_host_path,
     validate_nfs,
@@ -26,7 +28,7 @@ from orchestrator.api.kinds.core.volume_validation import (
 )
 from orchestrator.api.kinds.defaulting import canonical_quantities, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, annotations_of, name_of
 from orchestrator.api.resources import PERSISTENT_VOLUMES
 
 _RECLAIM = ("Delete", "Recycle", "Retain")
@@ -165,6 +167,31 @@ def _row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+_OLD_ANNOTATIONS = {
+    "volume.beta.kubernetes.io/storage-class": 'deprecated since v1.8; use "storageClassName" attribute instead',
+    "volume.beta.kubernetes.io/mount-options": 'deprecated since v1.31; use "mountOptions" attribute instead',
+}
+
+
+def _warn(new: Object, old: Object | None) -> list[str]:
+    annotations, spec = annotations_of(new), new.get("spec") or {}
+    warnings = [
+        f"{fields.key('metadata.annotations', key)}: {text}"
+        for key, text in _OLD_ANNOTATIONS.items()
+        if key in annotations
+    ]
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        warnings.append(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated."
+            " Instead, the recommended approach is to use dynamic provisioning."
+        )
+    path = "spec.nodeAffinity.required.nodeSelectorTerms"
+    for position, term in enumerate(dig(spec, "nodeAffinity", "required", "nodeSelectorTerms") or ()):
+        warnings += warn_node_selector_term(term, fields.index(path, position))
+    warnings += warn_fractional(spec.get("capacity"), "storage", "spec.capacity")
+    return warnings + [f"spec.{shown}: {text}" for key, shown, text in DEPRECATED_SOURCES if spec.get(key) is not None]
+
+
 PERSISTENT_VOLUME = Kind(
     PERSISTENT_VOLUMES,
     "io.k8s.api.core.v1.PersistentVolume",
@@ -175,6 +202,7 @@ PERSISTENT_VOLUME = Kind(
     prepare_create=prepare_create,
     validate=validate_volume,
     validate_update=validate_volume_update,
+    warn=_warn,
     columns=(
         NAME,
         Column("Capacity", description=ref("core.v1.PersistentVolumeSpec", "capacity")),

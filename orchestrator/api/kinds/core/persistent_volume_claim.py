@@ -12,11 +12,11 @@ from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import AGE, NAME, UNSET, age, dig, ref
-from orchestrator.api.kinds.core.resource_names import parsed
+from orchestrator.api.kinds.core.resource_names import parsed, warn_fractional
 from orchestrator.api.kinds.defaulting import canonical_quantities, condition_times, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import validate_label_selector
-from orchestrator.api.objects import Object, copy_object, name_of
+from orchestrator.api.objects import Object, annotations_of, copy_object, name_of
 from orchestrator.api.resources import PERSISTENT_VOLUME_CLAIMS
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -24,6 +24,24 @@ _SHORT_MODES = {
     "ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP",
 }  # fmt: skip
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+
+
+def warn_claim_spec(spec: dict[str, Any], path: str) -> list[str]:
+    """Storage that is no whole number of bytes."""
+    resources = spec.get("resources") or {}
+    return [
+        text
+        for kind in ("requests", "limits")
+        for text in warn_fractional(resources.get(kind), "storage", f"{path}.resources.{kind}")
+    ]
+
+
+def _warn(new: Object, old: Object | None) -> list[str]:
+    warnings = warn_claim_spec(new.get("spec") or {}, "spec")
+    if _CLASS_ANNOTATION in annotations_of(new):
+        where = fields.key("metadata.annotations", _CLASS_ANNOTATION)
+        warnings.insert(0, f'{where}: deprecated since v1.8; use "storageClassName" attribute instead')
+    return warnings
 
 
 def default_claim_spec(spec: dict[str, Any]) -> None:
@@ -196,6 +214,7 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     prepare_create=prepare_create,
     validate=validate_claim,
     validate_update=validate_claim_update,
+    warn=_warn,
     columns=(
         NAME,
         Column("Status", description=ref("core.v1.PersistentVolumeClaimStatus", "phase")),

@@ -19,6 +19,7 @@ from orchestrator.api.kinds.core.pod_validation import (
     validate_pod_status_update,
     validate_pod_update,
 )
+from orchestrator.api.kinds.core.pod_warnings import warn_pod, warn_pod_status
 from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.kinds.defaulting import condition_times, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
@@ -295,6 +296,8 @@ POD = Kind(
     validate_update=validate_pod_update,
     prepare_status_update=prepare_pod_status_update,
     validate_status_update=validate_pod_status_update,
+    warn=warn_pod,
+    warn_status=warn_pod_status,
     columns=COLUMNS,
     row=row,
     selectable_fields={

@@ -13,6 +13,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import NAME, container_cells, dig, format_labels
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
+from orchestrator.api.kinds.core.pod_warnings import warn_pod_template
 from orchestrator.api.kinds.defaulting import struct
 from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.kinds.label_selectors import is_empty_selector, selects, validate_labels
@@ -77,6 +78,7 @@ POD_TEMPLATE = Kind(
     has_generation=True,
     default=default_pod_template_object,
     validate=lambda obj: validate_pod_template(obj.get("template") or {}, "template"),
+    warn=lambda new, old: warn_pod_template(new.get("template"), "template"),
     columns=(
         NAME,
         Column("Containers", description="Names of each container in the template."),

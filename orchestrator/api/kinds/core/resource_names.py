@@ -82,6 +82,15 @@ def validate_resource_amount(name: str, text: Any, path: str) -> list[Cause]:
     return causes
 
 
+def warn_fractional(amounts: dict[str, Any] | None, name: str, path: str) -> list[str]:
+    """A number of bytes that is not whole, under this name of a map of amounts."""
+    text = (amounts or {}).get(name)
+    if text is None or parsed(text).milli() % 1000 == 0:
+        return []
+    amount = fields.quote(str(parsed(text)))
+    return [f"{fields.key(path, name)}: fractional byte value {amount} is invalid, must be an integer"]
+
+
 def validate_container_resource_name(name: str, path: str) -> list[Cause]:
     """A name under requests or limits of a container: standard, huge pages, or fully qualified."""
     causes = validate_resource_name(name, path)

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.api import names
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, age, dig, format_labels, ref
 from orchestrator.api.kinds.core.service_validation import validate_service, validate_service_update
+from orchestrator.api.kinds.core.service_warnings import warn_load_balancer, warn_service
 from orchestrator.api.kinds.defaulting import drop_empty, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
 from orchestrator.api.objects import Object, name_of
@@ -197,6 +198,8 @@ SERVICE = Kind(
     prepare_update=prepare_update,
     validate=validate_service,
     validate_update=validate_service_update,
+    warn=warn_service,
+    warn_status=warn_load_balancer,
     validate_name=names.is_dns1035_label,
     columns=(
         NAME,
