@@ -97,7 +97,8 @@ def _is_canonical_time(value: Any) -> bool:
     return type(value) is str and _CANONICAL_TIME.fullmatch(value) is not None
 
 
-def _is_canonical_micro_time(value: Any) -> bool:
+def is_canonical_micro_time(value: Any) -> bool:
+    """Whether a value is a `metav1.MicroTime` as the API writes it."""
     return type(value) is str and _CANONICAL_MICRO_TIME.fullmatch(value) is not None
 
 
@@ -142,7 +143,7 @@ def _compile(schema: Schema) -> _Check | type:
     if kind == "integer":
         return _is_int32 if schema.format == "int32" else _is_int64
     if kind == "time":
-        return _is_canonical_micro_time if schema.format == "micro-time" else _is_canonical_time
+        return is_canonical_micro_time if schema.format == "micro-time" else _is_canonical_time
     if schema.definition in _UNIONS:
         return _compile_union(schema)
     checks: dict[str, _Check | type] = {
@@ -519,7 +520,7 @@ _ZONE = re.compile(r"Z|([+-])(\d\d):(\d\d)")
 def _time(value: Any, *, micro: bool) -> str:
     if type(value) is not str:
         raise _unmarshal_error(_json_kind(value), "string", "", "")
-    if (_is_canonical_micro_time if micro else _is_canonical_time)(value):
+    if (is_canonical_micro_time if micro else _is_canonical_time)(value):
         return value
     layout = _RFC3339_MICRO if micro else _RFC3339
 

@@ -114,15 +114,13 @@ class FieldOwnership:
 
     def _updated(self, request: ApiRequest, old: Object, new: Object, entries: list[Entry]) -> list[Entry]:
         kind = request.kind
-        subresource = request.owned_through or request.subresource
-        manager = ManagerId(request.field_manager, "Update", kind.resource.api_version, subresource)
         try:
             return plan_update(
                 structure_of_kind(kind),
                 old,
                 new,
                 entries=entries,
-                manager=manager,
+                manager=updater_of(request),
                 # Entries that a scale makes have no time in kube-apiserver.
                 time="" if request.owned_through else format_time(self._clock.now()),
                 scope=scope_of(kind, request.subresource),
@@ -209,6 +207,12 @@ class FieldOwnership:
         else:
             new["metadata"].pop("managedFields", None)
         return new
+
+
+def updater_of(request: ApiRequest) -> ManagerId:
+    """Whose fields those are that a request sets by an update, or a patch of any kind but apply."""
+    subresource = request.owned_through or request.subresource
+    return ManagerId(request.field_manager, "Update", request.kind.resource.api_version, subresource)
 
 
 def is_apply(request: ApiRequest) -> bool:

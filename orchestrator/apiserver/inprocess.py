@@ -41,9 +41,12 @@ class InProcessTransport:
     async def open_watch(self, request: Request) -> InProcessWatch:
         """Open a watch; raises ApiError.
 
-        Nothing interrupts it, so it says how far it has come when its time is over, not every minute.
+        Nothing interrupts it, so it lasts until it is closed, unless it is to end before, and says only then how far
+        it has come.
         """
-        watch = await self._server.watch(self._api_request(request), bookmark_seconds=math.inf)
+        watch = await self._server.watch(
+            self._api_request(request), bookmark_seconds=math.inf, default_seconds=math.inf
+        )
         return InProcessWatch(watch)
 
     async def close(self) -> None:
@@ -57,6 +60,7 @@ class InProcessTransport:
         kind = self._kind_of(request)
         if kind is None:
             raise errors.NotFound("the server could not find the requested resource")
+        shares_body = kind.renewed is not None and request.verb == "update"
         return ApiRequest(
             verb=request.verb,
             kind=kind,
@@ -65,7 +69,8 @@ class InProcessTransport:
             name=request.name,
             subresource=request.subresource,
             query=request.query,
-            body=_own(request),
+            body=request.body if shares_body else _own(request),
+            shares_body=shares_body,
             content_type=request.content_type,
             user_agent=self._user_agent,
         )

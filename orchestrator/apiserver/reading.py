@@ -185,13 +185,13 @@ class Reader:
                 await self._store.get(Key("", "", ""), revision=wanted)
         return listing.Position(None, None, now)
 
-    async def watch(self, request: ApiRequest, bookmark_seconds: float) -> ObjectWatch:
-        """Open a watch, with bookmarks so often if the client wants any."""
+    async def watch(self, request: ApiRequest, bookmark_seconds: float, default_seconds: float) -> ObjectWatch:
+        """Open a watch, with bookmarks so often if the client wants any, that lasts so long unless it says how long."""
         check_verb(request, "watch")
         kind, query = request.kind, request.query
         listing.check_version_match(query, is_watch=True)
         selection = listing.parse_selection(request, self._indexed_fields)
-        timeout = _timeout_seconds(query.get("timeoutSeconds", ""))
+        timeout = _timeout_seconds(query.get("timeoutSeconds", ""), default_seconds)
         version = query.get("resourceVersion", "")
         since = listing.parse_resource_version(version)
         send_initial = is_true(query["sendInitialEvents"]) if "sendInitialEvents" in query else None
@@ -228,10 +228,10 @@ class Reader:
         )
 
 
-def _timeout_seconds(text: str) -> float:
+def _timeout_seconds(text: str, default_seconds: float) -> float:
     """How long a watch may last: what the client asked for, or a random-free default."""
     if not text:
-        return WATCH_SECONDS_MIN
+        return default_seconds
     try:
         seconds = int(text)
     except ValueError:

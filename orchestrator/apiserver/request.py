@@ -48,6 +48,8 @@ class ApiRequest(Struct):
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     """The decoded body: an object, DeleteOptions, or a patch."""
+    shares_body: bool = False
+    """Whether others have parts of the body: it is copied before anything in it may change."""
     raw_body: bytes | None = None
     """The bytes it was decoded from, when they were JSON; to find duplicate fields."""
     yaml_problems: list[str] = field(default_factory=list)

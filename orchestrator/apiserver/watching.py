@@ -104,7 +104,8 @@ class ObjectWatch:
                     return bookmark
                 bookmark_at = now + self._bookmark_seconds
             with translated(self.kind, ""):
-                events = await self._source.next_batch(timeout=min(self._deadline, bookmark_at) - now)
+                wake_at = min(self._deadline, bookmark_at)
+                events = await self._source.next_batch(timeout=wake_at - now if wake_at < math.inf else None)
             if self._selection.is_of_served:
                 events = await conversion.served_events(self.kind, events)
             changes = [change for event in events if (change := self._translate(event)) is not None]

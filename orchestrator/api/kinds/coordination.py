@@ -47,6 +47,7 @@ LEASE = Kind(
     "lease",
     create_on_update=True,
     unconditional_update=False,
+    renewed=("spec", "renewTime"),
     default=default_lease,
     validate=validate_lease,
     columns=(NAME, Column("Holder", description=ref("coordination.v1.LeaseSpec", "holderIdentity")), AGE),

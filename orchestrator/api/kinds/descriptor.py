@@ -132,6 +132,9 @@ class Kind(Struct, frozen=True):
     """PUT of a missing object creates it (leases, events, endpoints, ...)."""
     unconditional_update: bool = True
     """PUT without a resourceVersion is allowed."""
+    renewed: tuple[str, str] | None = None
+    """The (part, field) of an object in which its holder says again and again that it is there: a time on which
+    nothing else depends, whatever it is."""
 
     default: Mutate = _nothing
     """Fills in what the user left out; runs on every object that comes in, before admission."""

@@ -47,6 +47,7 @@ class NodeRestriction(AdmissionPlugin):
 
     name = "NodeRestriction"
     resources = _RESOURCES
+    changes_objects = False
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

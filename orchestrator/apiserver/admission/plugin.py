@@ -51,6 +51,8 @@ class AdmissionPlugin:
     name = ""
     resources: frozenset[str] | None = None
     """The group-resources that it can have anything to say about; None: any."""
+    changes_objects = True
+    """Whether `admit` may change the object, rather than only look at it."""
 
     def handles(self, attributes: Attributes) -> bool:
         """Whether this plugin has anything to say; cheap, called for every write."""
@@ -100,6 +102,17 @@ class AdmissionChain:
             for plugin in plugins:
                 if plugin.handles(attributes):
                     await plugin.admit(attributes)
+
+    async def check(self, attributes: Attributes) -> bool:
+        """Ask about an object that cannot be changed any more; False, and nobody was asked, if one might change it."""
+        plugins = [one for one in self._about(attributes.group_resource).admitting if one.handles(attributes)]
+        for plugin in plugins:
+            if plugin.changes_objects:
+                return False
+        for plugin in plugins:
+            await plugin.admit(attributes)
+        await self.validate(attributes)
+        return True
 
     async def validate(self, attributes: Attributes) -> None:
         for plugin in self._about(attributes.group_resource).validating:
