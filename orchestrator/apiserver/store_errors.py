@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
@@ -16,6 +13,7 @@ from orchestrator.store import (
     ObjectTooLarge,
     RevisionConflict,
     StoreClosed,
+    StoreError,
     StoreFailed,
 )
 
@@ -41,31 +39,47 @@ def storage_path(kind: Kind, namespace: str, name: str) -> str:
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-@contextmanager
-def translated(kind: Kind, name: str) -> Iterator[None]:
-    """Turn errors of the store into ApiErrors about this object."""
+class translated:
+    """Turns errors of the store in its `with` block into ApiErrors about this object."""
+
+    # A class, because it stands around every read and write, and a generator costs three times as much.
+    __slots__ = ("_kind", "_name")
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self._kind = kind
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, StoreError):
+            raise _translation(error, self._kind, self._name) from error
+
+
+def _translation(error: StoreError, kind: Kind, name: str) -> errors.ApiError:
+    """What the API says where the store says this."""
     group, plural = kind.resource.group, kind.resource.plural
-    try:
-        yield
-    except KeyExists as error:
-        raise errors.already_exists(group, plural, name) from error
-    except KeyNotFound as error:
-        raise errors.not_found(group, plural, name) from error
-    except RevisionConflict as error:
-        raise errors.conflict(group, plural, name, MODIFIED) from error
-    except ObjectTooLarge as error:
-        raise errors.RequestEntityTooLarge(
+    if isinstance(error, KeyExists):
+        return errors.already_exists(group, plural, name)
+    if isinstance(error, KeyNotFound):
+        return errors.not_found(group, plural, name)
+    if isinstance(error, RevisionConflict):
+        return errors.conflict(group, plural, name, MODIFIED)
+    if isinstance(error, ObjectTooLarge):
+        return errors.RequestEntityTooLarge(
             f"etcdserver: request is too large: {error.size} bytes, at most {error.limit} are allowed"
-        ) from error
-    except Compacted as error:
-        raise errors.Expired(f"too old resource version: {error.revision} ({error.compacted_revision})") from error
-    except FutureRevision as error:
-        raise errors.Timeout(
+        )
+    if isinstance(error, Compacted):
+        return errors.Expired(f"too old resource version: {error.revision} ({error.compacted_revision})")
+    if isinstance(error, FutureRevision):
+        return errors.Timeout(
             f"Timeout: Too large resource version: {error.revision}, current: {error.current_revision}",
             causes=(Cause("ResourceVersionTooLarge", "Too large resource version"),),
             retry_after_seconds=1,
-        ) from error
-    except StoreFailed as error:
-        raise errors.InternalError(f"the write could not be made durable: {error}") from error
-    except StoreClosed as error:
-        raise errors.ServiceUnavailable("the server is shutting down") from error
+        )
+    if isinstance(error, StoreFailed):
+        return errors.InternalError(f"the write could not be made durable: {error}")
+    if isinstance(error, StoreClosed):
+        return errors.ServiceUnavailable("the server is shutting down")
+    return errors.InternalError(str(error))

@@ -83,8 +83,13 @@ class Client:
         )
 
     async def update_status(self, resource: Resource, obj: Object) -> Object:
-        """Replace the status of an object through its status subresource."""
-        return await self.update(resource, obj, subresource="status")
+        """Replace the status of an object through its status subresource.
+
+        The server takes the rest from what it has, and so the rest is not sent.
+        """
+        metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+        body = {key: obj[key] for key in ("apiVersion", "kind", "status") if key in obj} | {"metadata": metadata}
+        return await self.update(resource, body, subresource="status")
 
     async def patch(
         self,

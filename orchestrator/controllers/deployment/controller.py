@@ -295,7 +295,8 @@ class DeploymentController(Controller):
             return deployment
         changed = with_status(deployment, status)
         if revision is not None:
-            changed["metadata"]["annotations"] = {**annotations, revisions.REVISION: revision}
+            annotations = {**annotations, revisions.REVISION: revision}
+            changed["metadata"] = {**deployment["metadata"], "annotations": annotations}
         return await self._update_status(changed)
 
     async def _update_status(self, changed: Object) -> Object:
