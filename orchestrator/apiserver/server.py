@@ -311,9 +311,7 @@ class ApiServer:
             return None
         time = format_time(self.clock.now())
         renewed = plan_renewal(kind, request.body, record.obj, updater_of(request), time)
-        if renewed is None or not await self.admission.check(
-            self._attributes(request, "UPDATE", renewed, record.obj)
-        ):
+        if renewed is None or not await self.admission.check(self._attributes(request, "UPDATE", renewed, record.obj)):
             return None
         with translated(kind, request.name):
             written = await self.store.update(record.key, renewed, expected_revision=record.revision)
