@@ -34,6 +34,8 @@ FORMATS: Final = ("auto", "console", "json")
 
 Event = dict[str, Any]
 Renderer = Callable[[Event], str]
+Copy = Callable[[str, str], None]
+"""Gets the logger of an event and the line that it became."""
 
 _LIBRARY = logging.getLogger("orchestrator")
 
@@ -59,6 +61,7 @@ class _Output:
         self.render: Renderer | None = None
         self.now: Callable[[], datetime] = _wall_time
         self.captured: list[Event] | None = None
+        self.copies: list[Copy] = []
 
     def is_enabled(self, level: int) -> bool:
         if self.captured is not None:
@@ -69,18 +72,31 @@ class _Output:
         if self.captured is not None:
             self.captured.append(event)
             return
+        # What the supervisor says of a component belongs to that component.
+        logger = str(event.get("failed") or event.get("component", "")) if self.copies else ""
         if self.render is None or self.stream is None:
+            if self.copies:
+                self._copy(logger, _json_renderer()({**event, "timestamp": self._timestamp()}))
             _emit_to_logging(level, event)
             return
-        event.setdefault("timestamp", self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+        event.setdefault("timestamp", self._timestamp())
+        line = self.render(event)
+        self._copy(logger, line)
         try:
-            self.stream.write(self.render(event) + "\n")
+            self.stream.write(line + "\n")
             self.stream.flush()
         except (OSError, ValueError):
             # The reader of our stderr is gone (closed pipe, closed file). There is nowhere left to
             # say so, and the cluster must outlive its log.
             self.stream = None
             self.render = _render_nothing
+
+    def _copy(self, logger: str, line: str) -> None:
+        for copy in self.copies:
+            copy(logger, line)
+
+    def _timestamp(self) -> str:
+        return self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wall_time() -> datetime:
@@ -190,6 +206,16 @@ def unconfigure() -> None:
     for handler in [handler for handler in root.handlers if isinstance(handler, _StandardHandler)]:
         root.removeHandler(handler)
     logging.captureWarnings(False)
+
+
+def add_copy(copy: Copy) -> None:
+    """Hand a copy of every line to this from now on, in whichever thread it was logged."""
+    _output.copies.append(copy)
+
+
+def remove_copy(copy: Copy) -> None:
+    """Hand it no more."""
+    _output.copies.remove(copy)
 
 
 @contextmanager

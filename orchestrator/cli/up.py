@@ -116,7 +116,12 @@ def _run(config: Config) -> int:
 async def _serve(config: Config) -> int:
     from orchestrator.cluster.cluster import Cluster, Parts
 
-    parts = Parts(nodes=config.nodes > 0, network=config.runtime == "docker", storage=True)
+    parts = Parts(
+        nodes=config.nodes > 0,
+        network=config.runtime == "docker",
+        storage=True,
+        system_pods=config.system_pods and config.nodes > 0,
+    )
     loop = asyncio.get_running_loop()
     serving = asyncio.current_task()
     assert serving is not None

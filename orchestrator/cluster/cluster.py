@@ -41,6 +41,7 @@ from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.cluster.system_components import SystemComponents, plan_components
 from orchestrator.cluster.users import (
     APISERVER,
     CONTROLLER_MANAGER,
@@ -80,6 +81,8 @@ class Parts(Struct, frozen=True):
     """Service proxy and DNS; only with real containers."""
     storage: bool = False
     """The default storage class and who makes its volumes."""
+    system_pods: bool = False
+    """Pods in `kube-system` that show the components of this process."""
 
 
 @dataclass
@@ -109,6 +112,7 @@ class Cluster:
         self._checks: ClusterChecks | None = None
         self._built: BuiltApiServer | None = None
         self._store: Store | None = None
+        self._system: SystemComponents | None = None
 
     @property
     def api(self) -> ApiServer:
@@ -187,6 +191,9 @@ class Cluster:
     # Starting.
 
     async def _start(self) -> None:
+        if self.parts.system_pods:
+            self._system = SystemComponents(self.supervisor, self.clock)
+            self._cleanup.append(self._close_system)
         config = self.config
         path = None if config.ephemeral else config.data_dir / "store.db"
         from orchestrator.apiserver.indexes import INDEXED_FIELDS
@@ -243,6 +250,28 @@ class Cluster:
         ensure = partial(ensure_default, self._store, self.clock)
         self.supervisor.add("apiserver/flowcontrol", FlowControlUpkeep(api, ensure).run)
         self._run("supervisor", self.supervisor.run())
+        if self._system is not None and self.kubelets is not None:
+            self.supervisor.on_change(partial(self._show_changed, self._system, self.kubelets))
+            self._run("system-pods", self._show_system_pods(self._system, self.kubelets))
+
+    async def _show_system_pods(self, system: SystemComponents, kubelets: Kubelets) -> None:
+        """Show the components of this process once they have come up."""
+        await self.wait_ready()
+        for component in self._planned_components():
+            system.started(component)
+        kubelets.show_built_in()
+
+    def _show_changed(self, system: SystemComponents, kubelets: Kubelets, task: str) -> None:
+        component = system.owner(task)
+        if component is None:
+            return
+        if not self.supervisor.states()[task].is_failing:
+            system.started(component)
+        kubelets.show_built_in(component)
+
+    async def _close_system(self) -> None:
+        if self._system is not None:
+            self._system.close()
 
     def _run(self, name: str, coroutine: Any) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
@@ -428,6 +457,15 @@ class Cluster:
         """One of the cluster's own PEM files; empty where nothing listens and hence none were made."""
         return (self.config.data_dir / "pki" / file).read_text() if self.parts.https else ""
 
+    def _planned_components(self) -> dict[str, dict[str, str]]:
+        return plan_components(
+            self.config,
+            api_address=(self.advertised_host, self.port) if self.parts.https else None,
+            controllers=self.parts.controllers,
+            scheduler=self.parts.scheduler,
+            network=self._has_network,
+        )
+
     async def _build_provisioner(self) -> None:
         from orchestrator.provisioner.directories import Directories
         from orchestrator.provisioner.directory_backend import DirectoryBackend
@@ -486,5 +524,8 @@ class Cluster:
             detect_mutations=self.detect_mutations,
         )
         cluster_dns = self._api_parts.service_allocator.dns_service_ip if self._has_network else ""
-        await nodes.populate(self.kubelets, cluster_dns=cluster_dns)
+        system = self._system
+        planned = self._planned_components().items() if system is not None else ()
+        built_in = [system.built_in(component, args) for component, args in planned] if system is not None else []
+        await nodes.populate(self.kubelets, cluster_dns=cluster_dns, built_in=built_in)
         self.supervisor.add("kubelets", self.kubelets.run)

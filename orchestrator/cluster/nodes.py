@@ -17,6 +17,7 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.quantity import parse_quantity
 from orchestrator.cluster.addresses import NodeAddresses, plan_nodes
 from orchestrator.cluster.identity import ensure_cluster_id
+from orchestrator.component.built_in import BuiltIn
 from orchestrator.config import Config, ConfigError
 from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
@@ -111,25 +112,31 @@ class Nodes:
         await require_this_machine(engine)
         return engine
 
-    async def populate(self, kubelets: Kubelets, *, cluster_dns: str) -> None:
-        """Add every node to the group of kubelets; raises what the start of the network did."""
+    async def populate(self, kubelets: Kubelets, *, cluster_dns: str, built_in: Sequence[BuiltIn] = ()) -> None:
+        """Add every node to the group of kubelets; raises what the start of the network did.
+
+        `built_in` are shown on the first node, and those that every node has also on the others.
+        """
         if self._network_start is not None:
             await self._network_start
         for addresses in self.addresses:
             if self.engine is not None:
-                await self._add_docker_node(kubelets, addresses, cluster_dns)
+                await self._add_docker_node(kubelets, addresses, cluster_dns, built_in)
             else:
-                self._add_hollow_node(kubelets, addresses)
+                self._add_hollow_node(kubelets, addresses, built_in)
+            built_in = [one for one in built_in if one.on_every_node]
         if self.network is not None and cluster_dns:
             await self.network.ensure_service_address(cluster_dns)
 
-    def _add_hollow_node(self, kubelets: Kubelets, addresses: NodeAddresses) -> None:
+    def _add_hollow_node(self, kubelets: Kubelets, addresses: NodeAddresses, built_in: Sequence[BuiltIn]) -> None:
         from orchestrator.kubelet.hollow import HollowRuntime
 
         runtime = HollowRuntime(clock=self._clock, pod_cidr=addresses.pod_cidr)
-        kubelets.add(self._options(addresses), runtime)
+        kubelets.add(self._options(addresses), runtime, built_in=built_in)
 
-    async def _add_docker_node(self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str) -> None:
+    async def _add_docker_node(
+        self, kubelets: Kubelets, addresses: NodeAddresses, cluster_dns: str, built_in: Sequence[BuiltIn]
+    ) -> None:
         from orchestrator.kubelet.cgroups.pods import pod_cgroups_of
         from orchestrator.kubelet.docker.runtime import DockerRuntime
         from orchestrator.kubelet.docker.translate import LogRotation
@@ -178,6 +185,7 @@ class Nodes:
             read_signals=signals,
             cgroups=cgroups,
             pull_records=self._pull_records.get(engine),
+            built_in=built_in,
         )
 
     def _options(self, addresses: NodeAddresses) -> NodeOptions:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from msgspec import Struct
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
@@ -20,6 +23,19 @@ STABLE_SECONDS = 60.0
 """A component that ran this long is forgiven its earlier failures."""
 
 
+class Supervised(Struct):
+    """What there is to know of one component."""
+
+    started_at: datetime
+    restarts: int = 0
+    is_failing: bool = False
+    """Whether it is down now, and waits to be started again."""
+    failure: str = ""
+    """What took it down last."""
+    failed_at: datetime | None = None
+    failed_run_started_at: datetime | None = None
+
+
 class Supervisor:
     """Runs named components, each in its own task, and restarts those that fall over."""
 
@@ -29,7 +45,8 @@ class Supervisor:
         self._counted_as = counted_as
         self._components: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failing: dict[str, str] = {}
+        self._states: dict[str, Supervised] = {}
+        self._changed: Callable[[str], None] | None = None
         self._backoff = ItemBackoff(base_seconds=0.1, max_seconds=30.0)
         self._group: asyncio.TaskGroup | None = None
         self._healthy = asyncio.Event()
@@ -51,12 +68,21 @@ class Supervisor:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        self._well_again(name)
+        self._states.pop(name, None)
+        self._look_at_health()
         self._backoff.forget(name)
 
     def failing(self) -> dict[str, str]:
         """The components that are down now, with what took them down."""
-        return dict(self._failing)
+        return {name: state.failure for name, state in self._states.items() if state.is_failing}
+
+    def states(self) -> dict[str, Supervised]:
+        """All components that have been started, by name."""
+        return self._states
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        """Call this with the name of each component that goes down, and of each that is started again."""
+        self._changed = changed
 
     async def wait_healthy(self) -> None:
         """Return as soon as no component is down."""
@@ -80,6 +106,7 @@ class Supervisor:
     async def _supervise(self, name: str, run: Run) -> None:
         counted_as = self._counted_as or name
         running = metrics.COMPONENT_UP.labels(counted_as)
+        state = self._states[name] = Supervised(self._clock.now())
         while True:
             started = self._clock.monotonic()
             running.inc()
@@ -87,18 +114,28 @@ class Supervisor:
                 await run()
                 raise RuntimeError("the component returned, which it must not")
             except Exception as error:
-                self._failing[name] = f"{type(error).__name__}: {error}"
+                state.failure = f"{type(error).__name__}: {error}"
+                state.failed_at, state.failed_run_started_at = self._clock.now(), state.started_at
+                state.is_failing = True
                 self._healthy.clear()
                 self._log.exception("component.failed", failed=name)
             finally:
                 running.dec()
             metrics.COMPONENT_RESTARTS.labels(counted_as).inc()
+            self._tell(name)
             if self._clock.monotonic() - started > STABLE_SECONDS:
                 self._backoff.forget(name)
             await self._clock.sleep(self._backoff.next_delay(name))
-            self._well_again(name)
+            state.is_failing = False
+            state.restarts += 1
+            state.started_at = self._clock.now()
+            self._look_at_health()
+            self._tell(name)
 
-    def _well_again(self, name: str) -> None:
-        self._failing.pop(name, None)
-        if not self._failing:
+    def _tell(self, name: str) -> None:
+        if self._changed is not None:
+            self._changed(name)
+
+    def _look_at_health(self) -> None:
+        if not any(state.is_failing for state in self._states.values()):
             self._healthy.set()

@@ -86,6 +86,8 @@ class Config(Struct, frozen=True):
     """Name of the default storage class; empty: there is none, and nobody makes volumes."""
     static_pod_path: str = ""
     """Folder with a subfolder of manifests for each node; empty: no static pods."""
+    system_pods: bool = True
+    """Whether `kube-system` shows the components of this process as pods."""
     controllers: tuple[str, ...] = ("*",)
     scheduler: dict[str, Any] = msgspec.field(default_factory=dict)
     """A KubeSchedulerConfiguration; the scheduler checks what is in it."""
@@ -172,6 +174,7 @@ KEYS = {
     "systemReserved": "system_reserved",
     "storageClass": "storage_class",
     "staticPodPath": "static_pod_path",
+    "systemPods": "system_pods",
     "controllers": "controllers",
     "scheduler": "scheduler",
     "logLevel": "log_level",

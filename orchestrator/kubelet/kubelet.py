@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
@@ -21,10 +22,13 @@ from orchestrator.api.objects import Object, key_of, uid_of
 from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
+from orchestrator.component.built_in import BuiltIn
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.admitter import PodAdmitter
+from orchestrator.kubelet.built_in.manifests import SOURCE as BUILT_IN
+from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.deadline import within
 from orchestrator.kubelet.evictor import ReadSignals
 from orchestrator.kubelet.hooks import HollowHooks, RealHooks
@@ -79,6 +83,7 @@ class Kubelet:
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
         pull_records: PullRecords | None = None,
+        built_in: Sequence[BuiltIn] = (),
         cluster_domain: str = "cluster.local",
         detect_mutations: bool = False,
     ) -> None:
@@ -86,6 +91,7 @@ class Kubelet:
 
         `read_signals` measures the machine for node-pressure eviction; without it there is none. Without `cgroups`
         containers are where the runtime puts them. `pull_records` are those of all nodes with the same Engine.
+        `built_in` are the components of this process that the node shows as pods.
         """
         self.options = options
         self.runtime = runtime
@@ -123,12 +129,16 @@ class Kubelet:
         self._not_ready = "container runtime status check may not have completed yet"
         self._runtime_up = asyncio.Event()
         self._recovering = False
+        self._components = built_in
+        self.built_in: BuiltInPods | None = None
+        """The pods that show components of this process; most nodes have none."""
         self._reset()
 
     def _reset(self) -> None:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
-        self._static: Mapping[str, Object] = {}
+        self._static: dict[str, Mapping[str, Object]] = {}
+        """Static pods by uid, by the kind of source that they come from."""
         self._recovering = False
         self._progress = asyncio.Event()
         self._runtime_up.clear()
@@ -183,6 +193,16 @@ class Kubelet:
         self._mirrors = Mirrors(
             client=self._client, pods=self._informer, node=lambda: self._node.node, node_name=self.options.name
         )
+        if self._components and self.built_in is None:
+            self.built_in = BuiltInPods(
+                self._components,
+                client=self._client,
+                recorder=self._recorder,
+                clock=self._clock,
+                probes=self._probes,
+                node_name=self.options.name,
+                node_ip=self.options.ip,
+            )
 
     @property
     def pods(self) -> Informer:
@@ -207,13 +227,15 @@ class Kubelet:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 name = self.options.name
+                if self.built_in is not None:
+                    self._static_pods_changed(BUILT_IN, self.built_in.pods)
                 if self.options.static_pod_folder is not None:
                     # Before anything is taken for an orphan.
                     folder = StaticPodFolder(
                         folder=self.options.static_pod_folder,
                         node_name=name,
                         clock=self._clock,
-                        changed=self._static_pods_changed,
+                        changed=partial(self._static_pods_changed, "file"),
                     )
                     await folder.load()
                     group.create_task(folder.run(), name=f"kubelet/{name}/static-pods")
@@ -280,12 +302,13 @@ class Kubelet:
 
     # Static pods.
 
-    def _static_pods_changed(self, pods: Mapping[str, Object]) -> None:
-        """The manifests of the node now describe these pods, by uid."""
-        for uid, record in [*self._pods.items()]:
-            if record.is_static and uid not in pods and not record.removed:
+    def _static_pods_changed(self, source: str, pods: Mapping[str, Object]) -> None:
+        """The static pods of this kind of source are now these, by uid."""
+        for uid in self._static.get(source, ()):
+            record = self._pods.get(uid)
+            if record is not None and uid not in pods and not record.removed:
                 self._pod_removed(uid, record.pod)
-        self._static = dict(pods)
+        self._static[source] = dict(pods)
         for uid in pods:
             self._add_static(uid)
         for mirror in self._informer.list():
@@ -296,11 +319,20 @@ class Kubelet:
         """Take a static pod on; one whose predecessor of the same name still ends waits for that."""
         if uid in self._pods:
             return
-        key = key_of(self._static[uid])
+        pod = next(pods[uid] for pods in self._static.values() if uid in pods)
+        key = key_of(pod)
         if any(record.is_static and key_of(record.pod) == key for record in self._pods.values()):
             return
-        self._pods[uid] = PodRecord(self._static[uid], is_static=True)
+        self._pods[uid] = PodRecord(pod, is_static=True)
         self._queue.add(uid)
+
+    def show_built_in(self, component: str = "") -> None:
+        """The components of this process have come up, or the one that is named has changed."""
+        if self.built_in is None:
+            return
+        self.built_in.is_open = True
+        for uid in self.built_in.uids_of(component) if component else self.built_in.pods:
+            self._queue.add(uid)
 
     def _mirror_changed(self, key: str) -> None:
         """Look after a mirror: under the static pod that it shows, or by its own key when there is none."""
@@ -311,6 +343,9 @@ class Kubelet:
                     self._queue.add(uid)
                 return
         self._queue.add(f"{_MIRROR_KEY}{key}")
+
+    def _is_built_in(self, uid: str) -> bool:
+        return self.built_in is not None and uid in self.built_in
 
     def _references_changed(self, uid: str) -> None:
         """A ConfigMap or Secret that the pod reads has changed."""
@@ -325,8 +360,9 @@ class Kubelet:
     def _forget(self, uid: str) -> None:
         record = self._pods.pop(uid, None)
         if record is not None and record.is_static:
-            for waiting in self._static:
-                self._add_static(waiting)
+            for pods in self._static.values():
+                for waiting in pods:
+                    self._add_static(waiting)
             self._mirror_changed(key_of(record.pod))
         self._admitter.forget(uid)
         self._probes.forget(uid)
@@ -408,6 +444,8 @@ class Kubelet:
             self._progress.set()
 
     async def _sync(self, record: PodRecord) -> SyncResult:
+        if self.built_in is not None and self._is_built_in(record.uid):
+            return await self._report_built_in(self.built_in, record)
         if not record.admitted:
             refusal = await self._admitter.refusal(record)
             if refusal is not None:
@@ -425,6 +463,18 @@ class Kubelet:
                 result.retry = True
                 return result
         return await self._syncer.sync(record)
+
+    async def _report_built_in(self, pods: BuiltInPods, record: PodRecord) -> SyncResult:
+        """Such a pod is not admitted, started or stopped: it is there."""
+        record.admitted = True
+        if not pods.is_open:
+            return SyncResult()
+        if self._node.node is None:
+            return SyncResult(retry=True)  # who owns the mirrors is not registered yet
+        key = key_of(record.pod)
+        await self._mirrors.keep(record, key)
+        await pods.report(record, self._informer.get(key))
+        return SyncResult()
 
     def _plan_next(self, uid: str, result: SyncResult) -> None:
         if result.forget:
@@ -453,7 +503,11 @@ class Kubelet:
         self._admitter.is_closed = True
         self._not_ready = NOT_READY
         await self._report_node()
-        ending = {uid: record for uid, record in self._pods.items() if not record.is_over and not record.removed}
+        ending = {
+            uid: record
+            for uid, record in self._pods.items()
+            if not record.is_over and not record.removed and not self._is_built_in(uid)
+        }
         for step in plan_shutdown([record.pod for record in ending.values()], self.options.shutdown):
             records = [ending[uid] for uid in step.grace_seconds if not ending[uid].is_over]
             self._log.info("node.shutdown", pods=len(records), seconds=step.seconds)

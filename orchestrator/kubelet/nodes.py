@@ -7,12 +7,13 @@ counterpart in Kubernetes, where each kubelet is a process of its own; kubemark 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.component.built_in import BuiltIn
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.kubelet.actions import Actions
@@ -70,6 +71,7 @@ class Kubelets:
         read_signals: ReadSignals | None = None,
         cgroups: Cgroups | None = None,
         pull_records: PullRecords | None = None,
+        built_in: Sequence[BuiltIn] = (),
     ) -> Kubelet:
         """Add a node; it starts at once when `run` is running, else with it."""
         if options.name in self._kubelets:
@@ -89,6 +91,7 @@ class Kubelets:
             read_signals=read_signals,
             cgroups=cgroups,
             pull_records=pull_records,
+            built_in=built_in,
             cluster_domain=self._cluster_domain,
             detect_mutations=self._detect_mutations,
         )
@@ -101,6 +104,11 @@ class Kubelets:
         self._kubelets.pop(node_name, None)
         await self._supervisor.remove(f"kubelet/{node_name}")
 
+    def show_built_in(self, component: str = "") -> None:
+        """The components of this process have come up, or the one that is named has changed."""
+        for kubelet in self._kubelets.values():
+            kubelet.show_built_in(component)
+
     async def shut_down(self) -> None:
         """End the pods of all nodes as their options say, for a process that is about to stop."""
         await asyncio.gather(*(kubelet.shut_down() for kubelet in self))
@@ -112,6 +120,7 @@ class Kubelets:
             return None
         return KubeletServer(
             runtime=kubelet.runtime,
+            built_in=kubelet.built_in,
             pods=kubelet.pods,
             clock=self._clock,
             options=kubelet.options,

@@ -25,11 +25,11 @@ from orchestrator.kubelet.resize import POD
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
-    ContainerRuntime,
     LogOptions,
     RuntimeFailure,
     RuntimePod,
     Sandbox,
+    ShowsContainers,
 )
 from orchestrator.kubelet.status import plan_status, status_patch
 from orchestrator.kubelet.status_inputs import StatusInputs
@@ -50,7 +50,7 @@ class PodReporter:
         client: Client,
         recorder: EventRecorder,
         clock: Clock,
-        runtime: ContainerRuntime,
+        runtime: ShowsContainers,
         files: PodFiles | None,
         probes: Probes,
         facts: NodeFacts,

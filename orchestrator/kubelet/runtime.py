@@ -325,7 +325,36 @@ class PortStream(Protocol):
     async def close(self) -> None: ...
 
 
-class ContainerRuntime(Protocol):
+class ShowsContainers(Protocol):
+    """What is asked of a runtime about pods that are there. Every method may raise `RuntimeUnavailable`."""
+
+    async def list_pods(self) -> list[RuntimePod]:
+        """All sandboxes and containers of this node, dead ones included, in few calls."""
+        ...
+
+    async def get_pod(self, uid: str) -> RuntimePod | None: ...
+
+    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]: ...
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        stdin: bool,
+        tty: bool,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> StreamSession: ...
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> StreamSession: ...
+
+    async def dial(self, sandbox_id: str, port: int) -> PortStream:
+        """A connection from inside the sandbox to 127.0.0.1:port."""
+        ...
+
+
+class ContainerRuntime(ShowsContainers, Protocol):
     """Runs the pods of one node. Every method may raise `RuntimeUnavailable`."""
 
     async def start(self) -> None:
@@ -337,12 +366,6 @@ class ContainerRuntime(Protocol):
         ...
 
     async def info(self) -> RuntimeInfo: ...
-
-    async def list_pods(self) -> list[RuntimePod]:
-        """All sandboxes and containers of this node, dead ones included, in few calls."""
-        ...
-
-    async def get_pod(self, uid: str) -> RuntimePod | None: ...
 
     async def run_sandbox(self, spec: SandboxSpec, meanwhile: Meanwhile | None = None) -> Sandbox:
         """Create and start a sandbox with its network; cleans up after itself when it fails.
@@ -392,25 +415,6 @@ class ContainerRuntime(Protocol):
         """Endless; reconnects by itself and reports a gap as an event without a pod."""
         ...
 
-    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]: ...
-
-    async def exec(
-        self,
-        container_id: str,
-        command: Sequence[str],
-        *,
-        stdin: bool,
-        tty: bool,
-        stdout: bool = True,
-        stderr: bool = True,
-    ) -> StreamSession: ...
-
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, bytes]:
         """Run to the end: (exit code, output of both streams, at most 16 KiB); TimeoutError."""
-        ...
-
-    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> StreamSession: ...
-
-    async def dial(self, sandbox_id: str, port: int) -> PortStream:
-        """A connection from inside the sandbox to 127.0.0.1:port."""
         ...

@@ -15,6 +15,7 @@ from orchestrator.api.objects import Object
 from orchestrator.client.informer import Informer
 from orchestrator.component.kubelet_api import PodLogOptions, PortStream, StreamSession
 from orchestrator.component.usage import NodeUsage
+from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.pages import KubeletPages
 from orchestrator.kubelet.plan import current_sandbox, newest_containers
@@ -26,6 +27,7 @@ from orchestrator.kubelet.runtime import (
     LogOptions,
     RuntimeFailure,
     RuntimePod,
+    ShowsContainers,
 )
 
 
@@ -40,8 +42,10 @@ class KubeletServer:
         clock: Clock,
         options: NodeOptions,
         usage: Callable[[], Awaitable[NodeUsage]],
+        built_in: BuiltInPods | None = None,
     ) -> None:
         self._runtime = runtime
+        self._built_in = built_in
         self._pods = pods
         self._clock = clock
         self._usage = usage
@@ -62,11 +66,13 @@ class KubeletServer:
             limit_bytes=options.limit_bytes,
             stream=options.stream,
         )
-        return self._read_logs(container.id, chosen)
+        return self._read_logs(self._runtime_of(obj), container.id, chosen)
 
-    async def _read_logs(self, container_id: str, options: LogOptions) -> AsyncGenerator[bytes, None]:
+    async def _read_logs(
+        self, runtime: ShowsContainers, container_id: str, options: LogOptions
+    ) -> AsyncGenerator[bytes, None]:
         try:
-            async for chunk in self._runtime.logs(container_id, options):
+            async for chunk in runtime.logs(container_id, options):
                 yield chunk
         except RuntimeFailure as error:
             raise errors.InternalError(str(error)) from error
@@ -84,9 +90,9 @@ class KubeletServer:
         tty: bool,
     ) -> StreamSession:
         """Start a process in a running container."""
-        found = await self._running(namespace, pod, container)
+        runtime, found = await self._running(namespace, pod, container)
         try:
-            session = await self._runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
+            session = await runtime.exec(found.id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
             return _Session(session)
         except RuntimeFailure as error:
             raise errors.InternalError.because(f"error executing command in container: {error}") from error
@@ -95,24 +101,24 @@ class KubeletServer:
         self, namespace: str, pod: str, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
     ) -> StreamSession:
         """Connect to the main process of a running container."""
-        found = await self._running(namespace, pod, container)
+        runtime, found = await self._running(namespace, pod, container)
         # Whether there is a terminal is the container's to say: it decides how its output is framed.
         spec = find_container(self._pods.get(f"{namespace}/{pod}") or {"spec": {}}, container)
         has_terminal = bool(spec and spec[1].get("tty"))
         try:
-            session = await self._runtime.attach(found.id, stdin=stdin, tty=has_terminal)
+            session = await runtime.attach(found.id, stdin=stdin, tty=has_terminal)
             return _Session(session)
         except RuntimeFailure as error:
             raise errors.InternalError.because(f"error attaching to container: {error}") from error
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> PortStream:
         """A connection to a port of the pod, made from inside its network."""
-        _, runtime_pod = await self._find(namespace, pod)
+        obj, runtime_pod = await self._find(namespace, pod)
         sandbox = current_sandbox(runtime_pod)
         if sandbox is None or not sandbox.ready:
             raise errors.BadRequest(f"pod {pod}_{namespace} is not running")
         try:
-            return await self._runtime.dial(sandbox.id, port)
+            return await self._runtime_of(obj).dial(sandbox.id, port)
         except RuntimeFailure as error:
             raise errors.InternalError(str(error)) from error
 
@@ -132,18 +138,26 @@ class KubeletServer:
 
     async def _running_pods(self) -> list[Object]:
         """What the runtime has, as `/runningpods` shows it."""
-        return [_running_pod(pod) for pod in await self._runtime.list_pods() if _is_running(pod)]
+        pods = await self._runtime.list_pods()
+        if self._built_in is not None:
+            pods += await self._built_in.runtime.list_pods()
+        return [_running_pod(pod) for pod in pods if _is_running(pod)]
+
+    def _runtime_of(self, pod: Object) -> ShowsContainers:
+        """Who knows the containers of a pod."""
+        built_in = self._built_in
+        return built_in.runtime if built_in is not None and runtime_uid_of(pod) in built_in else self._runtime
 
     async def _find(self, namespace: str, pod: str) -> tuple[Object, RuntimePod | None]:
         obj = self._pods.get(f"{namespace}/{pod}")
         if obj is None:
             raise errors.NotFound(f'pods "{pod}" not found', kind="pods", name=pod)
         try:
-            return obj, await self._runtime.get_pod(runtime_uid_of(obj))
+            return obj, await self._runtime_of(obj).get_pod(runtime_uid_of(obj))
         except RuntimeFailure as error:
             raise errors.ServiceUnavailable(f"container runtime is down: {error}") from error
 
-    async def _running(self, namespace: str, pod: str, container: str) -> Container:
+    async def _running(self, namespace: str, pod: str, container: str) -> tuple[ShowsContainers, Container]:
         obj, runtime_pod = await self._find(namespace, pod)
         if find_container(obj, container) is None:
             raise errors.BadRequest(f"container {container} is not valid for pod {pod}")
@@ -152,7 +166,7 @@ class KubeletServer:
             raise errors.NotFound(f'container not found ("{container}")')
         if found.phase is not ContainerPhase.RUNNING:
             raise errors.InternalError(f"cannot exec in a stopped state: container {container} is not running")
-        return found
+        return self._runtime_of(obj), found
 
 
 def _is_running(pod: RuntimePod) -> bool:

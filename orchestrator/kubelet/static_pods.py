@@ -34,14 +34,8 @@ class BadManifest(ValueError):
 
 
 def decode_manifest(content: bytes, *, source: str, node_name: str) -> Object:
-    """The static pod that a manifest describes, with its identity on this node; BadManifest.
-
-    Its name ends with the node's, its uid is a hash of everything that makes it what it is, and it stays when
-    the node is tainted (docs, "Create static Pods").
-    """
+    """The static pod that a manifest describes, with its identity on this node; BadManifest."""
     import yaml
-
-    from orchestrator.api.kinds.core.pod import POD
 
     try:
         manifest = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -49,6 +43,18 @@ def decode_manifest(content: bytes, *, source: str, node_name: str) -> Object:
         pod: Any = orjson.loads(orjson.dumps(manifest))
     except (yaml.YAMLError, orjson.JSONEncodeError) as error:
         raise BadManifest(f"it cannot be read: {error}") from None
+    return static_pod(pod, source=source, node_name=node_name)
+
+
+def static_pod(manifest: Any, *, source: str, node_name: str, kind: str = "file") -> Object:
+    """A manifest's static pod, from a source of this kind; BadManifest.
+
+    Its name ends with the node's, its uid is a hash of everything that makes it what it is, and it stays when
+    the node is tainted (docs, "Create static Pods").
+    """
+    from orchestrator.api.kinds.core.pod import POD
+
+    pod = manifest
     if not isinstance(pod, dict) or (pod.get("apiVersion"), pod.get("kind")) != ("v1", "Pod"):
         raise BadManifest("it is no Pod of version v1")
     metadata = pod.get("metadata")
@@ -83,9 +89,15 @@ def decode_manifest(content: bytes, *, source: str, node_name: str) -> Object:
     pod["metadata"]["annotations"] = {
         **(pod["metadata"].get("annotations") or {}),
         HASH_ANNOTATION: identity,
-        STATIC_SOURCE_ANNOTATION: "file",
+        STATIC_SOURCE_ANNOTATION: kind,
     }
     return dict(pod)
+
+
+def mark_seen(pod: Object, at: str) -> None:
+    """Say when a static pod was seen first."""
+    pod["metadata"]["annotations"][SEEN_ANNOTATION] = at
+    pod["metadata"]["creationTimestamp"] = at
 
 
 def _reference_to_api(pod: Object) -> str:
@@ -139,8 +151,7 @@ class StaticPodFolder:
         now = format_time(self._clock.now())
         self._seen = {uid: self._seen.get(uid, now) for uid in pods}
         for uid, pod in pods.items():
-            pod["metadata"]["annotations"][SEEN_ANNOTATION] = self._seen[uid]
-            pod["metadata"]["creationTimestamp"] = self._seen[uid]
+            mark_seen(pod, self._seen[uid])
         self._changed(pods)
 
     def _read(self) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ async def running_cluster(
     controllers: Sequence[str] = ("*",),
     scheduler: bool = True,
     storage: bool = False,
+    system_pods: bool = False,
     scheduler_config: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     data_dir: Path | None = None,
@@ -35,8 +36,8 @@ async def running_cluster(
     `controllers` are names as in `--controllers` (empty: none). With `data_dir` the store is durable
     and a later cluster on the same folder finds everything again; without it all is in memory.
     `scheduler_config` is a KubeSchedulerConfiguration.
-    `storage` adds the default storage class and who makes its volumes. `static_tokens` are bearer tokens
-    that the HTTPS listener accepts, each with the user it stands for.
+    `storage` adds the default storage class and who makes its volumes, `system_pods` the pods of `kube-system`.
+    `static_tokens` are bearer tokens that the HTTPS listener accepts, each with the user it stands for.
     """
     async with AsyncExitStack() as stack:
         folder = data_dir
@@ -63,6 +64,7 @@ async def running_cluster(
                 nodes=nodes > 0,
                 network=False,
                 storage=storage,
+                system_pods=system_pods and nodes > 0,
             ),
             detect_mutations=detect_mutations,
             static_tokens=static_tokens or {},

@@ -187,3 +187,21 @@ log.info('c')
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stdout == ""
     assert [line for line in result.stderr.splitlines() if '"event":"c"' in line]
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_a_copy_of_each_line_goes_to_who_asked_until_they_ask_no_more(is_configured: bool) -> None:
+    copies: list[tuple[str, str]] = []
+
+    def copy(logger: str, line: str) -> None:
+        copies.append((logger, line))
+
+    if is_configured:
+        logs.configure(stream=io.StringIO())
+    logs.add_copy(copy)
+    logs.get_logger("kube-proxy").warning("rules.late", seconds=3)
+    logs.get_logger("supervisor").warning("component.failed", failed="dns")
+    logs.remove_copy(copy)
+    logs.get_logger("kube-proxy").warning("rules.late", seconds=4)
+    assert [logger for logger, _ in copies] == ["kube-proxy", "dns"]
+    assert json.loads(copies[0][1])["seconds"] == 3

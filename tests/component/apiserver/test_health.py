@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
 
 from orchestrator.cluster.cluster import Cluster
+from orchestrator.component.supervisor import Supervised
 from orchestrator.testing import running_cluster
 from tests.golden.replay import anonymous_session_of, session_of
 
@@ -47,7 +49,7 @@ async def get(session: aiohttp.ClientSession, path: str, accept: str = "*/*") ->
 
 def break_component(cluster: Cluster, name: str) -> None:
     """Have the supervisor know this component as down."""
-    cluster.supervisor._failing[name] = "OSError: no luck"
+    cluster.supervisor.states()[name] = Supervised(datetime.now(UTC), is_failing=True, failure="OSError: no luck")
 
 
 async def test_each_endpoint_asks_the_checks_that_scripts_know_by_name(session: aiohttp.ClientSession) -> None:

@@ -1,0 +1,172 @@
+"""The pods of kube-system: they show the components of this process, as they really are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.api.errors import BadRequest, InternalError
+from orchestrator.api.objects import Object, name_of, uid_of
+from orchestrator.api.resources import NODES, PODS
+from orchestrator.client.client import Client
+from orchestrator.cluster.cluster import Cluster
+from orchestrator.component.kubelet_api import KubeletApi, PodLogOptions
+from orchestrator.testing import eventually, running_cluster
+from orchestrator.testing.manual_clock import settle
+
+CONTROL_PLANE = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+SCHEDULER = "kube-scheduler-node-1"
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with running_cluster(nodes=2, system_pods=True) as one:
+        yield one
+
+
+async def until_ready(client: Client, count: int = len(CONTROL_PLANE)) -> dict[str, Object]:
+    pods = await eventually(
+        client, PODS, lambda pods: len(pods) == count and all(map(is_ready, pods)), namespace="kube-system"
+    )
+    await settle()  # the kubelet's own watch shows it the same
+    return {name_of(pod): pod for pod in pods}
+
+
+def is_ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in (pod.get("status") or {}).get("conditions", ()))
+
+
+def container_of(pod: Object) -> Object:
+    (entry,) = pod["status"]["containerStatuses"]
+    return dict(entry)
+
+
+def kubelet_of(cluster: Cluster, node: str = "node-1") -> KubeletApi:
+    kubelet = cluster.kubelet(node)
+    assert kubelet is not None
+    return kubelet
+
+
+async def logs(cluster: Cluster, pod: str, container: str, **options: object) -> str:
+    chunks = await kubelet_of(cluster).logs("kube-system", pod, PodLogOptions(container, **options))  # type: ignore[arg-type]
+    return b"".join([chunk async for chunk in chunks]).decode()
+
+
+async def test_the_first_node_shows_the_control_plane_as_a_kubelet_shows_static_pods(cluster: Cluster) -> None:
+    client = cluster.client()
+    pods = await until_ready(client)
+    node = await client.get(NODES, "node-1")
+    assert sorted(pods) == [f"{component}-node-1" for component in CONTROL_PLANE]
+    for component in CONTROL_PLANE:
+        pod = pods[f"{component}-node-1"]
+        metadata, spec = pod["metadata"], pod["spec"]
+        assert metadata["labels"] == {"component": component, "tier": "control-plane"}
+        annotations = metadata["annotations"]
+        assert annotations["kubernetes.io/config.mirror"] == annotations["kubernetes.io/config.hash"]
+        assert annotations["kubernetes.io/config.source"] == "builtin"
+        assert metadata["ownerReferences"] == [
+            {"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": uid_of(node), "controller": True}
+        ]
+        assert (spec["nodeName"], spec["hostNetwork"]) == ("node-1", True)
+        assert (spec["priorityClassName"], spec["priority"]) == ("system-node-critical", 2_000_001_000)
+        assert spec["containers"][0]["resources"] == {}
+        assert pod["status"]["podIP"] == node["status"]["addresses"][0]["address"]
+        assert container_of(pod)["restartCount"] == 0
+
+
+async def test_only_what_runs_is_shown() -> None:
+    async with running_cluster(controllers=(), scheduler=False, system_pods=True) as cluster:
+        assert sorted(await until_ready(cluster.client(), 2)) == ["etcd-node-1", "kube-apiserver-node-1"]
+
+
+async def test_without_nodes_nobody_shows_anything() -> None:
+    async with running_cluster(nodes=0, system_pods=True) as cluster:
+        await cluster.wait_ready()
+        assert (await cluster.client().list(PODS, "kube-system"))["items"] == []
+
+
+@pytest.mark.parametrize("grace_seconds", [None, 0])
+async def test_a_deleted_pod_comes_back(cluster: Cluster, grace_seconds: int | None) -> None:
+    client = cluster.client()
+    before = (await until_ready(client))[SCHEDULER]
+    await client.delete(PODS, SCHEDULER, "kube-system", grace_period_seconds=grace_seconds)
+    again = await eventually(
+        client,
+        PODS,
+        lambda pods: any(name_of(pod) == SCHEDULER and uid_of(pod) != uid_of(before) and is_ready(pod) for pod in pods),
+        namespace="kube-system",
+    )
+    (pod,) = (pod for pod in again if name_of(pod) == SCHEDULER)
+    assert container_of(pod)["containerID"] == container_of(before)["containerID"]
+
+
+async def test_a_component_that_falls_over_is_not_ready_and_its_restart_counts(cluster: Cluster) -> None:
+    client = cluster.client()
+    await until_ready(client)
+    down = asyncio.Event()
+
+    async def fragile() -> None:
+        await down.wait()
+        down.clear()
+        raise ValueError("the rules are lost")
+
+    cluster.supervisor.add("kube-scheduler/fragile", fragile)
+    following = asyncio.ensure_future(logs(cluster, SCHEDULER, "kube-scheduler", follow=True))
+    await settle()
+    down.set()
+
+    def is_down(pods: list[Object]) -> bool:
+        return any(name_of(pod) == SCHEDULER and not is_ready(pod) for pod in pods)
+
+    pods = await eventually(client, PODS, is_down, namespace="kube-system")
+    (pod,) = (pod for pod in pods if name_of(pod) == SCHEDULER)
+    assert pod["status"]["phase"] == "Running"
+    entry = container_of(pod)
+    assert entry["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert entry["lastState"]["terminated"]["message"] == "ValueError: the rules are lost"
+    assert "the rules are lost" in await following, "the log ends with the component"
+    assert (await until_ready(client))["etcd-node-1"]["status"]["containerStatuses"][0]["restartCount"] == 0
+
+    pod = (await until_ready(client))[SCHEDULER]
+    entry = container_of(pod)
+    assert entry["restartCount"] == 1
+    assert entry["lastState"]["terminated"]["exitCode"] == 1
+    assert entry["state"]["running"]["startedAt"] >= entry["lastState"]["terminated"]["finishedAt"]
+    assert "the rules are lost" in await logs(cluster, SCHEDULER, "kube-scheduler", previous=True)
+    assert "the rules are lost" not in await logs(cluster, SCHEDULER, "kube-scheduler")
+
+
+async def test_what_needs_a_container_is_refused(cluster: Cluster) -> None:
+    await until_ready(cluster.client())
+    kubelet, container = kubelet_of(cluster), ("kube-system", SCHEDULER, "kube-scheduler")
+    with pytest.raises(InternalError, match="is a part of the orchestrator's process and has no container"):
+        await kubelet.exec(*container, ["ls"], stdin=False, stdout=True, stderr=True, tty=False)
+    with pytest.raises(InternalError, match="is a part of the orchestrator's process and has no container"):
+        await kubelet.attach(*container, stdin=False, stdout=True, stderr=True, tty=False)
+    with pytest.raises(BadRequest, match="previous terminated container"):
+        await logs(cluster, SCHEDULER, "kube-scheduler", previous=True)
+
+
+async def test_the_next_process_finds_its_pods_and_has_started_them_once_more(tmp_path: Path) -> None:
+    async with running_cluster(data_dir=tmp_path, system_pods=True) as cluster:
+        before = await until_ready(cluster.client())
+    async with running_cluster(data_dir=tmp_path, system_pods=True) as cluster:
+        await cluster.wait_ready()
+        pods = await eventually(
+            cluster.client(),
+            PODS,
+            lambda pods: all(container_of(pod)["restartCount"] == 1 for pod in pods),
+            namespace="kube-system",
+        )
+        assert {name_of(pod): uid_of(pod) for pod in pods} == {name: uid_of(pod) for name, pod in before.items()}
+        assert {pod["status"]["startTime"] for pod in pods} == {pod["status"]["startTime"] for pod in before.values()}
+
+
+async def test_a_process_that_shows_none_takes_them_away(tmp_path: Path) -> None:
+    async with running_cluster(data_dir=tmp_path, system_pods=True) as cluster:
+        await until_ready(cluster.client())
+    async with running_cluster(data_dir=tmp_path) as cluster:
+        await eventually(cluster.client(), PODS, lambda pods: not pods, namespace="kube-system")
