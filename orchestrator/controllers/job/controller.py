@@ -22,10 +22,11 @@ from orchestrator.component.controller import Controller
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
 from orchestrator.controllers.job.plan import plan_job
-from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, has_finalizer
+from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, finished_condition, has_finalizer
 from orchestrator.controllers.ownership import (
     CONTROLLER_INDEX,
     claim,
+    controlled_by,
     controlled_or_orphaned,
     index_by_controller,
     owner_in_cache,
@@ -86,7 +87,10 @@ class JobController(Controller):
             return None
         is_current = self._expectations.is_fulfilled(key)
         selector = _selector(job)
-        candidates = controlled_or_orphaned(self._pods, job)
+        # A Job that is over takes nothing up any more: it would only be deleted.
+        candidates = (controlled_by if finished_condition(job.get("status") or {}) else controlled_or_orphaned)(
+            self._pods, job
+        )
         pods = await claim(self.client, JOBS, job, selector, PODS, candidates)
         plan = plan_job(job, pods, self.clock.now(), may_manage=is_current)
         if plan.status != (job.get("status") or {}):

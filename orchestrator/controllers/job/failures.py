@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from orchestrator.api.objects import Object, name_of, namespace_of
@@ -63,18 +63,24 @@ def _match_conditions(rule: dict[str, Any], pod: Object, number: int) -> str:
 
 
 def finished_at(pod: Object) -> datetime:
-    """When the last container of a finished pod ended; else its last change of Ready, or its creation."""
-    status = pod.get("status") or {}
+    """When the last container ended; else when the pod stopped to be ready, was told to go, or was made."""
+    status, metadata = pod.get("status") or {}, pod["metadata"]
     times = [
         time_of(((container.get("state") or {}).get("terminated") or {}).get("finishedAt"))
         for container in status.get("containerStatuses") or ()
     ]
     known = [moment for moment in times if moment is not None]
-    if known:
+    if known and len(known) == len(times):
         return max(known)
     for condition in status.get("conditions") or ():
-        if condition.get("type") == "Ready" and condition.get("lastTransitionTime"):
-            return time_of(condition["lastTransitionTime"]) or created_at(pod)
+        if condition.get("type") == "Ready" and condition.get("status") == "False":
+            moment = time_of(condition.get("lastTransitionTime"))
+            if moment is not None:
+                return moment
+    # The mark of a deletion is set to when the grace period ends.
+    ends = time_of(metadata.get("deletionTimestamp"))
+    if ends is not None:
+        return ends - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
     return created_at(pod)
 
 

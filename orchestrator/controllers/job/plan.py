@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object, copy_object, is_terminating, uid_of
 from orchestrator.controllers.conditions import Condition, condition, find, with_condition
-from orchestrator.controllers.job.counting import count
+from orchestrator.controllers.job.counting import count, release_all
 from orchestrator.controllers.job.pods import discard, manage
 from orchestrator.controllers.job.state import JobPlan, Look, finished_condition, has_finalizer, set_or_drop
 from orchestrator.controllers.job.verdict import Verdict, end_of, judge_job
@@ -33,11 +33,13 @@ def plan_job(job: Object, pods: Sequence[Object], now: datetime, *, may_manage: 
     if not status.get("startTime") and not look.spec.get("suspend"):
         status["startTime"] = format_time(now)
     failed_by_policy = end_of(look)
-    count(look, status, plan)
+    failures_held_back = count(look, status, plan)
     conditions: list[Condition] = list(status.get("conditions") or ())
-    verdict = _told(conditions) or failed_by_policy or judge_job(look, status)
+    verdict = _told(conditions) or failed_by_policy or judge_job(look, status, failures_held_back)
     if verdict is not None:
         conditions = _conclude(look, verdict, status, conditions, plan)
+    elif is_terminating(job):
+        release_all(look, status, plan)  # whoever deletes the Job deletes its pods, and must not wait for us
     elif look.spec.get("suspend"):
         conditions = _set_suspended(conditions, True, now, plan)
         discard(plan, look.active)
@@ -70,6 +72,7 @@ def _conclude(
     kind, reason, message = verdict
     first = "FailureTarget" if kind == "Failed" else "SuccessCriteriaMet"
     conditions = _with(conditions, first, "True", reason, message, look.now)
+    release_all(look, status, plan, is_failed=kind == "Failed")
     plan.delete = list(look.active)
     uncounted = status.get("uncountedTerminatedPods") or {}
     if any(map(has_finalizer, look.pods)) or any(uncounted.values()) or look.active or look.terminating:
@@ -90,7 +93,7 @@ def _go_on(
         if resumed != conditions:
             status["startTime"] = format_time(look.now)
         conditions = resumed
-    if may_manage and not is_terminating(look.job):
+    if may_manage:
         manage(look, status, plan)
         leaving = {uid_of(pod) for pod in plan.delete}
         plan.hold = [pod for pod in look.active if not has_finalizer(pod) and uid_of(pod) not in leaving]

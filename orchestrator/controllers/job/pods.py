@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from orchestrator.api.objects import Object, name_of
@@ -19,7 +20,7 @@ from orchestrator.controllers.job.state import (
     failure_count,
     has_finalizer,
 )
-from orchestrator.controllers.pods import phase_of, pod_from_template
+from orchestrator.controllers.pods import NAME_PREFIX_MAX, phase_of, pod_from_template
 from orchestrator.controllers.replicas import deletion_rank
 
 INDEX_ENV = "JOB_COMPLETION_INDEX"
@@ -87,11 +88,9 @@ def _create_indexed(look: Look, status: dict[str, Any], active: Sequence[Object]
         plan.again_seconds = wait
         return
     waits: list[float] = []
-    for index in range(look.completions or 0):
-        if len(plan.create) >= missing:
-            break
-        if index in taken:
-            continue
+    # An index that has to wait keeps its place among those that may run: the ones behind it do not overtake it.
+    pending = islice((index for index in range(look.completions or 0) if index not in taken), missing)
+    for index in pending:
         mine = [pod for pod in failed if index_of(pod) == index] if per_index else []
         last = max(mine, key=lambda pod: (failure_count(pod), finished_at(pod)), default=None)
         if last is not None:
@@ -140,7 +139,10 @@ def _delay(failures: int, since: datetime, now: datetime) -> float:
 
 def pod_for(job: Object, index: int | None) -> Object:
     """A pod of the Job, with tracking finalizer; for an index also annotation, label, hostname and environment."""
-    prefix = name_of(job) if index is None else f"{name_of(job)}-{index}"
+    prefix = name_of(job)
+    if index is not None:
+        # Cut before the index, so that it stays in the name of a pod of a Job with a long one.
+        prefix = f"{prefix[: NAME_PREFIX_MAX - len(f'-{index}-')]}-{index}"
     pod = pod_from_template(job["spec"]["template"], job, prefix=prefix)
     metadata = pod["metadata"]
     metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]

@@ -32,29 +32,29 @@ def end_of(look: Look) -> Verdict | None:
     return None
 
 
-def judge_job(look: Look, status: dict[str, Any]) -> Verdict | None:
-    """Whether the Job is over, once its pods are counted."""
+def judge_job(look: Look, status: dict[str, Any], failures_held_back: int = 0) -> Verdict | None:
+    """Whether the Job is over, once its pods are counted. A reason to fail goes before success."""
     spec = look.spec
     succeeded, failed = totals(status)
+    limit = spec.get("backoffLimit", 6)
+    if failed + failures_held_back > limit or _has_too_many_restarts(look, limit):
+        return Verdict("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     if _is_past_deadline(look, status):
         return Verdict("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
-    by_success = _match_success_policy(look, status)
-    if by_success is not None:
-        return Verdict("Complete", "SuccessPolicy", f"Matched rules at index {by_success}")
-    limit = spec.get("backoffLimit", 6)
-    if failed > limit or _has_too_many_restarts(look, limit):
-        return Verdict("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     if look.indexed and spec.get("backoffLimitPerIndex") is not None:
         failed_indexes = look.indexes(status, "failedIndexes")
         most = spec.get("maxFailedIndexes")
         if most is not None and len(failed_indexes) > most:
             message = "Job has exceeded the specified maximal number of failed indexes"
             return Verdict("Failed", "MaxFailedIndexesExceeded", message)
-        if failed_indexes and succeeded + len(failed_indexes) >= (look.completions or 0) and not look.active:
+        if failed_indexes and succeeded + len(failed_indexes) >= (look.completions or 0):
             return Verdict("Failed", "FailedIndexes", "Job has failed indexes")
+    by_success = _match_success_policy(look, status)
+    if by_success is not None:
+        return Verdict("Complete", "SuccessPolicy", f"Matched rules at index {by_success}")
     if look.completions is None:
         # A work queue: one success means that the queue is empty, the others only finish.
-        is_done = succeeded > 0 and not look.active and not look.terminating
+        is_done = succeeded > 0 and not look.active
     else:
         is_done = succeeded >= look.completions
     if is_done:
@@ -72,7 +72,7 @@ def _is_past_deadline(look: Look, status: dict[str, Any]) -> bool:
 def _has_too_many_restarts(look: Look, limit: int) -> bool:
     if (look.spec["template"].get("spec") or {}).get("restartPolicy") != "OnFailure":
         return False
-    total = sum(restarts(pod) for pod in look.active if phase_of(pod) in ("Running", "Pending"))
+    total = sum(restarts(pod) for pod in look.pods if phase_of(pod) in ("Running", "Pending"))
     return total > 0 if limit == 0 else total >= limit
 
 

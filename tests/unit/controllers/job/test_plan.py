@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.aiokit.clock import format_time
+from orchestrator.controllers.job.failures import finished_at
 from orchestrator.controllers.job.indexes import format_indexes, parse_indexes
 from orchestrator.controllers.job.plan import plan_job
 from orchestrator.controllers.job.state import FINALIZER, JobPlan
@@ -302,3 +303,95 @@ def test_a_finished_job_lets_go_of_its_pods() -> None:
     plan = plan_job(done, [pod("a", "Succeeded"), pod("b")], NOW)
     assert plan.status == done["status"]
     assert (names(plan.release), names(plan.delete)) == (["a", "b"], ["b"])
+
+
+def test_a_reason_to_fail_goes_before_success() -> None:
+    """kube-controller-manager looks at limits first, then at failed indexes, then at the success policy."""
+    spec = {**INDEXED, "successPolicy": {"rules": [{"succeededIndexes": "0"}]}}
+    status = {"completedIndexes": "0", "succeeded": 1, "failed": 7, "startTime": format_time(NOW - timedelta(hours=1))}
+    over = plan_job(job(status, **spec, activeDeadlineSeconds=60), [], NOW)
+    assert conditions(over)["FailureTarget"] == "BackoffLimitExceeded"
+    late = plan_job(job({**status, "failed": 0}, **spec, activeDeadlineSeconds=60), [], NOW)
+    assert conditions(late)["FailureTarget"] == "DeadlineExceeded"
+    per_index = {**spec, "completions": 2, "backoffLimitPerIndex": 0, "backoffLimit": 2**31 - 1}
+    failed = plan_job(job({**status, "failed": 1, "failedIndexes": "1"}, **per_index), [], NOW)
+    assert conditions(failed)["FailureTarget"] == "FailedIndexes"
+
+
+def test_pods_that_a_success_makes_needless_do_not_count_as_failed() -> None:
+    one = job({"completedIndexes": "0", "succeeded": 1}, **INDEXED, successPolicy={"rules": [{"succeededCount": 1}]})
+    plan = plan_job(one, [pod("b", index=1)], NOW)
+    assert (names(plan.release), names(plan.delete)) == (["b"], ["b"])
+    assert plan.status["uncountedTerminatedPods"] == {}
+    one["status"] = plan.status
+    after = plan_job(one, [pod("b", index=1, tracked=False, deleted=True)], NOW)
+    assert after.status["uncountedTerminatedPods"] == {}
+
+
+def test_pods_that_run_when_the_job_fails_count_as_failed_at_once() -> None:
+    one = job({"failed": 2}, backoffLimit=1, podReplacementPolicy="Failed", parallelism=2, completions=2)
+    plan = plan_job(one, [pod("a"), pod("b", "Pending", deleted=True)], NOW)
+    assert names(plan.release) == ["a", "b"]
+    assert sorted(plan.status["uncountedTerminatedPods"]["failed"]) == ["a", "b"]
+    assert names(plan.delete) == ["a"]
+
+
+def test_a_job_that_is_deleted_holds_no_pod() -> None:
+    one = job(podReplacementPolicy="Failed", parallelism=2, completions=3)
+    one["metadata"]["deletionTimestamp"] = format_time(NOW)
+    plan = plan_job(one, [pod("a"), pod("b", "Pending", deleted=True), pod("c", "Failed")], NOW)
+    assert (names(plan.release), plan.delete, plan.create) == (["a", "b", "c"], [], [])
+    assert plan.status["uncountedTerminatedPods"] == {"failed": ["c"]}
+
+
+def test_the_last_failed_pod_of_an_index_stays_until_the_next_one_knows_its_count() -> None:
+    spec = {**INDEXED, "completions": 2, "backoffLimitPerIndex": 3, "backoffLimit": 2**31 - 1}
+    earlier = pod("a", "Failed", index=0, failures=0, ago=60)
+    last = pod("b", "Failed", index=0, failures=1, ago=5)
+    waiting = plan_job(job(**spec), [earlier, last, pod("c", index=1)], NOW)
+    assert names(waiting.release) == ["a"]
+    assert waiting.status["uncountedTerminatedPods"] == {"failed": ["a"]}
+    replaced = plan_job(job(**spec), [last, pod("d", index=0, failures=2)], NOW)
+    assert names(replaced.release) == ["b"]
+    assert replaced.status["uncountedTerminatedPods"] == {"failed": ["b"]}
+    # It counts for the limit of the whole Job all the same.
+    over = plan_job(job({"failed": 1}, **{**spec, "backoffLimit": 1}), [last], NOW)
+    assert conditions(over) == {"FailureTarget": "BackoffLimitExceeded"}
+    assert over.status["uncountedTerminatedPods"] == {"failed": ["b"]}
+
+
+def test_an_index_that_waits_keeps_its_place() -> None:
+    spec = {**INDEXED, "parallelism": 1, "backoffLimitPerIndex": 3, "backoffLimit": 2**31 - 1}
+    plan = plan_job(job(**spec), [pod("a", "Failed", index=0, failures=0, ago=4)], NOW)
+    assert (plan.create, plan.again_seconds) == ([], 6)
+
+
+def test_the_index_stays_in_a_long_name() -> None:
+    one = job(**INDEXED)
+    one["metadata"]["name"] = "j" * 60
+    assert [len(p["metadata"]["generateName"]) for p in plan_job(one, [], NOW).create] == [58, 58]
+    assert plan_job(one, [], NOW).create[1]["metadata"]["generateName"].endswith("jj-1-")
+
+
+def test_restarts_count_while_a_pod_goes() -> None:
+    template = {"spec": {"restartPolicy": "OnFailure", "containers": []}}
+    plan = plan_job(job(backoffLimit=3, template=template), [pod("a", restarts=3, deleted=True)], NOW)
+    assert conditions(plan) == {"FailureTarget": "BackoffLimitExceeded"}
+
+
+@pytest.mark.parametrize(
+    ("status", "metadata", "expected"),
+    [
+        ([{"state": {"terminated": {"finishedAt": "2026-01-01T11:00:00Z"}}}, {"state": {"running": {}}}], {}, 9),
+        ([{"state": {"terminated": {"finishedAt": "2026-01-01T11:00:00Z"}}}], {}, 11),
+        ([], {"deletionTimestamp": "2026-01-01T10:00:30Z", "deletionGracePeriodSeconds": 30}, 10),
+        ([], {}, 9),
+    ],
+)
+def test_when_a_pod_ended(status: list[dict[str, Any]], metadata: dict[str, Any], expected: int) -> None:
+    created = {"name": "a", "creationTimestamp": "2026-01-01T09:00:00Z"}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T09:30:00Z"}
+    one = {"metadata": {**created, **metadata}, "status": {"containerStatuses": status, "conditions": [ready]}}
+    assert finished_at(one) == datetime(2026, 1, 1, expected, tzinfo=UTC)
+    one["status"]["conditions"] = [{**ready, "status": "False", "lastTransitionTime": "2026-01-01T11:00:00Z"}]
+    assert finished_at(one) == datetime(2026, 1, 1, 11, tzinfo=UTC)
