@@ -89,9 +89,6 @@ class StatefulSetController(Controller):
         pods = await claim(self.client, STATEFUL_SETS, one, selector, PODS, candidates)
         status = one.get("status") or {}
         revisions = await self._keeper.adopt(STATEFUL_SETS, one, selector)
-        if is_terminating(one):
-            await self._fix_claims(one, pods)
-            return None
         update, collisions = await self._keeper.current(one, revisions, status.get("collisionCount"))
         current = next((r for r in revisions if name_of(r) == status.get("currentRevision")), update)
         now = self.clock.now()
@@ -101,6 +98,8 @@ class StatefulSetController(Controller):
             updated = await self.client.update_status(STATEFUL_SETS, with_status(one, status))
             self._expectations.wrote(key, self._sets, updated)
         await self._fix_claims(one, pods)
+        if is_terminating(one):
+            return None
         await self._apply(one, plan)
         await self._keeper.truncate(one, revisions, pods, (name_of(update), status["currentRevision"]))
         return plan.again_seconds
@@ -108,8 +107,6 @@ class StatefulSetController(Controller):
     # Applying a plan.
 
     async def _apply(self, one: Object, plan: StatefulSetPlan) -> None:
-        for event in plan.events:
-            self.recorder.event(one, *event)
         for pod in plan.claims_for:
             await self._create_claims(one, pod)
         for pod in plan.relabel:
@@ -128,8 +125,14 @@ class StatefulSetController(Controller):
 
     async def _create(self, one: Object, pod: Object) -> None:
         name = name_of(pod)
-        if not await self._create_claims(one, pod):
-            return  # the old claim goes first; its end leads back here
+        try:
+            if not await self._create_claims(one, pod):
+                return  # the old claim goes first; its end leads back here
+        except errors.ApiError as error:
+            if not is_namespace_terminating(error):
+                message = f"create Pod {name} in StatefulSet {name_of(one)} failed error: {error.message}"
+                self.recorder.event(one, "Warning", "FailedCreate", message)
+            raise
         try:
             created = await self.client.create(PODS, pod)
         except errors.AlreadyExists:
@@ -171,28 +174,36 @@ class StatefulSetController(Controller):
     # Claims.
 
     async def _create_claims(self, one: Object, pod: Object) -> bool:
-        """Create what is missing; False while a claim of an earlier pod is on its way out."""
-        for planned in identity.new_claims(one, identity.ordinal_of(pod)):
-            present = self._claims.get(key_of(planned))
+        """Create what is missing; False while a claim of an earlier pod is on its way out.
+
+        ApiError when a claim cannot be made, or is being deleted: it would be gone as soon as nobody uses it.
+        """
+        wanted = identity.new_claims(one, identity.ordinal_of(pod))
+        claims = [(planned, self._claims.get(key_of(planned))) for planned in wanted]
+        if any(present is not None and identity.is_stale_claim(present, uid_of(pod)) for _, present in claims):
+            return False
+        for planned, present in claims:
             if present is None:
                 await self._create_claim(one, pod, planned)
-            elif identity.is_stale_claim(present, uid_of(pod)):
-                return False
+            elif is_terminating(present):
+                raise errors.InternalError(f"pvc {name_of(present)} is being deleted")
         return True
 
     async def _create_claim(self, one: Object, pod: Object, planned: Object) -> None:
-        names = f"Claim {name_of(planned)} Pod {name_of(pod)} in StatefulSet {name_of(one)}"
         try:
             created = await self.client.create(PERSISTENT_VOLUME_CLAIMS, planned)
         except errors.AlreadyExists:
             return
         except errors.ApiError as error:
-            if not is_namespace_terminating(error):
-                message = f"create {names} failed error: {error.message}"
-                self.recorder.event(one, "Warning", "FailedCreate", message)
-            raise
+            if is_namespace_terminating(error):
+                raise
+            where = f"for Pod {name_of(pod)} in StatefulSet {name_of(one)}"
+            message = f"create Claim {name_of(planned)} {where} failed error: {error.message}"
+            self.recorder.event(one, "Warning", "FailedCreate", message)
+            raise errors.InternalError(f"failed to create PVC {name_of(planned)}: {error.message}") from None
         self._expectations.wrote(key_of(one), self._claims, created)
-        self.recorder.event(one, "Normal", "SuccessfulCreate", f"create {names} success")
+        message = f"create Claim {name_of(planned)} Pod {name_of(pod)} in StatefulSet {name_of(one)} success"
+        self.recorder.event(one, "Normal", "SuccessfulCreate", message)
 
     async def _fix_claims(self, one: Object, pods: Sequence[Object]) -> None:
         if not identity.claim_templates(one):

@@ -35,7 +35,6 @@ class StatefulSetPlan(Struct):
     relabel: list[Object] = field(default_factory=list)
     claims_for: list[Object] = field(default_factory=list)
     """Pods that exist but wait for claims which may be missing."""
-    events: list[tuple[str, str, str]] = field(default_factory=list)
     again_seconds: float | None = None
 
 
@@ -113,7 +112,6 @@ def _plan_replicas(
             # Its name is free only when it is gone; the new pod follows then.
             if not is_terminating(pod):
                 plan.delete.append(pod)
-                plan.events.append(_recreating(stateful_set, pod))
             if ordered:
                 return False
             continue
@@ -131,21 +129,6 @@ def _versioned_pod(stateful_set: Object, current: Object, update: Object, ordina
     is_held_back = strategy == "RollingUpdate" and ordinal < start_of(stateful_set) + partition_of(stateful_set)
     revision = current if is_held_back else update
     return new_pod(stateful_set, template_of(revision), name_of(revision), ordinal)
-
-
-def _recreating(stateful_set: Object, pod: Object) -> tuple[str, str, str]:
-    where = f"{stateful_set['metadata']['namespace']}/{name_of(stateful_set)}"
-    if phase_of(pod) == "Failed":
-        return (
-            "Warning",
-            "RecreatingFailedPod",
-            f"StatefulSet {where} is recreating failed Pod {name_of(pod)}",
-        )
-    return (
-        "Normal",
-        "RecreatingTerminatedPod",
-        f"StatefulSet {where} is recreating terminated Pod {name_of(pod)}",
-    )
 
 
 def _is_available(stateful_set: Object, pod: Object, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from orchestrator.api.resources import (
     EVENTS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RESOURCE_QUOTAS,
     STATEFUL_SETS,
 )
 
@@ -288,7 +289,42 @@ async def test_a_failed_pod_is_recreated_under_its_name(stage: Stage) -> None:
         ),
     )
     assert name_of(again) == "web-0"
-    await stage.until(EVENTS, lambda events: any(e["reason"] == "RecreatingFailedPod" for e in events))
+
+
+async def test_no_pod_is_made_for_a_claim_that_is_being_deleted(timed: TimedStage) -> None:
+    await timed.client.create(STATEFUL_SETS, stateful_set(replicas=1, claims=("data",)))
+    await timed.until_one(STATEFUL_SETS, "web", ready(1))
+    held = {"metadata": {"finalizers": ["example.com/hold"]}}
+    await timed.client.patch(PERSISTENT_VOLUME_CLAIMS, "data-web-0", held, "default")
+    await timed.client.delete(PERSISTENT_VOLUME_CLAIMS, "data-web-0", "default")
+    (pod,) = await pods_of(timed)
+    await timed.client.delete(PODS, name_of(pod), "default", grace_period_seconds=0)
+    refusal = "create Pod web-0 in StatefulSet web failed error: pvc data-web-0 is being deleted"
+    await timed.until(EVENTS, lambda events: any(e["message"] == refusal for e in events))
+    assert await pods_of(timed) == []
+    await timed.client.patch(PERSISTENT_VOLUME_CLAIMS, "data-web-0", {"metadata": {"finalizers": None}}, "default")
+    await timed.after(5)
+    await timed.until_one(STATEFUL_SETS, "web", ready(1))
+
+
+async def test_a_claim_that_is_refused_is_told_of_twice(stage: Stage) -> None:
+    quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"persistentvolumeclaims": "0"}}}
+    await stage.client.create(RESOURCE_QUOTAS, {"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    await stage.until_one(RESOURCE_QUOTAS, "q", lambda one: "hard" in (one.get("status") or {}))
+    await stage.client.create(STATEFUL_SETS, stateful_set(replicas=1, claims=("data",)))
+    claim = "create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: "
+    pod = "create Pod web-0 in StatefulSet web failed error: failed to create PVC data-web-0: "
+    for start in (claim, pod):
+        await stage.until(EVENTS, lambda events, start=start: any(e["message"].startswith(start) for e in events))
+
+
+async def test_the_status_counts_down_while_a_set_is_deleted(stage: Stage) -> None:
+    await stage.client.create(STATEFUL_SETS, stateful_set(replicas=1))
+    await stage.until_one(STATEFUL_SETS, "web", ready(1))
+    await stage.client.patch(STATEFUL_SETS, "web", {"metadata": {"finalizers": ["example.com/hold"]}}, "default")
+    await stage.client.delete(STATEFUL_SETS, "web", "default", propagation_policy="Foreground")
+    one = await stage.until_one(STATEFUL_SETS, "web", lambda one: one["status"]["replicas"] == 0)
+    assert one["status"]["observedGeneration"] == one["metadata"]["generation"]
 
 
 async def test_claims_are_made_once_and_stay(stage: Stage) -> None:
