@@ -22,13 +22,12 @@ from orchestrator.controllers.pods import (
     is_available,
     is_finished,
     is_ready,
+    node_of,
     phase_of,
 )
 
 BURST = 250
 """At most so many pods are created and deleted in one look."""
-
-_PHASE_RANK = {"Pending": 1, "Unknown": 2, "Running": 3}
 
 
 class DaemonPlan(Struct):
@@ -51,17 +50,8 @@ def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
 
 
 def _oldest_first(pods: Iterable[Object]) -> list[Object]:
-    """Bound and running ones first, then by age."""
-    return sorted(
-        pods,
-        key=lambda pod: (
-            not (pod.get("spec") or {}).get("nodeName"),
-            -_PHASE_RANK.get(phase_of(pod), 0),
-            not is_ready(pod),
-            created_at(pod),
-            name_of(pod),
-        ),
-    )
+    """Bound ones first, then by age."""
+    return sorted(pods, key=lambda pod: (not node_of(pod), created_at(pod), name_of(pod)))
 
 
 def is_new(pod: Object, revision_hash: str) -> bool:

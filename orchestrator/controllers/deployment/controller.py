@@ -184,6 +184,7 @@ class DeploymentController(Controller):
     async def _create_new(self, deployment: Object, old: list[Object], revision: int) -> tuple[Object, Object | None]:
         planned = revisions.new_replica_set(deployment, revision, rollout.max_surge(deployment))
         planned["spec"]["replicas"] = rollout.plan_new_size(deployment, old, planned)
+        is_made_now = False
         try:
             new = await self.client.create(REPLICA_SETS, planned)
         except errors.AlreadyExists:
@@ -212,11 +213,12 @@ class DeploymentController(Controller):
             self.recorder.event(deployment, "Warning", progress.CREATE_ERROR, message)
             raise
         else:
+            is_made_now = True
             self._expectations.wrote(key_of(deployment), self._replica_sets, new)
             if size_of(new) > 0:
                 self._say_scaled(deployment, new, 0, size_of(new))
         condition = None
-        if progress.has_deadline(deployment):
+        if is_made_now and progress.has_deadline(deployment):
             message = f'Created new replica set "{name_of(new)}"'
             condition = progress.condition("Progressing", "True", progress.NEW_REPLICA_SET, message, self.clock.now())
         deployment = await self._write_revision(deployment, annotations_of(new).get(revisions.REVISION), condition)
