@@ -314,8 +314,9 @@ async def test_a_claim_that_is_refused_is_told_of_twice(stage: Stage) -> None:
     await stage.client.create(STATEFUL_SETS, stateful_set(replicas=1, claims=("data",)))
     claim = "create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: "
     pod = "create Pod web-0 in StatefulSet web failed error: failed to create PVC data-web-0: "
-    for start in (claim, pod):
-        await stage.until(EVENTS, lambda events, start=start: any(e["message"].startswith(start) for e in events))
+    await stage.until(
+        EVENTS, lambda events: all(any(e["message"].startswith(start) for e in events) for start in (claim, pod))
+    )
 
 
 async def test_the_status_counts_down_while_a_set_is_deleted(stage: Stage) -> None:
