@@ -159,3 +159,10 @@ PRIORITY_LEVEL_CONFIGURATIONS = Resource(
     "PriorityLevelConfiguration",
     namespaced=False,
 )
+
+_SNAPSHOTS = "snapshot.storage.k8s.io"
+VOLUME_SNAPSHOTS = Resource(_SNAPSHOTS, "v1", "volumesnapshots", "VolumeSnapshot")
+VOLUME_SNAPSHOT_CLASSES = Resource(_SNAPSHOTS, "v1", "volumesnapshotclasses", "VolumeSnapshotClass", namespaced=False)
+VOLUME_SNAPSHOT_CONTENTS = Resource(
+    _SNAPSHOTS, "v1", "volumesnapshotcontents", "VolumeSnapshotContent", namespaced=False
+)

@@ -52,6 +52,7 @@ from orchestrator.cluster.users import (
     PROVISIONER,
     PROXY,
     SCHEDULER,
+    SNAPSHOTS,
     controller_groups,
     controller_user,
     program_of,
@@ -469,25 +470,45 @@ class Cluster:
     async def _build_provisioner(self) -> None:
         from orchestrator.provisioner.directories import Directories
         from orchestrator.provisioner.directory_backend import DirectoryBackend
+        from orchestrator.provisioner.directory_snapshots import DirectorySnapshots
         from orchestrator.provisioner.docker_backend import DockerVolumeBackend
         from orchestrator.provisioner.plan import default_storage_class
         from orchestrator.provisioner.provisioner import Provisioner
+        from orchestrator.provisioner.snapshots.controller import SnapshotController
+        from orchestrator.provisioner.snapshots.definitions import SnapshotDefinitions
 
         client = self.client(PROVISIONER, ())
-        directories = DirectoryBackend(Directories(self.config.data_dir / "volumes"))
+        informers = self._informers("local-volume-provisioner", PROVISIONER)
+        directories = Directories(self.config.data_dir / "volumes")
+        snapshots = DirectorySnapshots(
+            Directories(self.config.data_dir / "snapshots"), directories, clock=self.clock
+        )  # fmt: skip
+        backend = DirectoryBackend(directories, snapshots)
         if self.config.storage_class:
-            standard = default_storage_class(self.config.storage_class, directories.provisioner)
+            standard = default_storage_class(self.config.storage_class, backend.provisioner)
             with contextlib.suppress(errors.AlreadyExists):
                 await client.create(STORAGE_CLASSES, standard)
         volumes = self.nodes.docker_volumes() if self.nodes is not None else None
+        definitions = SnapshotDefinitions(informers)
         provisioner = Provisioner(
-            backends=[directories, *([DockerVolumeBackend(volumes)] if volumes is not None else [])],
+            backends=[backend, *([DockerVolumeBackend(volumes)] if volumes is not None else [])],
+            snapshots=definitions,
             client=client,
-            informers=self._informers("local-volume-provisioner", PROVISIONER),
+            informers=informers,
             recorder=self._recorder("local-volume-provisioner", PROVISIONER),
             clock=self.clock,
         )
         self.supervisor.add("local-volume-provisioner", provisioner.run)
+        snapshot_controller = SnapshotController(
+            driver_name=backend.provisioner,
+            driver=snapshots,
+            definitions=definitions,
+            client=self.client(SNAPSHOTS, controller_groups()),
+            informers=informers,
+            recorder=self._recorder("snapshot-controller", SNAPSHOTS),
+            clock=self.clock,
+        )
+        self.supervisor.add("snapshot-controller", snapshot_controller.run)
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.configuration import parse_configuration

@@ -18,6 +18,8 @@ INGRESS = "system:ingress"
 """Reads Ingresses, what they lead to and their certificates; writes their status and the Service of its own."""
 PROVISIONER = "system:local-volume-provisioner"
 """Reads claims, storage classes and nodes; writes volumes, and the size that claims were given."""
+SNAPSHOTS = "system:serviceaccount:kube-system:snapshot-controller"
+"""Reads claims and volumes; writes snapshots, their contents, and a finalizer of claims."""
 KUBELETS = "system:kubelets"
 """The informers that all nodes of this process share: they hold what each kubelet may read for itself."""
 
@@ -57,6 +59,8 @@ def controller_groups() -> tuple[str, ...]:
 
 def program_of(user: str) -> str:
     """What a component calls itself in its User-Agent, which makes it the manager of the fields that it writes."""
+    if user == SNAPSHOTS:
+        return "snapshot-controller"
     if user.startswith("system:serviceaccount:kube-system:"):
         return "kube-controller-manager"
     if user.startswith("system:node:") or user == KUBELETS:

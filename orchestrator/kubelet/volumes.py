@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.aiokit.clock import Clock, parse_time
+from orchestrator.aiokit.trees import remove_tree
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
@@ -461,7 +461,7 @@ def _remove(directory: Path) -> None:
         return
     # Only when nothing is mounted any more may anything be deleted: a bind mount leads to somebody's data.
     unmount_below(directory)
-    shutil.rmtree(directory)
+    remove_tree(directory)
 
 
 def remove_all(state_dir: Path) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import Struct
+
 from orchestrator.api.objects import Object
+
+
+class Source(Struct, frozen=True):
+    """What a new volume begins with: the data of a volume of the same kind, or of a snapshot. One of them is set."""
+
+    volume: str = ""
+    snapshot: str = ""
+    """What `status.snapshotHandle` says."""
 
 
 class Backend(Protocol):
@@ -20,11 +30,10 @@ class Backend(Protocol):
         """Why a claim cannot have such a volume; empty when it can."""
         ...
 
-    async def make(self, claim: Object, storage_class: Object, node: Object | None, *, copy_of: str) -> Object:
+    async def make(self, claim: Object, storage_class: Object, node: Object | None, *, source: Source | None) -> Object:
         """Make the volume, once for each claim; returns the part of a PersistentVolume's spec that leads to it.
 
-        `node` is where the first pod will run, None when that does not matter; `copy_of` names a volume of the same
-        kind whose data it begins with. OSError.
+        `node` is where the first pod will run, None when that does not matter. OSError.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The directories behind volumes: made, copied and removed, all below one folder. Blocking, except for copies.
+"""The directories behind volumes and snapshots: made, copied and removed, all below one folder.
 
 A name is one path component, and removing never follows a symbolic link, so nothing outside is ever touched.
 """
@@ -9,15 +9,20 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from orchestrator.aiokit.commands import run_command
+from orchestrator.aiokit.trees import remove_tree
+from orchestrator.provisioner import copying
 
 COPY_SECONDS_MAX = 3600.0
 DISK = "disk"
 LOOP_SET_CAPACITY = 0x4C07
 """linux/loop.h"""
+Fill = Callable[[Path], Awaitable[None]]
+"""Puts into a new directory what it begins with. OSError."""
 MODE = 0o777
 """Pods run under any user; who may reach a volume at all is decided by the folder above, which is root's."""
 
@@ -29,39 +34,29 @@ class Directories:
         self.root = root
 
     def path(self, name: str) -> Path:
-        """Where a directory is or would be; ValueError for what is no plain name."""
-        if not name or name in (".", "..") or "/" in name or "\0" in name:
+        """Where a directory is or would be; ValueError for what is no plain name. Names with a dot are ours."""
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise ValueError(f"{name!r} is no name of a directory")
         return self.root / name
 
-    async def make(self, name: str, *, copy_of: str = "") -> Path:
-        """Make a directory, empty or as a copy of another; one that is there is left alone. OSError."""
+    async def make(self, name: str, *, fill: Fill | None = None) -> Path:
+        """Make a directory, empty or with what `fill` puts into it; one that is there is left alone. OSError."""
         path = self.path(name)
         if await asyncio.to_thread(path.is_dir):
             return path
         partial = self.root / f".{name}.partial"
         await asyncio.to_thread(self._prepare, partial)
-        if copy_of:
-            await self._copy(self.path(copy_of), partial)
+        if fill is not None:
+            await fill(partial)
         # In one step, so that a copy that was interrupted is never taken for a whole one.
         await asyncio.to_thread(partial.rename, path)
         return path
 
     def _prepare(self, partial: Path) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_tree(partial)
+        remove_tree(partial)
         partial.mkdir()
         partial.chmod(MODE)  # whatever the umask
-
-    async def _copy(self, source: Path, target: Path) -> None:
-        # cp shares blocks where the file system can, and keeps owners, modes, links and extended attributes.
-        command = ("cp", "-a", "--reflink=auto", f"{source}/.", str(target))
-        try:
-            outcome = await run_command(*command, seconds_max=COPY_SECONDS_MAX)
-        except TimeoutError:
-            raise OSError(f"copying {source} took more than {COPY_SECONDS_MAX:.0f} s") from None
-        if outcome.code != 0:
-            raise OSError(f"copying {source}: {outcome.errors.strip()[:500]}")
 
     async def make_disk(self, name: str, size_bytes: int) -> Path:
         """The file in a directory that becomes a block device, of at least this size; sparse. OSError."""
@@ -80,30 +75,49 @@ class Directories:
     async def remove(self, name: str) -> None:
         """Remove a directory with all that is in it; succeeds when there is none. OSError."""
         path = self.path(name)
-        gone = self.root / f".{name}.removed"
-        await asyncio.to_thread(self._remove, path, gone)
+        partial, gone = self.root / f".{name}.partial", self.root / f".{name}.removed"
+        await asyncio.to_thread(self._remove, path, partial, gone)
 
-    def _remove(self, path: Path, gone: Path) -> None:
-        _remove_tree(gone)  # an earlier removal that was interrupted
+    def _remove(self, path: Path, partial: Path, gone: Path) -> None:
+        remove_tree(partial)  # a copy that was interrupted
+        remove_tree(gone)  # an earlier removal that was interrupted
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
-        _remove_tree(gone)
+        remove_tree(gone)
+
+
+async def copy_directory(source: Path, target: Path) -> None:
+    """Copy one directory into another that is there and empty, devices behind it written out first. OSError."""
+    await asyncio.to_thread(_flush_device, source / DISK)
+    command = (sys.executable, "-I", "-S", copying.__file__, str(source), str(target))
+    try:
+        outcome = await run_command(*command, seconds_max=COPY_SECONDS_MAX)
+    except TimeoutError:
+        raise OSError(f"copying {source.name} took more than {COPY_SECONDS_MAX:.0f} s") from None
+    if outcome.code != 0:
+        raise OSError(f"copying {source.name}: {outcome.errors.strip()[:500]}")
+
+
+def _loop_devices_of(path: Path) -> Iterator[Path]:
+    """The loop devices that stand for a file."""
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if entry.read_text().rstrip("\n") == os.path.realpath(path):
+                yield Path("/dev", entry.parts[-3])
+
+
+def _flush_device(path: Path) -> None:
+    """Bring what was written to the loop devices of a file, and is still theirs, into the file."""
+    for device in _loop_devices_of(path):
+        descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _tell_capacity(path: Path) -> None:
     """Make the loop devices of a file look at its size again."""
-    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(FileNotFoundError, OSError):
-            if entry.read_text().rstrip("\n") == os.path.realpath(path):
-                with open(f"/dev/{entry.parts[-3]}", "rb") as device:
-                    fcntl.ioctl(device, LOOP_SET_CAPACITY)
-
-
-def _remove_tree(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-        return
-    if not shutil.rmtree.avoids_symlink_attacks:  # pragma: no cover - every Linux has openat
-        raise OSError(f"{os.name} cannot remove {path} without following links")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+    for device in _loop_devices_of(path):
+        with contextlib.suppress(OSError), open(device, "rb") as opened:
+            fcntl.ioctl(opened, LOOP_SET_CAPACITY)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orchestrator.api.docker_volumes import DRIVER, csi_driver, docker_volume_of, volume_source
 from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
+from orchestrator.provisioner.backend import Source
 from orchestrator.provisioner.directory_backend import HOSTNAME
 from orchestrator.provisioner.plan import common_refusal, is_block, is_for_one_node, on_node, volume_name_of
 
@@ -54,7 +55,7 @@ class DockerVolumeBackend:
     def refusal(self, claim: Object, storage_class: Object) -> str:
         return refusal(claim, storage_class)
 
-    async def make(self, claim: Object, storage_class: Object, node: Object | None, *, copy_of: str) -> Object:
+    async def make(self, claim: Object, storage_class: Object, node: Object | None, *, source: Source | None) -> Object:
         name = self._volumes.prefix + volume_name_of(claim)
         driver, options = plan_options(claim, storage_class.get("parameters") or {})
         await self._volumes.create(name_of(node) if node is not None else "", name, driver=driver, options=options)

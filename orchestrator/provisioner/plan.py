@@ -53,15 +53,47 @@ def is_asked_for(claim: Object, storage_class: Object) -> bool:
     return not delays or bool(annotations_of(claim).get(SELECTED_NODE))
 
 
+def data_source_of(claim: Object) -> Object:
+    """What a new volume begins with, as the claim says it (`dataSourceRef`); empty for nothing."""
+    spec = claim.get("spec") or {}
+    source: Object = spec.get("dataSourceRef") or spec.get("dataSource") or {}
+    return source
+
+
 def source_claim_of(claim: Object) -> str:
     """The claim in the same namespace whose data a new volume begins with; empty without one."""
-    spec = claim.get("spec") or {}
-    source = spec.get("dataSourceRef") or spec.get("dataSource") or {}
-    return str(source.get("name") or "") if source.get("kind") == "PersistentVolumeClaim" else ""
+    source = data_source_of(claim)
+    is_claim = source.get("kind") == "PersistentVolumeClaim" and not source.get("apiGroup")
+    return str(source.get("name") or "") if is_claim else ""
+
+
+def clone_refusal(claim: Object, source: Object | None, volume: Object | None, provisioner: str) -> str:
+    """Why a volume for a claim cannot begin with the data of another claim's; empty when it can.
+
+    The checks of external-provisioner: a bound claim of the same driver and mode that is no bigger.
+    """
+    name = source_claim_of(claim)
+    if source is None or volume is None or (source.get("status") or {}).get("phase") != "Bound":
+        return f'claim "{name}" is not bound to a volume that can be copied'
+    if is_terminating(source):
+        return f"the PVC DataSource {name} is currently being deleted"
+    if provisioner_of(volume) != provisioner:
+        return f'the volume of claim "{name}" was not provisioned by {provisioner}'
+    if is_block(source) is not is_block(claim):
+        return "the source PVC and destination PVCs must have the same volume mode for cloning"
+    wanted, has = claim["spec"]["resources"]["requests"]["storage"], volume["spec"]["capacity"]["storage"]
+    if parse_quantity(wanted) < parse_quantity(has):
+        return (
+            "new PVC request must be greater than or equal in size to the specified PVC data source, "
+            f"requested {wanted} but source is {has}"
+        )
+    return ""
 
 
 def common_refusal(claim: Object) -> str:
     """What no volume made here can be; empty for a claim that wants nothing of it."""
+    if data_source_of(claim).get("namespace"):
+        return "a data source in another namespace needs a ReferenceGrant, which is not supported"
     return "claim Selector is not supported" if (claim.get("spec") or {}).get("selector") else ""
 
 

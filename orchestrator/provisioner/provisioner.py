@@ -7,13 +7,30 @@ from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, annotations_of, key_of, name_of, namespace_of, resource_version_of
-from orchestrator.api.resources import CSI_DRIVERS, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orchestrator.api.objects import (
+    Object,
+    annotations_of,
+    key_of,
+    name_of,
+    namespace_of,
+    resource_version_of,
+    split_key,
+)
+from orchestrator.api.resources import (
+    CSI_DRIVERS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+    VOLUME_SNAPSHOT_CONTENTS,
+    VOLUME_SNAPSHOTS,
+)
 from orchestrator.api.volume_binding import SELECTED_NODE, class_of
 from orchestrator.component.controller import Controller, Dependencies
-from orchestrator.provisioner.backend import Backend
+from orchestrator.provisioner.backend import Backend, Source
 from orchestrator.provisioner.plan import (
     FINALIZER,
+    clone_refusal,
     is_asked_for,
     plan_ending,
     plan_growth,
@@ -22,9 +39,13 @@ from orchestrator.provisioner.plan import (
     source_claim_of,
     volume_name_of,
 )
+from orchestrator.provisioner.snapshots.definitions import SnapshotDefinitions
+from orchestrator.provisioner.snapshots.plan import bound_content_of
+from orchestrator.provisioner.snapshots.restoring import Refusal, is_for_populator, plan_restore, source_snapshot_of
 
 _VOLUME = "volume:"
 _SOURCE_INDEX = "source"
+_SNAPSHOT_INDEX = "waits-for-snapshot"
 
 
 class Provisioner(Controller):
@@ -33,7 +54,11 @@ class Provisioner(Controller):
     name: ClassVar[str] = "local-volume-provisioner"
     workers: ClassVar[int] = 2
 
-    def __init__(self, *, backends: Sequence[Backend], **dependencies: Unpack[Dependencies]) -> None:
+    def __init__(
+        self, *, backends: Sequence[Backend], snapshots: SnapshotDefinitions, **dependencies: Unpack[Dependencies]
+    ) -> None:
+        """`snapshots`: when there can be some that claims begin with."""
+        self._snapshot_definitions = snapshots
         self._backends = {backend.provisioner: backend for backend in backends}
         self._described: set[str] = set()
         super().__init__(**dependencies)
@@ -45,8 +70,12 @@ class Provisioner(Controller):
         self._classes = self.informer(STORAGE_CLASSES)
         self._nodes = self.informer(NODES)
         self._claims.add_index(_SOURCE_INDEX, _source_key)
+        self._claims.add_index(_SNAPSHOT_INDEX, _snapshot_key)
         self._claims.add_handler(self._on_claim)
         self._volumes.add_handler(self._on_volume)
+        self._snapshot_definitions.when_served(
+            lambda: self._informers.informer(VOLUME_SNAPSHOTS).add_handler(self._on_snapshot)
+        )
 
     def _on_claim(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -58,6 +87,11 @@ class Provisioner(Controller):
     def _on_volume(self, old: Object | None, new: Object | None) -> None:
         if new is not None and provisioner_of(new) in self._backends:
             self.queue.add(_VOLUME + name_of(new))
+
+    def _on_snapshot(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            for waiting in self._claims.by_index(_SNAPSHOT_INDEX, key_of(new)):
+                self.queue.add(key_of(waiting))
 
     async def reconcile(self, key: str) -> float | None:
         """One claim, or one volume."""
@@ -95,17 +129,19 @@ class Provisioner(Controller):
         if node_name and node is None:
             self.recorder.event(claim, "Warning", "ProvisioningFailed", f'{failed}node "{node_name}" not found')
             return
-        copy_of = ""
-        if source := source_claim_of(claim):
-            copy_of = self._volume_to_copy(backend, namespace_of(claim), source)
-            if not copy_of:
-                message = f'{failed}claim "{source}" is not bound to a volume that can be copied'
-                self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
-                return
+        if is_for_populator(claim):
+            message = "Assuming an external populator will provision the volume"
+            self.recorder.event(claim, "Normal", "Provisioning", message)
+            return
+        try:
+            source = await self._find_source(backend, claim)
+        except Refusal as why_not:
+            self.recorder.event(claim, "Warning", "ProvisioningFailed", f"{failed}{why_not}")
+            return  # a change of the source leads here again
         message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
         self.recorder.event(claim, "Normal", "Provisioning", message)
         try:
-            made = await backend.make(claim, storage_class, node, copy_of=copy_of)
+            made = await backend.make(claim, storage_class, node, source=source)
         except OSError as error:
             self.recorder.event(claim, "Warning", "ProvisioningFailed", f"{failed}{error}")
             raise
@@ -124,12 +160,27 @@ class Provisioner(Controller):
             await self.client.create(CSI_DRIVERS, backend.driver)
         self._described.add(backend.provisioner)
 
-    def _volume_to_copy(self, backend: Backend, namespace: str, name: str) -> str:
-        source = self._claims.get(f"{namespace}/{name}")
-        if source is None or (source.get("status") or {}).get("phase") != "Bound":
-            return ""
-        volume = self._volumes.get(source["spec"].get("volumeName") or "")
-        return name_of(volume) if volume is not None and provisioner_of(volume) == backend.provisioner else ""
+    async def _find_source(self, backend: Backend, claim: Object) -> Source | None:
+        """What the volume of a claim begins with. Refusal."""
+        if name := source_claim_of(claim):
+            source = self._claims.get(f"{namespace_of(claim)}/{name}")
+            volume = self._volumes.get(source["spec"].get("volumeName") or "") if source is not None else None
+            if why := clone_refusal(claim, source, volume, backend.provisioner):
+                raise Refusal(why)
+            assert volume is not None
+            return Source(volume=name_of(volume))
+        if key := source_snapshot_of(claim):
+            namespace, name = split_key(key)
+            try:
+                snapshot = await self.client.get(VOLUME_SNAPSHOTS, name, namespace)
+            except errors.NotFound as error:
+                raise Refusal(f"error getting snapshot {name} from api server: {error.message}") from None
+            try:
+                content = await self.client.get(VOLUME_SNAPSHOT_CONTENTS, bound_content_of(snapshot) or "none")
+            except errors.NotFound:
+                content = None
+            return Source(snapshot=plan_restore(claim, snapshot, content, backend.provisioner))
+        return None
 
     # Growing.
 
@@ -180,3 +231,8 @@ class Provisioner(Controller):
 def _source_key(claim: Object) -> list[str]:
     source = source_claim_of(claim)
     return [f"{namespace_of(claim)}/{source}"] if source and not claim["spec"].get("volumeName") else []
+
+
+def _snapshot_key(claim: Object) -> list[str]:
+    key = source_snapshot_of(claim)
+    return [key] if key and not claim["spec"].get("volumeName") else []

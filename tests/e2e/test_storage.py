@@ -190,3 +190,58 @@ def test_files_and_devices_are_not_mistaken_for_each_other(k: Kubectl) -> None:
     event = wait_for_event(k, "Failed", "volumeMounts")
     assert "has volumeMode Block, but is specified in volumeMounts" in event["message"]
     k("delete", "pod/p", "pvc/disk", "--wait=false")
+
+
+SNAPSHOTS = Path(__file__).parents[2] / "config" / "snapshots"
+
+
+def snapshot(name: str, claim_name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
+        "metadata": {"name": name},
+        "spec": {"source": {"persistentVolumeClaimName": claim_name}},
+    }
+
+
+def from_snapshot(name: str) -> dict[str, str]:
+    return {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name}
+
+
+def test_claims_begin_with_snapshots_of_files_and_of_a_device(k: Kubectl) -> None:
+    """Taken while pods write; what a device's page cache still held is part of it."""
+    k("apply", "-f", str(SNAPSHOTS / "definitions.yaml"))
+    try:
+        k("apply", "-f", str(SNAPSHOTS / "class.yaml"))
+        devices = [{"name": "data", "devicePath": "/dev/xvda"}]
+        script = f"echo before > /data/file; ln -s /etc/hostname /data/link; {WAIT}"
+        on_disk = f"echo block-data | dd of=/dev/xvda conv=sync bs=512 2>/dev/null; {WAIT}"
+        apply(
+            k,
+            claim("files"), pod("files", container(script, volumeMounts=MOUNTS), volumes=using("files")),
+            claim("disk", "4Mi", volumeMode="Block"),
+            pod("disk", container(on_disk, volumeDevices=devices), volumes=using("disk")),
+        )  # fmt: skip
+        wait_for_pod(k, "files", is_running)
+        wait_for_pod(k, "disk", is_running)
+        until(lambda: k("exec", "files", "--", "cat", "/data/file"), "before\n")
+        until(lambda: k("exec", "disk", "--", "head", "-c", "10", "/dev/xvda"), "block-data")
+        apply(k, snapshot("files", "files"), snapshot("disk", "disk"))
+        k("wait", "volumesnapshots", "files", "disk", "--for=jsonpath={.status.readyToUse}=true", "--timeout=30s")
+        k("exec", "files", "--", "sh", "-c", "echo after > /data/file")
+        apply(
+            k,
+            claim("restored-files", dataSource=from_snapshot("files")),
+            claim("restored-disk", "4Mi", volumeMode="Block", dataSource=from_snapshot("disk")),
+        )
+        reader = container("cat /data/file; readlink /data/link", volumeMounts=MOUNTS)
+        assert output_of(k, pod("reader", reader, volumes=using("restored-files"))) == "before\n/etc/hostname\n"
+        reader = container("head -c 10 /dev/xvda", volumeDevices=devices)
+        assert output_of(k, pod("disk-reader", reader, volumes=using("restored-disk"))) == "block-data"
+        table = k("get", "volumesnapshots").splitlines()
+        assert table[0].split()[:3] == ["NAME", "READYTOUSE", "SOURCEPVC"]
+        assert [line.split()[1] for line in table[1:]] == ["true", "true"]
+        k("delete", "volumesnapshots", "--all", "--timeout=30s")
+        assert k("get", "volumesnapshotcontents", "-o", "name") == ""
+    finally:
+        k("delete", "-f", str(SNAPSHOTS / "definitions.yaml"), "--timeout=30s")

@@ -513,6 +513,15 @@ _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
         allow("list watch", "core", "nodes"),
         EVENTS,
     ),
+    # Not one of Kubernetes' own: the account of kubernetes-csi's controller of volume snapshots.
+    "snapshot-controller": (
+        allow("get patch", "core", "persistentvolumeclaims"),
+        allow("get patch", "snapshot.storage.k8s.io", "volumesnapshots"),
+        allow("patch update", "snapshot.storage.k8s.io", "volumesnapshots/status"),
+        allow("create delete get patch", "snapshot.storage.k8s.io", "volumesnapshotcontents"),
+        allow("patch", "snapshot.storage.k8s.io", "volumesnapshotcontents/status"),
+        EVENTS,
+    ),
     "statefulset-controller": (
         allow("list watch", "core", "pods"),
         allow(READ, "apps", "statefulsets"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from orchestrator.provisioner.directories import Directories
+from orchestrator.provisioner.directories import Directories, copy_directory
 
 
 @pytest.fixture
@@ -25,12 +26,16 @@ async def test_making_it_again_keeps_what_is_in_it(directories: Directories) -> 
     assert ((await directories.make("pvc-1")) / "file").read_text() == "data"
 
 
+async def copied(directories: Directories, name: str, source: str) -> Path:
+    return await directories.make(name, fill=partial(copy_directory, directories.path(source)))
+
+
 async def test_a_copy_has_everything_and_is_independent(directories: Directories) -> None:
     source = await directories.make("pvc-1")
     (source / "sub").mkdir(mode=0o750)
     (source / "sub" / ".hidden").write_text("data")
     (source / "link").symlink_to("/etc/hostname")
-    copy = await directories.make("pvc-2", copy_of="pvc-1")
+    copy = await copied(directories, "pvc-2", "pvc-1")
     (source / "sub" / ".hidden").write_text("changed")
     assert (copy / "sub" / ".hidden").read_text() == "data"
     assert (copy / "sub").stat().st_mode & 0o777 == 0o750
@@ -39,8 +44,10 @@ async def test_a_copy_has_everything_and_is_independent(directories: Directories
 
 async def test_a_copy_that_failed_leaves_no_directory(directories: Directories) -> None:
     with pytest.raises(OSError, match="copying"):
-        await directories.make("pvc-2", copy_of="pvc-none")
+        await copied(directories, "pvc-2", "pvc-none")
     assert not directories.path("pvc-2").exists()
+    await directories.remove("pvc-2")
+    assert list(directories.root.iterdir()) == []
 
 
 async def test_removing_never_follows_a_link(directories: Directories, tmp_path: Path) -> None:
@@ -57,7 +64,7 @@ async def test_removing_never_follows_a_link(directories: Directories, tmp_path:
     await directories.remove("pvc-1")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../outside"])
+@pytest.mark.parametrize("name", ["", ".", "..", ".pvc-1.partial", "a/b", "../outside"])
 async def test_a_name_is_one_path_component(directories: Directories, name: str) -> None:
     with pytest.raises(ValueError, match="no name of a directory"):
         await directories.make(name)
@@ -71,5 +78,5 @@ async def test_a_disk_is_a_sparse_file_that_only_grows(directories: Directories)
     assert (await directories.make_disk("pvc-1", 1 << 20)).stat().st_size == 4 << 20
     assert disk.read_bytes()[:4] == b"data"
     assert disk.stat().st_blocks * 512 < 1 << 20
-    copy = await directories.make("pvc-2", copy_of="pvc-1")
+    copy = await copied(directories, "pvc-2", "pvc-1")
     assert (copy / "disk").read_bytes()[:4] == b"data"

@@ -66,7 +66,7 @@ def test_what_a_volume_of_the_engine_cannot_be(spec: Any, class_fields: Any, why
 async def test_a_volume_is_made_on_the_engine_of_its_node_and_removed_by_its_name() -> None:
     engines = Engines()
     backend = DockerVolumeBackend(engines)
-    made = await backend.make(claim(), {"parameters": {"type": "tmpfs"}}, NODE, copy_of="")
+    made = await backend.make(claim(), {"parameters": {"type": "tmpfs"}}, NODE, source=None)
     assert engines.volumes == {"orc_1_pvc-u1": ("node-1", "local", {"type": "tmpfs"})}
     assert made == {"csi": {"driver": DRIVER, "volumeHandle": "orc_1_pvc-u1", "volumeAttributes": {"driver": "local"}}}
     assert docker_volume_of(made) == "orc_1_pvc-u1"
@@ -76,5 +76,5 @@ async def test_a_volume_is_made_on_the_engine_of_its_node_and_removed_by_its_nam
 
 @pytest.mark.parametrize(("modes", "stays"), [(["ReadWriteOnce"], True), (["ReadWriteMany"], False)])
 async def test_where_engines_differ_a_volume_of_one_node_stays_there(modes: list[str], stays: bool) -> None:
-    made = await DockerVolumeBackend(Engines(shared=False)).make(claim(accessModes=modes), {}, NODE, copy_of="")
+    made = await DockerVolumeBackend(Engines(shared=False)).make(claim(accessModes=modes), {}, NODE, source=None)
     assert ("nodeAffinity" in made) is stays

@@ -12,6 +12,7 @@ from orchestrator.provisioner.plan import (
     FINALIZER,
     PROVISIONED_BY,
     Ending,
+    clone_refusal,
     default_storage_class,
     is_asked_for,
     plan_ending,
@@ -70,8 +71,8 @@ def test_a_class_of_another_provisioner_is_left_alone() -> None:
         ({}, {}, ""),
         ({"volumeMode": "Block"}, {}, ""),
         ({"selector": {"matchLabels": {"a": "b"}}}, {}, "Selector"),
-        ({"dataSource": {"kind": "VolumeSnapshot", "name": "s"}}, {}, "VolumeSnapshot"),
         ({"dataSource": {"kind": "PersistentVolumeClaim", "name": "s"}}, {}, ""),
+        ({"dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "s", "namespace": "n"}}, {}, "ReferenceGrant"),
         ({}, {"mountOptions": ["ro"]}, "mountOptions"),
         ({}, {"parameters": {"path": "/"}}, "unknown parameters: path"),
     ],
@@ -131,3 +132,31 @@ def test_how_a_volume_ends(one: Object, ending: Ending | None) -> None:
 def test_a_bound_claim_grows(wanted: str, has: str, grows: str) -> None:
     bound = {**claim(size=wanted, volumeName="pvc-u1"), "status": {"phase": "Bound", "capacity": {"storage": has}}}
     assert plan_growth(bound, volume("Bound")) == grows
+
+
+def source_of_clone(phase: str = "Bound", **changes: Any) -> Object:
+    return {**claim(), "status": {"phase": phase}, **changes}
+
+
+def volume_of_clone(provisioner: str = PROVISIONER) -> Object:
+    return {"metadata": {"annotations": {PROVISIONED_BY: provisioner}}, "spec": {"capacity": {"storage": "1Gi"}}}
+
+
+@pytest.mark.parametrize(
+    ("source", "volume", "spec", "size", "why"),
+    [
+        (source_of_clone(), volume_of_clone(), {}, "1Gi", ""),
+        (source_of_clone(), volume_of_clone(), {}, "2Gi", ""),
+        (None, None, {}, "1Gi", "not bound"),
+        (source_of_clone("Pending"), volume_of_clone(), {}, "1Gi", "not bound"),
+        (source_of_clone(metadata=DELETED), volume_of_clone(), {}, "1Gi", "currently being deleted"),
+        (source_of_clone(), volume_of_clone("example.com/nfs"), {}, "1Gi", "was not provisioned by"),
+        (source_of_clone(), volume_of_clone(), {"volumeMode": "Block"}, "1Gi", "same volume mode"),
+        (source_of_clone(), volume_of_clone(), {}, "1Mi", "requested 1Mi but source is 1Gi"),
+    ],
+)
+def test_what_a_claim_can_be_a_copy_of(source: Any, volume: Any, spec: Any, size: str, why: str) -> None:
+    data_source = {"kind": "PersistentVolumeClaim", "name": "source"}
+    found = clone_refusal(claim(PLACED, size=size, dataSource=data_source, **spec), source, volume, PROVISIONER)
+    assert why in found
+    assert bool(why) is bool(found)

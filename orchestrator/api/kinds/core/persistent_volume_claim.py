@@ -23,6 +23,7 @@ ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOnce
 _SHORT_MODES = {
     "ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP",
 }  # fmt: skip
+_CLASSIC_SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -68,14 +69,24 @@ def default_claim(obj: Object) -> None:
 
 
 def prepare_create(obj: Object) -> None:
-    """Status is the controller's; `dataSource` and `dataSourceRef` are kept alike."""
+    """Status is the controller's; `dataSource` and `dataSourceRef` are kept alike.
+
+    A source in another namespace is dropped, as where the feature CrossNamespaceVolumeDataSource is off (the default);
+    so is a `dataSource` of a kind that only `dataSourceRef` may name (KEP-1495).
+    """
     obj["status"] = {"phase": "Pending"}
     spec = struct(obj, "spec")
+    if (spec.get("dataSourceRef") or {}).get("namespace"):
+        del spec["dataSourceRef"]
+    elif not spec.get("dataSourceRef") and spec.get("dataSource"):
+        named = (spec["dataSource"].get("apiGroup") or "", spec["dataSource"].get("kind"))
+        if named not in _CLASSIC_SOURCES:
+            del spec["dataSource"]
     source, newer = spec.get("dataSource"), spec.get("dataSourceRef")
     if source and not newer:
         spec["dataSourceRef"] = {**source}
-    elif newer and not source and not newer.get("namespace"):
-        spec["dataSource"] = {key: value for key, value in newer.items() if key != "namespace"}
+    elif newer and not source:
+        spec["dataSource"] = {**newer}
 
 
 def validate_access_modes(modes: Any, path: str) -> list[Cause]:
