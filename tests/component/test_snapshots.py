@@ -104,7 +104,7 @@ async def bound(cluster: Cluster, name: str) -> Path:
         return any(name_of(one) == name and one.get("status", {}).get("phase") == "Bound" for one in claims)
 
     found = await eventually(cluster.client(), PERSISTENT_VOLUME_CLAIMS, is_bound)
-    volume = next(one["spec"]["volumeName"] for one in found if name_of(one) == name)
+    volume: str = next(one["spec"]["volumeName"] for one in found if name_of(one) == name)
     return cluster.config.data_dir / "volumes" / volume
 
 
@@ -137,7 +137,8 @@ async def failed(cluster: Cluster, name: str, reason: str) -> str:
 
 async def event(cluster: Cluster, reason: str) -> str:
     found = await eventually(cluster.client(), EVENTS, lambda events: any(e["reason"] == reason for e in events))
-    return next(one["message"] for one in found if one["reason"] == reason)
+    message: str = next(one["message"] for one in found if one["reason"] == reason)
+    return message
 
 
 async def test_a_snapshot_keeps_what_a_claim_held_and_a_claim_begins_with_it(cluster: Cluster) -> None:

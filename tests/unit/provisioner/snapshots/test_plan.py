@@ -29,7 +29,7 @@ from orchestrator.provisioner.snapshots.plan import (
     plan_snapshot_status,
 )
 
-DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+DELETED: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 READY = {"readyToUse": True}
 FAILED = {"error": {"time": "2026-01-01T00:00:00Z", "message": "no"}}
 
@@ -175,7 +175,7 @@ def test_finalizers_of_a_snapshot(one: Object, its: Object | None, finalizers: l
 
 BOTH = [AS_SOURCE_FINALIZER, BOUND_FINALIZER]
 GOING = snapshot(finalizers=["mine", *BOTH], **DELETED)
-MARKED = {"annotations": {BEING_DELETED: "yes"}}
+MARKED: dict[str, Any] = {"annotations": {BEING_DELETED: "yes"}}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_claim_is_needed_while_its_data_are_copied(pairs: Any, needed: bool) -
     assert is_claim_needed(pairs) is needed
 
 
-PROTECTED = {"finalizers": [CONTENT_FINALIZER]}
+PROTECTED: dict[str, Any] = {"finalizers": [CONTENT_FINALIZER]}
 
 
 @pytest.mark.parametrize(
