@@ -157,9 +157,21 @@ class RequestEntityTooLarge(ApiError):
     has_details = False
 
 
+class RouteNotAcceptable(NotAcceptable):
+    """What routes the requests for built-in kinds refuses, before anybody looks at them."""
+
+    has_details = True
+
+
 class UnsupportedMediaType(ApiError):
     code, reason = 415, "UnsupportedMediaType"
     has_details = False
+
+
+class RouteUnsupportedMediaType(UnsupportedMediaType):
+    """The same of a body's type."""
+
+    has_details = True
 
 
 class Invalid(ApiError):

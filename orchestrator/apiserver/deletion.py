@@ -19,6 +19,7 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, name_of
 from orchestrator.api.schema import definition
 from orchestrator.apiserver.incoming import not_an_object
+from orchestrator.apiserver.listing import parse_number
 from orchestrator.apiserver.request import is_true
 
 ORPHAN_FINALIZER = "orphan"
@@ -48,9 +49,11 @@ class DeletionPlan(Struct, frozen=True):
 
 
 def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
-    """Options from the body and, where it is silent, from the URL; 400 or 422 when they are wrong."""
+    """Options from the body, or from the URL where there is no body; 400 or 422 when they are wrong."""
     if body is not None and not isinstance(body, dict):
         raise errors.BadRequest(not_an_object("DeleteOptions", body))
+    if body is not None:
+        query = {}
     options = body or {}
     kind = options.get("kind")
     if kind and kind != "DeleteOptions":
@@ -60,16 +63,10 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         )
     options, _ = decode(options, definition(_OPTIONS), field_validation="Ignore", kind="DeleteOptions")
     grace = options.get("gracePeriodSeconds")
-    if grace is None and "gracePeriodSeconds" in query:
-        try:
-            grace = int(query["gracePeriodSeconds"])
-        except ValueError:
-            raise errors.BadRequest(
-                f'strconv.ParseInt: parsing "{query["gracePeriodSeconds"]}": invalid syntax'
-            ) from None
+    if grace is None and query.get("gracePeriodSeconds"):
+        grace = parse_number(query["gracePeriodSeconds"])
     preconditions = options.get("preconditions") or {}
-    policy = options.get("propagationPolicy") or ("" if options else query.get("propagationPolicy", ""))
-    policy = policy or query.get("propagationPolicy", "")
+    policy = options.get("propagationPolicy") or query.get("propagationPolicy", "")
     orphan = options.get("orphanDependents")
     if orphan is None and "orphanDependents" in query:
         orphan = is_true(query["orphanDependents"])

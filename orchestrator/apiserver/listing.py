@@ -105,15 +105,24 @@ def selected_name(field_selector: str) -> str:
         return ""
 
 
-def parse_limit(request: ApiRequest) -> int:
-    """`limit`; 0 means no limit, as do negative numbers."""
-    text = request.query.get("limit", "")
+def check_timeout(request: ApiRequest) -> None:
+    """400 unless `timeoutSeconds` is a number; a list is answered at once, whatever it is."""
+    parse_number(request.query.get("timeoutSeconds", ""))
+
+
+def parse_number(text: str) -> int:
+    """A number that a query has, 0 when absent; 400 in the words of Go's parser."""
     if not text:
         return 0
     try:
-        return max(int(text), 0)
+        return int(text)
     except ValueError:
         raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def parse_limit(request: ApiRequest) -> int:
+    """`limit`; 0 means no limit, as do negative numbers."""
+    return max(parse_number(request.query.get("limit", "")), 0)
 
 
 def parse_resource_version(text: str, *, parameter: str = "resourceVersion") -> int | None:

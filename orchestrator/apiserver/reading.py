@@ -72,6 +72,7 @@ class Reader:
         match = listing.check_version_match(request.query, is_watch=False)
         selection = listing.parse_selection(request, self._indexed_fields)
         limit = listing.parse_limit(request)
+        listing.check_timeout(request)
         if request.query.get("resourceVersion") == "0" and match != "Exact":
             limit = 0  # "any version" is answered in one piece, as from kube-apiserver's watch cache
         reader = self._computed.get(kind.resource.group_resource)
@@ -232,10 +233,7 @@ def _timeout_seconds(text: str, default_seconds: float) -> float:
     """How long a watch may last: what the client asked for, or a random-free default."""
     if not text:
         return default_seconds
-    try:
-        seconds = int(text)
-    except ValueError:
-        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    seconds = listing.parse_number(text)
     return min(float(seconds), WATCH_SECONDS_MAX) if seconds > 0 else WATCH_SECONDS_MIN
 
 

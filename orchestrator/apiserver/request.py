@@ -117,8 +117,6 @@ OPTIONS_OF_VERB = {
     "create": "CreateOptions",
     "update": "UpdateOptions",
     "patch": "PatchOptions",
-    "delete": "DeleteOptions",
-    "deletecollection": "DeleteOptions",
 }
 
 

@@ -483,7 +483,7 @@ class ApiServer:
 
     async def _delete(self, request: ApiRequest) -> ObjectResult:
         check_verb(request, "delete")
-        options = deletion.parse_delete_options(request.body, dict(request.query))
+        options = _deletion_options(request)
         return await self.delete_object(request, options)
 
     async def delete_object(self, request: ApiRequest, options: deletion.DeleteOptions) -> ObjectResult:
@@ -535,7 +535,7 @@ class ApiServer:
 
     async def _delete_collection(self, request: ApiRequest) -> ListResult:
         check_verb(request, "deletecollection")
-        options = deletion.parse_delete_options(request.body, dict(request.query))
+        options = _deletion_options(request)
         selected = await self._reader.list_objects(
             ApiRequest("list", request.kind, request.user, request.namespace, query={
                 key: value for key, value in request.query.items()
@@ -658,6 +658,13 @@ class ApiServer:
 def _give_back(reservations: Sequence[Reservation]) -> None:
     for reservation in reservations:
         reservation.undo()
+
+
+def _deletion_options(request: ApiRequest) -> deletion.DeleteOptions:
+    """What the client said about a deletion; from now on the request itself tells whether it is a dry run."""
+    options = deletion.parse_delete_options(request.body, dict(request.query))
+    request.query = {**request.query, "dryRun": "All" if options.dry_run else ""}
+    return options
 
 
 def internal_group(kind: Kind) -> str:

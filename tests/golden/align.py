@@ -237,9 +237,10 @@ REWORDED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"^406: Not Acceptable$",
-        "only the following media types are accepted: application/json, application/yaml,"
-        " application/vnd.kubernetes.protobuf",
-        "v1.22",
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml,"
+        " application/vnd.kubernetes.protobuf, application/json;stream=watch,"
+        " application/vnd.kubernetes.protobuf;stream=watch",
+        "v1.25",
     ),
 )
 """Wordings of v1.20, what they are now, and since when: regular expressions and their replacement."""

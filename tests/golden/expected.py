@@ -188,8 +188,6 @@ OTHERWISE = (
 """Changes between v1.20 and v1.36 that change more than a field or a wording."""
 
 DELIBERATE = (
-    Otherwise("one wording for media types that are not served", was="406 ", now="406 only the following"),
-    Otherwise("one wording for media types that are not served", was="415 ", now="415 the body of the request was in"),
     Otherwise(
         "health checks with nothing behind them here are left out",
         r"GET /(livez|readyz|healthz)\?verbose",

@@ -21,7 +21,7 @@ from orchestrator.apiserver import discovery
 from orchestrator.apiserver.aggregation.api_services import ApiServices
 from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.health import Health
-from orchestrator.apiserver.http.negotiation import JSON, Negotiated, negotiate
+from orchestrator.apiserver.http.negotiation import JSON, Negotiated, is_for_people, negotiate
 from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
@@ -165,7 +165,9 @@ class Documents:
             self._cache.clear()
             self._generation = generation
         negotiated = negotiate(request.header("Accept"), shapes=()) if content_type == JSON else Negotiated()
-        if negotiated.media_type != JSON:
+        if content_type == JSON and is_for_people(request.query, request.header("User-Agent")):
+            negotiated = negotiated.indented()
+        if negotiated.media_type != JSON or negotiated.pretty:
             body = encode_value(build(), negotiated)
             return web.Response(body=body, headers={"Content-Type": negotiated.content_type})
         cached = self._cache.get((request.path, content_type))
@@ -174,6 +176,8 @@ class Documents:
             tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
             cached = self._cache[request.path, content_type] = (body, tag)
         body, tag = cached
+        if content_type == JSON:
+            return web.Response(body=body, headers={"Content-Type": JSON})
         headers = {"Content-Type": content_type, "ETag": tag, "Cache-Control": "public", "Vary": "Accept"}
         if request.header("If-None-Match") == tag:
             return web.Response(status=304, headers=headers)

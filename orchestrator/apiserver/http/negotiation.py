@@ -51,6 +51,20 @@ def not_acceptable(media_types: tuple[str, ...] = MEDIA_TYPES) -> errors.NotAcce
     return errors.NotAcceptable("only the following media types are accepted: " + ", ".join(media_types))
 
 
+def check_route(accept: str, *, has_stream: bool) -> None:
+    """406 as the router of built-in kinds answers, when an Accept header has none of their media types.
+
+    Parameters are looked at later. `has_stream` is true of the routes that also serve watches.
+    """
+    wanted = [clause.partition(";")[0].strip().lower() for clause in accept.split(",")]
+    if accept and not any(one in _ROUTED for one in wanted):
+        offered = (*MEDIA_TYPES, f"{JSON};stream=watch", f"{PROTOBUF};stream=watch") if has_stream else MEDIA_TYPES
+        raise errors.RouteNotAcceptable("406: Not Acceptable\n\nAvailable representations: " + ", ".join(offered))
+
+
+_ROUTED = frozenset((*MEDIA_TYPES, "*/*", "application/*"))
+
+
 def is_for_people(query: Mapping[str, str], user_agent: str) -> bool:
     """Whether the answer is to be indented: as `pretty` says, else for browsers, curl and wget."""
     pretty = query.get("pretty", "")
@@ -67,7 +81,8 @@ _PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 def negotiate(accept: str, *, has_protobuf: bool = True, shapes: tuple[str, ...] = SHAPES) -> Negotiated:
     """The first clause of an Accept header that can be served; raises NotAcceptable.
 
-    `has_protobuf` is false for custom resources; `shapes` are those that the answer can have beside its own.
+    `has_protobuf` is false for custom resources, of which only the metadata has such a form; `shapes` are those
+    that the answer can have beside its own.
     """
     if not accept:
         return Negotiated()
@@ -83,9 +98,9 @@ def negotiate(accept: str, *, has_protobuf: bool = True, shapes: tuple[str, ...]
     for _, _, media_type, values in sorted(clauses, key=lambda clause: clause[:2]):
         if media_type in ("*/*", "application/*"):
             media_type = JSON
-        if media_type not in MEDIA_TYPES or (media_type == PROTOBUF and not has_protobuf):
-            continue
         shape = values.get("as", "")
+        if media_type not in MEDIA_TYPES or (media_type == PROTOBUF and not has_protobuf and not shape):
+            continue
         if shape:
             if values.get("g", "meta.k8s.io") != "meta.k8s.io" or values.get("v", "v1") not in ("v1", "v1beta1"):
                 continue

@@ -35,6 +35,7 @@ from orchestrator.apiserver.http.negotiation import (
     SHAPES_OF_STREAMED_LISTS,
     YAML,
     Negotiated,
+    check_route,
     is_for_people,
     negotiate,
 )
@@ -43,6 +44,7 @@ from orchestrator.apiserver.http.request import About, HttpRequest, PathHandler,
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
+from orchestrator.apiserver.patching import check_patch_type
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer
@@ -314,6 +316,8 @@ class HttpServer:
                 self.request_metrics.long_running(labels, -1)
         if route.rest:
             raise errors.NotFound("the server could not find the requested resource")
+        if kind.schema is None:
+            check_route(request.header("Accept"), has_stream=verb in ("list", "watch"))
         negotiated = negotiate(
             request.header("Accept"),
             has_protobuf=kind.schema is None,
@@ -362,6 +366,7 @@ class HttpServer:
         media_type = content_type.partition(";")[0].strip().lower()
         if api_request.verb == "patch":
             api_request.content_type = media_type
+            check_patch_type(api_request)
         if not body:
             if api_request.verb in ("create", "update", "patch"):
                 raise errors.BadRequest("EOF" if api_request.verb != "patch" else "unexpected end of JSON input")

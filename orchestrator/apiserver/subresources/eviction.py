@@ -51,7 +51,7 @@ async def evict(server: ApiServer, request: ApiRequest) -> ObjectResult:
     if name_of(eviction) != request.name:
         raise errors.BadRequest("name in URL does not match name in Eviction object")
     await server.admit_subresource(request, eviction)
-    options = parse_delete_options(eviction.get("deleteOptions"), dict(request.query))
+    options = parse_delete_options(eviction.get("deleteOptions") or {}, {})
     pod = await server.read("pods", request.name, request.namespace)
     if pod is None:
         raise errors.not_found("", "pods", request.name)

@@ -339,3 +339,63 @@ async def test_what_is_accepted_with_doubts_comes_with_warnings(session: aiohttp
     assert await send("POST", path, service) == (201, expected)
     assert await send("PUT", f"{path}/a", {**service, "spec": {**spec, "selector": {"a": "b"}}}) == (200, expected)
     assert await send("PUT", f"{path}/a", {**service, "spec": {**spec, "type": "X"}}) == (422, [])
+
+
+async def test_media_types_that_the_router_does_not_know_never_reach_a_handler(session: aiohttp.ClientSession) -> None:
+    offered = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    for path, types in ((CONFIG_MAPS, f"{offered}, {streams}"), (f"{CONFIG_MAPS}/none", offered)):
+        for accept in ("text/html", "application/cbor"):
+            async with session.get(path, headers={"Accept": accept}) as response:
+                answer = await response.json()
+            assert (answer["code"], answer["reason"]) == (406, "NotAcceptable")
+            assert answer["message"] == f"406: Not Acceptable\n\nAvailable representations: {types}"
+    async with session.patch(
+        f"{CONFIG_MAPS}/none", data="{}", headers={"Content-Type": "application/json"}
+    ) as response:
+        answer = await response.json()
+    assert (answer["code"], answer["message"]) == (415, "415: Unsupported Media Type")
+
+
+async def test_a_body_of_a_deletion_counts_instead_of_the_url(session: aiohttp.ClientSession) -> None:
+    async def delete(query: str, body: dict[str, Any] | None = None) -> int:
+        async with session.delete(f"{CONFIG_MAPS}/a{query}", json=body) as response:
+            return response.status
+
+    async def is_there() -> bool:
+        async with session.get(f"{CONFIG_MAPS}/a") as response:
+            return response.status == 200
+
+    await post(session, config_map())
+    assert await delete("?dryRun=All") == 200
+    assert await delete("", {"dryRun": ["All"]}) == 200
+    assert await delete("?dryRun=Some") == 422
+    assert await delete("?gracePeriodSeconds=x") == 400
+    assert await is_there()
+    assert await delete("?dryRun=All&propagationPolicy=Nonsense&gracePeriodSeconds=x", {"kind": "DeleteOptions"}) == 200
+    assert not await is_there()
+
+
+async def test_a_dry_run_of_a_deletion_is_one_for_admission_too(
+    cluster: Cluster, session: aiohttp.ClientSession
+) -> None:
+    await post(session, config_map())
+    seen = []
+    admit = cluster.api.admission.validate
+
+    async def validate(attributes: Any) -> None:
+        seen.append(attributes.dry_run)
+        await admit(attributes)
+
+    cluster.api.admission.validate = validate  # type: ignore[method-assign]
+    for body in ({"dryRun": ["All"]}, {}):
+        async with session.delete(f"{CONFIG_MAPS}/a", json=body) as response:
+            assert response.status == 200
+    assert seen == [True, False]
+
+
+async def test_only_numbers_are_durations_of_lists_and_watches(session: aiohttp.ClientSession) -> None:
+    for query in ("timeoutSeconds=x", "watch=true&timeoutSeconds=x", "limit=x"):
+        async with session.get(f"{CONFIG_MAPS}?{query}") as response:
+            answer = await response.json()
+        assert (answer["code"], answer["message"]) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
