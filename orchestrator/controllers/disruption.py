@@ -278,6 +278,7 @@ class DisruptionController(Controller):
             "type": "DisruptionTarget",
             "status": "False",
             "lastTransitionTime": format_time(self.clock.now()),
+            "observedGeneration": pod["metadata"].get("generation"),
         }
         patch = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [ended]}}
         try:

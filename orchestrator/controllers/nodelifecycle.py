@@ -336,6 +336,8 @@ class NodeLifecycleController(Controller):
             if is_finished(pod) or not is_ready(pod):
                 continue
             condition = {"type": "Ready", "status": "False", "lastTransitionTime": stamp}
+            if generation := pod["metadata"].get("generation"):
+                condition["observedGeneration"] = generation
             patch = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}}
             self.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
             try:

@@ -9,14 +9,21 @@ import heapq
 from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
-from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import NODES, PODS
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.controller import Controller, Dependencies
 from orchestrator.controllers.nodelifecycle import ready_status
-from orchestrator.controllers.pods import NODE_INDEX, created_at, index_by_node, is_finished, node_of
+from orchestrator.controllers.pods import (
+    NODE_INDEX,
+    created_at,
+    disruption_target,
+    index_by_node,
+    is_finished,
+    node_of,
+    phase_of,
+)
 
 TERMINATED_POD_THRESHOLD = 12_500
 QUARANTINE_SECONDS = 40.0
@@ -25,11 +32,15 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 def plan_finished(pods: Sequence[Object], threshold: int) -> list[Object]:
-    """The oldest finished pods above the threshold."""
+    """The finished pods above the threshold: evicted ones first, then the oldest."""
     surplus = len(pods) - threshold
     if surplus <= 0:
         return []
-    return heapq.nsmallest(surplus, pods, key=lambda pod: (created_at(pod), name_of(pod)))
+    return heapq.nsmallest(surplus, pods, key=lambda pod: (not _is_evicted(pod), created_at(pod), name_of(pod)))
+
+
+def _is_evicted(pod: Object) -> bool:
+    return phase_of(pod) == "Failed" and pod["status"].get("reason") == "Evicted"
 
 
 def is_out_of_service(node: Object) -> bool:
@@ -124,14 +135,7 @@ class PodGarbageCollector(Controller):
         if not is_finished(pod):
             status["phase"] = "Failed"
             if message:
-                condition = {
-                    "type": "DisruptionTarget",
-                    "status": "True",
-                    "reason": "DeletionByPodGC",
-                    "message": message,
-                    "lastTransitionTime": format_time(self.clock.now()),
-                }
-                status["conditions"] = [condition]
+                status["conditions"] = [disruption_target(pod, "DeletionByPodGC", message, self.clock.now())]
         name, namespace = name_of(pod), namespace_of(pod)
         try:
             if status:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.aiokit.clock import parse_time
+from orchestrator.aiokit.clock import format_time, parse_time
 from orchestrator.api.objects import Object, condition_of, copy_object, is_terminating, owner_reference
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,6 +90,20 @@ def time_of(text: str | None) -> datetime | None:
 def created_at(obj: Object) -> datetime:
     """`metadata.creationTimestamp`; the epoch for an object that never met a server."""
     return time_of(obj.get("metadata", {}).get("creationTimestamp")) or EPOCH
+
+
+def disruption_target(pod: Object, reason: str, message: str, now: datetime) -> dict[str, Any]:
+    """The condition that announces that a pod is about to go, and why (KEP-3329)."""
+    condition: dict[str, Any] = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": format_time(now),
+    }
+    if generation := pod["metadata"].get("generation"):
+        condition["observedGeneration"] = generation
+    return condition
 
 
 def pod_from_template(template: Object, owner: Object, *, prefix: str = "") -> Object:

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.node_selection import tolerates_taint
 from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import NODES, PODS
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.controller import Controller
-from orchestrator.controllers.pods import NODE_INDEX, index_by_node, is_finished, node_of, time_of
+from orchestrator.controllers.pods import NODE_INDEX, disruption_target, index_by_node, is_finished, node_of, time_of
 
 Taint = Mapping[str, Any]
 
@@ -116,13 +115,8 @@ class TaintEvictionController(Controller):
             self._planned.add(key)
             return (due - now).total_seconds()
         self.recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": format_time(now),
-        }
+        why = "Taint manager: deleting due to NoExecute taint"
+        condition = disruption_target(pod, "DeletionByTaintManager", why, now)
         patch = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}}
         name, namespace = name_of(pod), namespace_of(pod)
         try:

@@ -85,6 +85,7 @@ class PodWriter:
             "reason": "PreemptionByScheduler",
             "message": f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": format_time(self._clock.now()),
+            "observedGeneration": victim.obj["metadata"].get("generation"),
         }
         patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
         try:

@@ -200,6 +200,7 @@ async def _mark_disrupted(server: ApiServer, request: ApiRequest) -> None:
                 "lastTransitionTime": now,
                 "reason": "EvictionByEvictionAPI",
                 "message": "Eviction API: evicting",
+                "observedGeneration": current["metadata"].get("generation"),
             },
         ]
         return marked

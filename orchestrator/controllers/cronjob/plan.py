@@ -68,8 +68,14 @@ def plan_start(cron_job: Object, now: datetime) -> Start:
     except ScheduleError as error:
         message = f'unparseable schedule: "{spec["schedule"]}" : {error}'
         return Start(events=(("Warning", "UnparseableSchedule", message),))
+    events: list[Event] = []
     if schedule.time_zone:
         zone = ZoneInfo(schedule.time_zone)
+        message = (
+            f'CRON_TZ or TZ used in schedule "{spec["schedule"]}" is not officially supported, see '
+            "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+        events.append(("Warning", "UnsupportedSchedule", message))
     deadline = spec.get("startingDeadlineSeconds")
     last = time_of((cron_job.get("status") or {}).get("lastScheduleTime"))
     since = last or created_at(cron_job)
@@ -79,8 +85,7 @@ def plan_start(cron_job: Object, now: datetime) -> Start:
     following = next_time(schedule, max(due or since, now if due is None else due), zone)
     wait = None if following is None else max(0.0, (following - now).total_seconds()) + WAKE_DELAY_SECONDS
     if due is None:
-        return Start(again_seconds=wait)
-    events: list[Event] = []
+        return Start(again_seconds=wait, events=tuple(events))
     if missed > MISSED_MAX:
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
         events.append(("Warning", "TooManyMissedTimes", message))
@@ -89,7 +94,7 @@ def plan_start(cron_job: Object, now: datetime) -> Start:
         events.append(("Warning", "MissSchedule", f"Missed scheduled time to start a job: {text}"))
         return Start(again_seconds=wait, events=tuple(events))
     if due == last:
-        return Start(again_seconds=wait)
+        return Start(again_seconds=wait, events=tuple(events))
     return Start(due, wait, tuple(events))
 
 

@@ -138,7 +138,7 @@ def up_limit(rules: Mapping[str, Any], current: int, changes: Sequence[Change], 
         if policy["type"] == "Pods":
             limits.append(start + policy["value"])
         else:
-            limits.append(math.ceil(start * (100 + policy["value"]) / 100))
+            limits.append(math.ceil(start * (1 + policy["value"] / 100)))  # in this order, as the rounding shows
     if not limits:
         return current
     return min(limits) if select == "Min" else max(limits)
@@ -155,7 +155,7 @@ def down_limit(rules: Mapping[str, Any], current: int, changes: Sequence[Change]
         if policy["type"] == "Pods":
             limits.append(start - policy["value"])
         else:
-            limits.append(start * (100 - policy["value"]) // 100)
+            limits.append(math.trunc(start * (1 - policy["value"] / 100)))
     if not limits:
         return current
     return max(limits) if select == "Min" else min(limits)

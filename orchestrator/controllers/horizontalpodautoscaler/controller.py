@@ -96,7 +96,8 @@ class HorizontalPodAutoscalerController(Controller):
             "the HPA controller was able to get the target's current scale",
         )  # fmt: skip
         current = int((target.scale.get("spec") or {}).get("replicas") or 0)
-        status["currentReplicas"] = int((target.scale.get("status") or {}).get("replicas") or 0)
+        status["currentReplicas"] = current
+        status["currentMetrics"] = None
         memory = self._memory(key_of(hpa), current)
         low, high = spec.get("minReplicas", 1), spec["maxReplicas"]
         if current == 0 and low != 0:
@@ -187,22 +188,26 @@ class HorizontalPodAutoscalerController(Controller):
             selector=selector,
             pods=[pod for pod in self._pods.list(namespace_of(hpa)) if selector.matches(labels_of(pod))],
             current=current,
-            observed=status["currentReplicas"],
+            observed=int((target.scale.get("status") or {}).get("replicas") or 0),
             tolerances=tolerances_of(hpa["spec"]),
             now=self.clock.now(),
         )
         if not self._is_alone(hpa, look, conditions):
             return None, ""
         found: list[Found] = []
+        shown: list[dict[str, Any]] = []
         failure: tuple[str, str, str] | None = None
         for metric in hpa["spec"].get("metrics") or ():
             try:
                 found.append(await self._sources.read(metric, look))
+                shown.append(found[-1].status)
             except MetricError as error:
                 reason = FAILURES.get(metric["type"], "InvalidMetricSourceType")
                 failure = failure or (reason, str(error), context_of(metric) + error.context + str(error))
                 self.recorder.event(hpa, "Warning", reason, str(error))
-        status["currentMetrics"] = [one.status for one in found] or None
+                # Clients find what a metric says by its place in the spec.
+                shown.append({"type": ""})
+        status["currentMetrics"] = shown
         best = max(found, key=lambda one: one.replicas, default=None)
         if failure is not None and (best is None or best.replicas < current):
             # With a metric unknown the others may not shrink anything: it might be the one that needs the pods.
@@ -222,6 +227,7 @@ class HorizontalPodAutoscalerController(Controller):
         if not text:
             message = "the HPA target's scale is missing a selector"
             self.recorder.event(hpa, "Warning", "SelectorRequired", "selector is required")
+            self.recorder.event(hpa, "Warning", "FailedComputeMetricsReplicas", "selector is required")
             conditions.set("ScalingActive", "False", "InvalidSelector", message)
             return None
         try:
@@ -229,6 +235,7 @@ class HorizontalPodAutoscalerController(Controller):
         except errors.BadRequest as error:
             message = f"couldn't convert selector into a corresponding internal selector object: {error.message}"
             self.recorder.event(hpa, "Warning", "InvalidSelector", message)
+            self.recorder.event(hpa, "Warning", "FailedComputeMetricsReplicas", message)
             conditions.set("ScalingActive", "False", "InvalidSelector", message)
             return None
 
@@ -244,6 +251,7 @@ class HorizontalPodAutoscalerController(Controller):
         shown = " ".join(f"{{{name} {look.namespace}}}" for name in names)
         message = f"pods by selector {look.selector} are controlled by multiple HPAs: [{shown}]"
         self.recorder.event(hpa, "Warning", "AmbiguousSelector", message)
+        self.recorder.event(hpa, "Warning", "FailedComputeMetricsReplicas", message)
         conditions.set("ScalingActive", "False", "AmbiguousSelector", message)
         return False
 

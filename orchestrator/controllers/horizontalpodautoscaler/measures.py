@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import parse_time
-from orchestrator.api.objects import Object, condition_of, is_terminating, name_of
+from orchestrator.api.objects import Object, condition_of, is_terminating, name_of, namespace_of
 from orchestrator.api.quantity import milli_value
 from orchestrator.controllers.pods import is_ready, phase_of, time_of
 
@@ -65,10 +65,18 @@ class Tolerances(NamedTuple):
 
 
 def samples_of(metrics: Iterable[Object], resource: str, container: str = "") -> dict[str, Sample]:
-    """PodMetrics by pod name; pods of which a container has no value are left out."""
+    """PodMetrics by pod name; pods of which a container has no value are left out.
+
+    MetricError when a pod's metrics do not know the container that is asked for.
+    """
     samples: dict[str, Sample] = {}
     for one in metrics:
         chosen = [c for c in one.get("containers") or () if not container or c.get("name") == container]
+        if container and not chosen:
+            raise MetricError(
+                f"failed to get container metrics: container {container} not present in metrics for pod "
+                f"{namespace_of(one)}/{name_of(one)}"
+            )
         values = [(c.get("usage") or {}).get(resource) for c in chosen]
         if not values or any(value is None for value in values):
             continue
@@ -255,7 +263,10 @@ def _size(
         return current if tolerances.cover(ratio) else math.ceil(ratio * groups.ready)
     values = dict(known)
     # Pods without metrics are taken to use what speaks against a change: nothing when it would grow.
-    values |= fallback if ratio < 1.0 else dict.fromkeys(groups.missing, 0)
+    if ratio < 1.0:
+        values |= fallback
+    elif ratio > 1.0:
+        values |= dict.fromkeys(groups.missing, 0)
     if grows_while_starting:
         values |= dict.fromkeys(groups.unready, 0)
     corrected = ratio_of(values)

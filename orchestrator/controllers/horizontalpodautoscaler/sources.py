@@ -94,7 +94,10 @@ class MetricSources:
             raise MetricError(
                 f"{prefix}unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
             )
-        samples = samples_of(listed["items"], resource, container)
+        try:
+            samples = samples_of(listed["items"], resource, container)
+        except MetricError as error:
+            raise MetricError(f"{prefix}unable to get metrics for resource {resource}: {error}") from None
         name = f"{resource} {'container resource' if container else 'resource'}"
         try:
             if by_utilization:

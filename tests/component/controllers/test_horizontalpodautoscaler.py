@@ -291,6 +291,25 @@ async def test_metrics_that_nobody_serves_are_named(scaling: Scaling) -> None:
     assert ("FailedComputeMetricsReplicas", summary) in events
 
 
+async def test_a_metric_that_is_missing_keeps_its_place(scaling: Scaling) -> None:
+    """kubectl shows what each metric of the spec says by its place."""
+    external = {"metric": {"name": "queue_length"}, "target": {"type": "Value", "value": "1"}}
+    one = hpa(metrics=[{"type": "External", "external": external}, *hpa()["spec"]["metrics"]])
+    await scaling.timed.client.create(HORIZONTAL_POD_AUTOSCALERS, one)
+    await scaling.timed.after(1)
+    metrics = (await scaling.hpa())["status"]["currentMetrics"]
+    assert [metric["type"] for metric in metrics] == ["", "Resource"]
+
+
+async def test_current_replicas_are_those_that_the_target_asks_for(scaling: Scaling) -> None:
+    scaling.timed.is_held = lambda pod: True
+    await scaling.timed.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 8}}, "default")
+    await scaling.timed.client.create(HORIZONTAL_POD_AUTOSCALERS, hpa())
+    await scaling.timed.after(1)
+    status = (await scaling.hpa())["status"]
+    assert (status["currentReplicas"], status["desiredReplicas"], status.get("currentMetrics")) == (8, 6, None)
+
+
 async def test_two_autoscalers_for_the_same_pods_both_stand_still(scaling: Scaling) -> None:
     scaling.transport.milli = 200
     await scaling.timed.client.create(HORIZONTAL_POD_AUTOSCALERS, hpa())

@@ -161,6 +161,8 @@ def test_the_oldest_finished_pods_go_first() -> None:
     pods = [{"metadata": {"name": f"p{i}", "creationTimestamp": f"2026-01-01T00:00:0{i}Z"}} for i in (3, 1, 2)]
     assert [p["metadata"]["name"] for p in plan_finished(pods, 1)] == ["p1", "p2"]
     assert plan_finished(pods, 3) == []
+    pods[0]["status"] = {"phase": "Failed", "reason": "Evicted"}
+    assert [p["metadata"]["name"] for p in plan_finished(pods, 2)] == [pods[0]["metadata"]["name"]]
 
 
 def test_out_of_service_counts_only_for_a_node_that_is_not_ready() -> None:

@@ -37,6 +37,7 @@ def cron_job(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any
         ({"startingDeadlineSeconds": 600}, {}, "12:01", "12:00", 3540, []),
         ({"schedule": "* * * * *"}, {}, "13:30", "13:30", 60, ["TooManyMissedTimes"]),
         ({"schedule": "nonsense"}, {}, "12:00", None, None, ["UnparseableSchedule"]),
+        ({"schedule": "TZ=UTC 0 * * * *"}, {}, "11:30", None, 1800, ["UnsupportedSchedule"]),
         ({"timeZone": "Nowhere/At_All"}, {}, "12:00", None, None, ["UnknownTimeZone"]),
         ({"schedule": "0 18 * * *", "timeZone": "Asia/Kolkata"}, {}, "12:30", "12:30", 86400, []),
     ],

@@ -90,3 +90,10 @@ def test_policies(select: str, changes: list[tuple[int, int]], up: int, down: in
     rules = {"selectPolicy": select, "policies": POLICIES}
     assert up_limit(rules, 10, made, 1000.0) == up
     assert down_limit(rules, 10, made, 1000.0) == down
+
+
+@pytest.mark.parametrize(("start", "percent", "up", "down"), [(10, 10, 11, 9), (100, 10, 111, 90), (100, 42, 142, 58)])
+def test_percentages_are_rounded_as_kubernetes_rounds_them(start: int, percent: int, up: int, down: int) -> None:
+    """In binary fractions: ten percent on top of a hundred is a little more than 110, and is rounded up."""
+    rules = {"policies": [{"type": "Percent", "value": percent, "periodSeconds": 60}]}
+    assert (up_limit(rules, start, [], 0.0), down_limit(rules, start, [], 0.0)) == (up, down)

@@ -53,6 +53,7 @@ def metrics(**used: str) -> list[dict[str, Any]]:
         ([pod("a"), pod("b"), pod("c")], {"a": "10m", "b": "10m"}, 3),
         ([pod("a"), pod("b"), pod("c")], {"a": "100m", "b": "100m"}, 4),
         ([pod("a"), pod("b"), pod("c")], {"a": "80m", "b": "80m"}, 3),
+        ([pod("a"), pod("b"), pod("c"), pod("d")], {"a": "50m", "b": "50m"}, 4),  # nothing speaks for a change
         # Starting: counted as using nothing while growing.
         ([pod("a"), pod("b", ready=False, minutes=1)], {"a": "100m", "b": "900m"}, 2),
         ([pod("a"), pod("b", phase="Pending")], {"a": "300m"}, 6),
@@ -101,7 +102,8 @@ def test_one_container_of_a_pod() -> None:
     one[0]["containers"].append({"name": "side", "usage": {"cpu": "1"}})
     assert samples_of(one, "cpu")["a"].milli == 1010
     assert samples_of(one, "cpu", "side")["a"].milli == 1000
-    assert samples_of(one, "cpu", "none") == {}
+    with pytest.raises(MetricError, match="container none not present in metrics for pod /a"):
+        samples_of(one, "cpu", "none")
 
 
 @pytest.mark.parametrize(
