@@ -5,23 +5,19 @@ Owns one attempt of one action. Never counts, never retries. Mirrors pkg/probe.
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
-
-from multidict import CIMultiDict
+from typing import Protocol
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
+from orchestrator.kubelet import http_get
+from orchestrator.kubelet.dialing import DialError, dial
 from orchestrator.kubelet.pod import is_host_network
 from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeFailure, RuntimeUnavailable
 
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
-
-OUTPUT_BYTES_MAX = 10_240
+OUTPUT_BYTES_MAX = http_get.BODY_BYTES_MAX
 """How much of a probe's answer goes into its event."""
-REDIRECTS_MAX = 10
 
 
 class Outcome(enum.Enum):
@@ -93,44 +89,39 @@ class RealActions:
         return Outcome.FAILURE if code else Outcome.SUCCESS, output[:OUTPUT_BYTES_MAX].decode(errors="replace")
 
     async def _tcp(self, host: str, port: int, seconds: float) -> tuple[Outcome, str]:
-        import asyncio
-
         try:
             async with asyncio.timeout(seconds):
-                _, writer = await asyncio.open_connection(host, port)
+                transport, _ = await dial(asyncio.Protocol, host, port)
         except TimeoutError:
             return Outcome.FAILURE, f"dial tcp {host}:{port}: i/o timeout"
-        except OSError as error:
-            return Outcome.FAILURE, f"dial tcp {host}:{port}: connect: {_reason(error)}"
-        writer.close()
+        except DialError as error:
+            return Outcome.FAILURE, str(error)
+        transport.close()
         return Outcome.SUCCESS, ""
 
     async def _http(self, container: Object, action: Object, host: str, seconds: float) -> tuple[Outcome, str]:
-        import aiohttp
-
         url = url_of(action, host, container)
-        headers = headers_of(action.get("httpHeaders") or (), agent="kube-probe")
-        # A connection of its own each time, as a probe must not be answered by yesterday's process.
-        connector = aiohttp.TCPConnector(ssl=False, force_close=True)
         try:
-            async with aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                skip_auto_headers=("User-Agent", "Accept"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            ) as session:
-                return await _follow(session, url, headers)
+            async with asyncio.timeout(seconds):
+                answer = await http_get.get(url, action.get("httpHeaders") or (), agent="kube-probe/1.36")
         except TimeoutError:
             return Outcome.FAILURE, (
                 f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
             )  # fmt: skip
-        except aiohttp.ClientConnectorError as error:
-            return (
-                Outcome.FAILURE,
-                f'Get "{url}": dial tcp {error.host}:{error.port}: connect: {_reason(error.os_error)}',
-            )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except http_get.BrokenBody as error:
+            return Outcome.UNKNOWN, str(error)
+        except (DialError, OSError, http_get.BadAnswer, ValueError) as error:
             return Outcome.FAILURE, f'Get "{url}": {error}'
+        return verdict_of(answer)
+
+
+def verdict_of(answer: http_get.Answer) -> tuple[Outcome, str]:
+    """What the answer to an HTTP probe means."""
+    if 200 <= answer.status < 300:
+        return Outcome.SUCCESS, answer.body
+    if 300 <= answer.status < 400:
+        return Outcome.WARNING, f"Probe terminated redirects, Response body: {answer.body}"
+    return Outcome.FAILURE, f"HTTP probe failed with statuscode: {answer.status}"
 
 
 def url_of(action: Object, host: str, container: Object) -> str:
@@ -144,50 +135,9 @@ def url_of(action: Object, host: str, container: Object) -> str:
     )
 
 
-def headers_of(given: Iterable[Object], *, agent: str) -> CIMultiDict[str]:
-    """The headers of an httpGet action; a name may come several times, an empty User-Agent or Accept means none."""
-    headers: CIMultiDict[str] = CIMultiDict()
-    for header in given:
-        headers.add(header["name"], header.get("value") or "")
-    for name, value in (("User-Agent", f"{agent}/1.36"), ("Accept", "*/*")):
-        if name not in headers:
-            headers[name] = value
-        elif not headers[name]:
-            del headers[name]
-    return headers
-
-
-async def _follow(session: ClientSession, url: str, headers: CIMultiDict[str]) -> tuple[Outcome, str]:
-    """Ask, and ask again where a redirect leads on the same host; one to another host counts as an answer."""
-    from yarl import URL
-
-    where = URL(url, encoded=True)
-    for _ in range(REDIRECTS_MAX):
-        async with session.get(where, headers=headers, allow_redirects=False) as response:
-            body = await response.content.read(OUTPUT_BYTES_MAX)
-            target = response.headers.get("Location", "")
-            if response.status in (301, 302, 303, 307, 308) and target:
-                following = where.join(URL(target))
-                if following.host == where.host:
-                    where = following
-                    continue
-            if 300 <= response.status < 400:
-                return Outcome.WARNING, f"Probe terminated redirects, Response body: {body.decode(errors='replace')}"
-            if 200 <= response.status < 300:
-                return Outcome.SUCCESS, body.decode(errors="replace")
-            return Outcome.FAILURE, f"HTTP probe failed with statuscode: {response.status}"
-    return Outcome.FAILURE, f'Get "{where}": stopped after {REDIRECTS_MAX} redirects'
-
-
 def host_of(pod: Object, ips: tuple[str, ...]) -> str:
     """Where a pod is asked when its handler names no host."""
     return ips[0] if ips else ("127.0.0.1" if is_host_network(pod) else "")
-
-
-def _reason(error: OSError) -> str:
-    import os
-
-    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def port_number(container: Object, port: object) -> int:

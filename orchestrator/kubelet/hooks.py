@@ -5,16 +5,19 @@ Mirrors pkg/kubelet/lifecycle/handlers.go: an answer over HTTP counts whatever i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterable
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.actions import headers_of, host_of, url_of
+from orchestrator.kubelet import http_get
+from orchestrator.kubelet.actions import host_of, url_of
+from orchestrator.kubelet.dialing import DialError
 from orchestrator.kubelet.parts import HookFailed
 from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeFailure, RuntimeUnavailable
 
 EXEC_SECONDS_MAX = 24 * 3600.0
-BODY_BYTES_MAX = 1 << 20
+GET_FAILURES = (DialError, OSError, http_get.BadAnswer, http_get.BrokenBody, ValueError)
 
 Tell = Callable[[Object, str, str, str], None]
 """An event about a pod: type, reason, message."""
@@ -66,43 +69,24 @@ class RealHooks:
             raise HookFailed(f"command exited with {code}: {output.decode(errors='replace')}")
 
     async def _http(self, pod: Object, container: Object, action: Object, host: str) -> None:
-        import aiohttp
-
         url = url_of(action, host, container)
+        headers = action.get("httpHeaders") or ()
         try:
-            await _get(url, action)
-        except aiohttp.ClientSSLError as error:
-            if not url.startswith("https:"):
-                raise HookFailed(f'Get "{url}": {error}') from error
+            await _get(url, headers)
+        except ssl.SSLError as error:
             # Schemes were ignored once, so there are manifests that say HTTPS and mean HTTP.
             plain = "http:" + url.removeprefix("https:")
             try:
-                await _get(plain, action, without=("Authorization",))
-            except (aiohttp.ClientError, OSError, ValueError) as second:
+                await _get(plain, [header for header in headers if header["name"].lower() != "authorization"])
+            except GET_FAILURES as second:
                 raise HookFailed(f'Get "{url}": {error}; as HTTP: {second}') from second
             address = url.removeprefix("https://").partition("/")[0]
             message = f"request to HTTPS lifecycle hook {address} got HTTP response, retry with HTTP succeeded"
             self._tell(pod, "Warning", "LifecycleHTTPFallback", message)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except GET_FAILURES as error:
             raise HookFailed(f'Get "{url}": {error}') from error
 
 
-async def _get(url: str, action: Object, *, without: tuple[str, ...] = ()) -> None:
-    """Ask and wait for the answer; redirects are followed."""
-    import aiohttp
-    from yarl import URL
-
-    headers = headers_of(action.get("httpHeaders") or (), agent="kube-lifecycle")
-    for name in without:
-        headers.popall(name, None)
-    connector = aiohttp.TCPConnector(ssl=False, force_close=True)
-    async with (
-        aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=("User-Agent", "Accept"),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as session,
-        session.get(URL(url, encoded=True), headers=headers) as response,
-    ):
-        await response.content.read(BODY_BYTES_MAX)
+async def _get(url: str, headers: Iterable[Object]) -> None:
+    """Ask and wait for the answer; redirects are followed wherever they lead."""
+    await http_get.get(url, headers, agent="kube-lifecycle/1.36", leaves_host=True)

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from tests.setup.engine import find
 
 T = TypeVar("T")
 
-ENGINE_SOCKET = "/var/run/docker.sock"
 _REQUEST = re.compile(rb"(GET|POST|DELETE|PUT|HEAD) /v[0-9.]+/(\S+)")
 Watch = Callable[[str, str], bool]
 """Method and path of a request; True: do not pass it on."""
@@ -25,6 +27,7 @@ class EngineProxy:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._engine = urlsplit(find()[0].address).path
         self.before: Watch = lambda method, path: False
         self.after: Callable[[str, str], None] = lambda method, path: None
         """Called when the answer begins."""
@@ -100,7 +103,7 @@ class EngineProxy:
         await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE_SOCKET)
+        engine_reader, engine_writer = await asyncio.open_unix_connection(self._engine)
         self._writers |= {writer, engine_writer}
         asked: list[tuple[str, str]] = []
 
