@@ -23,6 +23,19 @@ def amounts_of(resources: Mapping[str, Any] | None) -> Amounts:
 
 def pod_amounts(spec: Mapping[str, Any], part: str) -> Amounts:
     """`requests` or `limits` (`part`) of a whole pod."""
+    total = container_amounts(spec, part)
+    for name, amount in amounts_of((spec.get("resources") or {}).get(part)).items():
+        if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
+            total[name] = amount
+    for name, amount in amounts_of(spec.get("overhead")).items():
+        # Without a limit there is none, whatever the overhead.
+        if part == "requests" or name in total:
+            total[name] = total[name] + amount if name in total else amount
+    return total
+
+
+def container_amounts(spec: Mapping[str, Any], part: str) -> Amounts:
+    """`requests` or `limits` (`part`) of a pod's containers together, at the moment when they are largest."""
     total: Amounts = {}
     for container in spec.get("containers") or ():
         _add(total, _of(container, part))
@@ -39,13 +52,6 @@ def pod_amounts(spec: Mapping[str, Any], part: str) -> Amounts:
             _add(at_once, own)
         _maximize(starting, at_once)
     _maximize(total, starting)
-    for name, amount in amounts_of((spec.get("resources") or {}).get(part)).items():
-        if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
-            total[name] = amount
-    for name, amount in amounts_of(spec.get("overhead")).items():
-        # Without a limit there is none, whatever the overhead.
-        if part == "requests" or name in total:
-            total[name] = total[name] + amount if name in total else amount
     return total
 
 

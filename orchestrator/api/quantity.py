@@ -156,6 +156,12 @@ def canonical(text: str | int | float) -> str:
     return str(parse_quantity(text))
 
 
+def canonical_amount(text: str | int | float) -> str:
+    """`canonical`, of an amount of a resource: what is finer than a thousandth is rounded up."""
+    quantity = parse_quantity(text)
+    return str(Quantity(quantity.milli() * (_NANO // 1000), quantity.format))
+
+
 @lru_cache(maxsize=65536)
 def milli_value(text: str | int | float) -> int:
     """Thousandths of a unit, rounded up; cached, for the scheduler's inner loops."""

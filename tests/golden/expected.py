@@ -48,7 +48,7 @@ ADDED_SINCE: tuple[tuple[str, str], ...] = (
     (r"^\.body\.(emulation|minCompatibility)(Major|Minor)$", "compatibility versions, v1.32"),
     (r"\.spec\.volumes\[\d\]\.projected$", "tokens of pods are projected, v1.22"),
     (r"\.((f:)?(nominalConcurrencyShares|lendablePercent)|NominalConcurrencyShares)$", "v1.26"),
-    (r"^\.headers\.warning$", "unknown and duplicate fields are warned about, v1.25"),
+    (r"^\.headers\.warning$", "deprecated, unknown and duplicate fields are warned about, v1.22 to v1.36"),
 )
 """Fields that ours has and a v1.20 recording cannot have."""
 
@@ -163,6 +163,12 @@ OTHERWISE = (
         r"POST .*/pods",
         r"422 .*initContainers\[\d\]\.\w+Probe",
         r"422 .*Forbidden",
+    ),
+    Otherwise(
+        "policies for termination messages are listed, v1.29",
+        r"POST .*/pods",
+        r"422 .*terminationMessagePolicy: Invalid",
+        r"422 .*terminationMessagePolicy: Unsupported",
     ),
     Otherwise(
         "host aliases are named by their position, v1.33",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.api.objects import Object
-from orchestrator.api.quantity import QuantityError, canonical
+from orchestrator.api.quantity import QuantityError, canonical, canonical_amount
 
 
 def struct(parent: dict[str, Any], *path: str) -> dict[str, Any]:
@@ -62,9 +62,15 @@ def canonical_quantity(parent: dict[str, Any] | None, key: str) -> None:
 
 
 def canonical_quantities(quantities: dict[str, Any] | None) -> None:
-    """Rewrite every quantity of a resource list as it is stored."""
-    for key in quantities or ():
-        canonical_quantity(quantities, key)
+    """Rewrite every quantity of a resource list as it is stored: in thousandths at the finest."""
+    if not quantities:
+        return
+    for key, text in quantities.items():
+        if text is not None:
+            try:
+                quantities[key] = canonical_amount(text)
+            except QuantityError:
+                continue
 
 
 def spec_and_status(obj: Object) -> None:

@@ -15,7 +15,7 @@ from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors, fields
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.core.pod_validation import validate_pod_resize
+from orchestrator.api.kinds.core.pod_validation import validate_ephemeral_containers_update, validate_pod_resize
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.apiserver import incoming
 from orchestrator.apiserver.field_ownership import is_apply
@@ -113,23 +113,7 @@ def _take_ephemeral(new: Object, sent: Object, now: str) -> None:
         new["spec"].pop("ephemeralContainers", None)
 
 
-def validate_ephemeral_update(new: Object, old: Object) -> list[Cause]:
-    """What there is stays as it is; what comes is a valid pod's."""
-    from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
-
-    causes = validate_pod_spec(new["spec"], "spec")
-    path = "spec.ephemeralContainers"
-    current = {container["name"]: container for container in new["spec"].get("ephemeralContainers") or ()}
-    for before in old["spec"].get("ephemeralContainers") or ():
-        name = before["name"]
-        if name not in current:
-            causes.append(fields.forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n'))
-        elif current[name] != before:
-            causes.append(fields.forbidden(path, f'existing ephemeral containers "{name}" may not be changed\n'))
-    return causes
-
-
-EPHEMERAL_CONTAINERS = Part(_take_ephemeral, validate_ephemeral_update)
+EPHEMERAL_CONTAINERS = Part(_take_ephemeral, validate_ephemeral_containers_update)
 
 
 # Resize (KEP-1287): requests and limits of cpu and memory, of containers and of the pod itself (KEP-5419).

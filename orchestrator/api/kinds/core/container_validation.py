@@ -22,6 +22,7 @@ from orchestrator.api.kinds.core.volume_validation import validate_local_descend
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _NOT_IN_INIT = "may not be set for init containers without restartPolicy=Always"
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _RESTART_ACTIONS = ("Restart", "RestartAllContainers")
@@ -43,6 +44,15 @@ def _non_negative(holder: dict[str, Any], key: str, path: str) -> list[Cause]:
     return []
 
 
+def validate_images(containers: Iterable[dict[str, Any]], path: str) -> list[Cause]:
+    """Images of pods have no blanks around them; those of templates may, for what was stored long ago."""
+    return [
+        fields.invalid(f"{fields.index(path, position)}.image", image, "must not have leading or trailing whitespace")
+        for position, container in enumerate(containers)
+        if (image := container.get("image") or "") != image.strip()
+    ]
+
+
 def validate_containers(
     spec: dict[str, Any], path: str, *, volumes: dict[str, dict[str, Any]], claims: set[str]
 ) -> list[Cause]:
@@ -60,7 +70,7 @@ def validate_containers(
         if name and name in seen:
             causes.append(fields.duplicate(f"{spot}.name", name))
         seen.add(name)
-        causes += _validate_lifecycle(container, spot)
+        causes += _validate_lifecycle(container, spec, spot)
         causes += _validate_probes(container, spot)
         causes += _validate_restart(container, spot)
     return causes + _validate_host_ports(containers, where)
@@ -85,7 +95,7 @@ def validate_init_containers(
             seen.add(name)
         causes += _validate_host_ports([container], f"{path}.initContainers")
         if policy == "Always":
-            causes += _validate_lifecycle(container, spot)
+            causes += _validate_lifecycle(container, spec, spot)
             causes += _validate_probes(container, spot)
         else:
             for key in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
@@ -124,9 +134,9 @@ def _validate_restart(container: dict[str, Any], spot: str) -> list[Cause]:
 
 
 _EPHEMERAL_FORBIDDEN = (
-    *("ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "resizePolicy"),
-    *("restartPolicy", "restartPolicyRules"),
-)
+    "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules",
+    "livenessProbe", "readinessProbe", "startupProbe", "lifecycle",
+)  # fmt: skip
 
 
 def validate_ephemeral_containers(
@@ -136,7 +146,7 @@ def validate_ephemeral_containers(
     containers = spec.get("ephemeralContainers") or ()
     if not containers:
         return []
-    causes: list[Cause] = []
+    causes = validate_images(containers, f"{path}.ephemeralContainers")
     others = {c.get("name") for key in ("containers", "initContainers") for c in spec.get(key) or ()}
     seen: set[str] = set()
     for position, container in enumerate(containers):
@@ -151,8 +161,6 @@ def validate_ephemeral_containers(
         for key in _EPHEMERAL_FORBIDDEN:
             if container.get(key):
                 causes.append(fields.forbidden(f"{spot}.{key}", "cannot be set for an Ephemeral Container"))
-        if container.get("resources"):
-            causes.append(fields.forbidden(f"{spot}.resources", "cannot be set for an Ephemeral Container"))
         for number, mount in enumerate(container.get("volumeMounts") or ()):
             for key in ("subPath", "subPathExpr"):
                 if mount.get(key):
@@ -181,15 +189,11 @@ def _validate_container(
         causes += [fields.invalid(f"{path}.name", name, text) for text in names.is_dns1123_label(name)]
     if not image:
         causes.append(fields.required(f"{path}.image"))
-    elif image != image.strip():
-        causes.append(fields.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     policy = container.get("terminationMessagePolicy") or ""
     if not policy:
         causes.append(fields.required(f"{path}.terminationMessagePolicy"))
-    elif policy not in ("File", "FallbackToLogsOnError"):
-        causes.append(
-            fields.invalid(f"{path}.terminationMessagePolicy", policy, "must be 'File' or 'FallbackToLogsOnError'")
-        )
+    elif policy not in _MESSAGE_POLICIES:
+        causes.append(fields.not_supported(f"{path}.terminationMessagePolicy", policy, _MESSAGE_POLICIES))
     causes += _validate_ports(container.get("ports") or (), f"{path}.ports")
     causes += _validate_env(container.get("env") or (), f"{path}.env")
     causes += _validate_env_from(container.get("envFrom") or (), f"{path}.envFrom")
@@ -218,14 +222,14 @@ def _validate_resize_policy(container: dict[str, Any], spec: dict[str, Any], pat
             causes.append(fields.duplicate(where, name))
         seen.add(name)
         if not name:
-            causes.append(fields.required(where))
+            causes.append(fields.required(path))
         elif name not in ("cpu", "memory"):
-            causes.append(fields.not_supported(where, name, ("cpu", "memory")))
+            causes.append(fields.not_supported(path, name, ("cpu", "memory")))
         if not restart:
-            causes.append(fields.required(where))
+            causes.append(fields.required(path))
         elif restart not in ("NotRequired", "RestartContainer"):
-            causes.append(fields.not_supported(where, restart, ("NotRequired", "RestartContainer")))
-        if spec.get("restartPolicy") == "Never" and restart == "RestartContainer":
+            causes.append(fields.not_supported(path, restart, ("NotRequired", "RestartContainer")))
+        if spec.get("restartPolicy") == "Never" and restart != "NotRequired":
             causes.append(fields.invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
     return causes
 
@@ -319,8 +323,8 @@ def _validate_value_from(variable: dict[str, Any], path: str) -> list[Cause]:
 
 
 def _validate_key_reference(reference: dict[str, Any], path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    key = reference.get("key") or ""
+    name, key = reference.get("name") or "", reference.get("key") or ""
+    causes = [fields.invalid(f"{path}.name", name, text) for text in names.is_dns1123_subdomain(name)]
     if not key:
         causes.append(fields.required(f"{path}.key"))
     else:
@@ -339,8 +343,12 @@ def _validate_env_from(sources: Iterable[dict[str, Any]], path: str) -> list[Cau
         for key in ("configMapRef", "secretRef"):
             if source.get(key) is not None:
                 count += 1
-                if not source[key].get("name"):
+                name = source[key].get("name") or ""
+                if not name:
                     causes.append(fields.required(f"{where}.{key}.name"))
+                else:
+                    wrong = names.is_dns1123_subdomain(names.mask_trailing_dash(name))
+                    causes += [fields.invalid(f"{where}.{key}.name", name, text) for text in wrong]
         if not count:
             causes.append(fields.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif count > 1:
@@ -377,11 +385,11 @@ def _validate_mounts(container: dict[str, Any], path: str, volumes: dict[str, di
             if mount.get("subPath"):
                 causes.append(
                     fields.invalid(
-                        f"{where}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
+                        f"{spot}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
                     )
                 )
             causes += validate_local_descending_path(mount["subPathExpr"], f"{where}.subPathExpr")
-        causes += _validate_propagation(mount, container, spot)
+        causes += _validate_propagation(mount, container, where)
     return causes
 
 
@@ -459,7 +467,7 @@ def _validate_devices(container: dict[str, Any], path: str, volumes: dict[str, d
 # --- handlers and probes ----------------------------------------------------------------------
 
 
-def _validate_handler(handler: dict[str, Any], path: str) -> list[Cause]:
+def _validate_handler(handler: dict[str, Any], path: str, *, grace_seconds: int) -> list[Cause]:
     causes: list[Cause] = []
     count = 0
     for key in ("exec", "httpGet", "tcpSocket", "grpc", "sleep"):
@@ -480,8 +488,9 @@ def _validate_handler(handler: dict[str, Any], path: str) -> list[Cause]:
             causes += validate_port(_port_of(action), f"{where}.port")
         elif key == "grpc":
             causes += validate_port(action.get("port") or 0, f"{where}.port")
-        elif (action.get("seconds") or 0) < 0:
-            causes.append(fields.invalid(f"{where}.seconds", action["seconds"], "must be greater than or equal to 0"))
+        elif not 0 <= (seconds := action.get("seconds") or 0) <= grace_seconds:
+            detail = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"
+            causes.append(fields.invalid(where, seconds, detail))
     if not count:
         causes.append(fields.required(path, "must specify a handler type"))
     return causes
@@ -506,12 +515,13 @@ def _validate_http(action: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
-def _validate_lifecycle(container: dict[str, Any], path: str) -> list[Cause]:
+def _validate_lifecycle(container: dict[str, Any], spec: dict[str, Any], path: str) -> list[Cause]:
     lifecycle = container.get("lifecycle") or {}
     causes: list[Cause] = []
     for key in ("postStart", "preStop"):
         if lifecycle.get(key) is not None:
-            causes += _validate_handler(lifecycle[key], f"{path}.lifecycle.{key}")
+            grace_seconds = spec.get("terminationGracePeriodSeconds") or 0
+            causes += _validate_handler(lifecycle[key], f"{path}.lifecycle.{key}", grace_seconds=grace_seconds)
     return causes
 
 
@@ -522,7 +532,7 @@ def _validate_probes(container: dict[str, Any], path: str) -> list[Cause]:
         if probe is None:
             continue
         where = f"{path}.{key}"
-        causes += _validate_handler(probe, where)
+        causes += _validate_handler(probe, where, grace_seconds=0)
         for number in (
             "initialDelaySeconds",
             "timeoutSeconds",

@@ -26,6 +26,12 @@ _RESOURCES = (
     "limits.cpu", "limits.ephemeral-storage", "limits.memory",
     "requests.cpu", "requests.ephemeral-storage", "requests.memory",
 )  # fmt: skip
+_HUGE_PAGES = ("requests.hugepages-", "limits.hugepages-")
+_UNITS = {
+    f"{part}.{name}": unit
+    for part in ("limits", "requests")
+    for name, unit in (("cpu", "cpu"), ("memory", "memory"), ("ephemeral-storage", "local ephemeral storage"))
+}
 _CPU_DIVISORS = ("1m", "1")
 _BYTE_DIVISORS = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
 
@@ -56,23 +62,23 @@ def validate_field_reference(reference: dict[str, Any], allowed: tuple[str, ...]
 def validate_resource_reference(reference: dict[str, Any], path: str, *, is_volume: bool) -> list[Cause]:
     """A `resourceFieldRef`: which amount of which container, divided by what."""
     resource = reference.get("resource") or ""
+    causes: list[Cause] = []
     if is_volume and not reference.get("containerName"):
-        return [fields.required(f"{path}.containerName")]
-    if not resource:
-        return [fields.required(f"{path}.resource")]
-    if resource not in _RESOURCES and not resource.startswith(("requests.hugepages-", "limits.hugepages-")):
-        return [fields.not_supported(f"{path}.resource", resource, _RESOURCES)]
+        causes.append(fields.required(f"{path}.containerName"))
+    elif not resource:
+        causes.append(fields.required(f"{path}.resource"))
+    elif resource not in _RESOURCES and not resource.startswith(_HUGE_PAGES):
+        causes.append(fields.not_supported(f"{path}.resource", resource, _RESOURCES))
+    return causes + _validate_divisor(resource, reference, f"{path}.divisor")
+
+
+def _validate_divisor(resource: str, reference: dict[str, Any], path: str) -> list[Cause]:
     divisor = parsed(reference.get("divisor") or "0")
-    if divisor.is_zero():
+    unit = "hugepages" if resource.startswith(_HUGE_PAGES) else _UNITS.get(resource)
+    if divisor.is_zero() or unit is None:
         return []
-    unit = resource.partition(".")[2]
     known = _CPU_DIVISORS if unit == "cpu" else _BYTE_DIVISORS
-    if all(divisor != parsed(value) for value in known):
-        return [
-            fields.invalid(
-                f"{path}.divisor",
-                unit,
-                f"only divisor's values {', '.join(known)} are supported with the {unit} resource",
-            )
-        ]
-    return []
+    if str(divisor) in known:
+        return []
+    values = "1m and 1" if unit == "cpu" else ", ".join(known)
+    return [fields.invalid(path, resource, f"only divisor's values {values} are supported with the {unit} resource")]

@@ -13,6 +13,7 @@ import orjson
 
 from orchestrator.api.contents import ContentMap, content_of
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, parse_time, ref, translate_timestamp_since
+from orchestrator.api.kinds.core.pod_annotations import APP_ARMOR_PREFIX, app_armor_profile, containers_of
 from orchestrator.api.kinds.core.pod_spec import default_pod_only, default_pod_spec
 from orchestrator.api.kinds.core.pod_validation import (
     validate_pod,
@@ -23,7 +24,7 @@ from orchestrator.api.kinds.core.pod_warnings import warn_pod, warn_pod_status
 from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.kinds.defaulting import condition_times, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
-from orchestrator.api.objects import Object, condition_of, labels_of, name_of
+from orchestrator.api.objects import Object, annotations_of, condition_of, labels_of, name_of
 from orchestrator.api.resources import PODS
 
 PROXY_VERBS = ("create", "delete", "get", "patch", "update")
@@ -57,13 +58,29 @@ def prepare_pod_create(obj: Object) -> None:
                 "type": "PodScheduled",
                 "status": "False",
                 "lastProbeTime": None,
-                "lastTransitionTime": None,
+                "lastTransitionTime": obj["metadata"].get("creationTimestamp"),
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             }
         ]
     obj["status"] = status
     _resolve_match_label_keys(spec, labels_of(obj))
+    if annotations := annotations_of(obj):
+        _profiles_from_annotations(spec, annotations)
+
+
+def _profiles_from_annotations(spec: dict[str, Any], annotations: Mapping[str, str]) -> None:
+    """AppArmor annotations of clients that do not know the field yet become fields (KEP-24)."""
+    if dig(spec, "os", "name") == "windows":
+        return
+    of_pod = dig(spec, "securityContext", "appArmorProfile")
+    for container, _ in containers_of(spec, ""):
+        value = annotations.get(f"{APP_ARMOR_PREFIX}{container.get('name') or ''}")
+        if value is None or dig(container, "securityContext", "appArmorProfile") is not None:
+            continue
+        profile = app_armor_profile(value)
+        if profile is not None and profile != of_pod:
+            struct(container, "securityContext")["appArmorProfile"] = profile
 
 
 def _resolve_match_label_keys(spec: dict[str, Any], labels: Mapping[str, str]) -> None:
@@ -79,6 +96,9 @@ def _resolve_match_label_keys(spec: dict[str, Any], labels: Mapping[str, str]) -
         for term in terms:
             _append_label_keys(term, "matchLabelKeys", "In", labels)
             _append_label_keys(term, "mismatchLabelKeys", "NotIn", labels)
+
+    for constraint in items(spec, "topologySpreadConstraints"):
+        _append_label_keys(constraint, "matchLabelKeys", "In", labels)
 
 
 def _append_label_keys(term: dict[str, Any], field: str, operator: str, labels: Mapping[str, str]) -> None:
@@ -114,6 +134,7 @@ _condition_times = condition_times("lastProbeTime", "lastTransitionTime")
 def prepare_pod_status_update(new: Object, old: Object) -> None:
     """A status update leaves deletion and quality of service as they are."""
     status = struct(new, "status")
+    _keep_observed_generations(status, old.get("status") or {})
     if dig(old, "status", "qosClass"):
         status.setdefault("qosClass", old["status"]["qosClass"])
     if status.get("podIP") and not status.get("podIPs"):
@@ -124,6 +145,20 @@ def prepare_pod_status_update(new: Object, old: Object) -> None:
         status["hostIPs"] = [{"ip": status["hostIP"]}]
     elif status.get("hostIPs") and not status.get("hostIP"):
         status["hostIP"] = status["hostIPs"][0].get("ip", "")
+
+
+def _keep_observed_generations(status: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Who writes a status without knowing generations leaves those that are there (KEP-5067)."""
+    if not status.get("observedGeneration") and before.get("observedGeneration"):
+        status["observedGeneration"] = before["observedGeneration"]
+    known: dict[str, list[int]] = {}
+    for condition in before.get("conditions") or ():
+        known.setdefault(condition.get("type") or "", []).append(condition.get("observedGeneration") or 0)
+    for condition in items(status, "conditions"):
+        generations = known.get(condition.get("type") or "")
+        generation = generations.pop(0) if generations else 0
+        if generation and not condition.get("observedGeneration"):
+            condition["observedGeneration"] = generation
 
 
 # --- printed columns --------------------------------------------------------------------------

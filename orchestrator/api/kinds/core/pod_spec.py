@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.api.kinds.defaulting import canonical_quantities, canonical_quantity, fill, fill_empty, items, struct
+from orchestrator.api.pod_resources import POD_LEVEL_RESOURCES, container_amounts
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 
@@ -40,7 +41,6 @@ def default_pod_spec(spec: dict[str, Any]) -> None:
     if isinstance(resources, dict):
         canonical_quantities(resources.get("limits"))
         canonical_quantities(resources.get("requests"))
-        _requests_from_limits(resources)
 
 
 def _requests_from_limits(resources: dict[str, Any]) -> None:
@@ -67,6 +67,23 @@ def default_pod_only(spec: dict[str, Any]) -> None:
                 for port in items(container, "ports"):
                     if not port.get("hostPort") and port.get("containerPort"):
                         port["hostPort"] = port["containerPort"]
+    _default_pod_requests(spec)
+
+
+def _default_pod_requests(spec: dict[str, Any]) -> None:
+    """A pod with limits of its own asks for what its containers ask for together, else for its limits (KEP-2837)."""
+    resources = spec.get("resources")
+    if not isinstance(resources, dict) or not resources.get("limits"):
+        return
+    requests = resources.get("requests") or {}
+    for name, amount in container_amounts(spec, "requests").items():
+        if name in POD_LEVEL_RESOURCES:
+            requests.setdefault(name, str(amount))
+    for name, text in resources["limits"].items():
+        if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
+            requests.setdefault(name, text)
+    if requests:
+        resources["requests"] = requests
 
 
 def _default_container(container: dict[str, Any]) -> None:

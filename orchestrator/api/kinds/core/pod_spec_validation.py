@@ -15,16 +15,13 @@ from orchestrator.api.kinds.core.container_validation import (
     validate_ephemeral_containers,
     validate_init_containers,
 )
-from orchestrator.api.kinds.core.resource_names import (
-    parsed,
-    validate_resource_amount,
-    validate_resource_name,
-)
+from orchestrator.api.kinds.core.resource_names import validate_pod_resource_name, validate_resource_requirements
 from orchestrator.api.kinds.core.scheduling_validation import validate_affinity, validate_topology_spread
 from orchestrator.api.kinds.core.security_validation import validate_pod_security
 from orchestrator.api.kinds.core.taints import validate_tolerations
 from orchestrator.api.kinds.core.volume_validation import validate_volumes
 from orchestrator.api.kinds.label_selectors import validate_labels
+from orchestrator.api.pod_resources import amounts_of, container_amounts
 
 _HOSTNAME_MAX = 64
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -32,7 +29,6 @@ _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _NAME_SERVERS_MAX = 3
 _SEARCH_PATHS_MAX = 32
 _SEARCH_BYTES_MAX = 2048
-_POD_RESOURCES = ("cpu", "memory")
 
 _valid: ContentMap[bool] = ContentMap()
 """Specs without anything wrong: those of pods of one template are the same."""
@@ -98,16 +94,18 @@ def _validate(spec: dict[str, Any], path: str) -> list[Cause]:
         where = fields.index(f"{path}.hostAliases", position)
         ip = alias.get("ip") or ""
         causes += [fields.invalid(f"{where}.ip", ip, text) for text in names.is_ip(ip)]
-        for host in alias.get("hostnames") or ():
-            causes += [fields.invalid(f"{where}.hostnames", host, t) for t in names.is_dns1123_subdomain(host)]
+        for number, host in enumerate(alias.get("hostnames") or ()):
+            spot = fields.index(f"{where}.hostnames", number)
+            causes += [fields.invalid(spot, host, text) for text in names.is_dns1123_subdomain(host)]
     causes += _subdomain(spec.get("priorityClassName"), f"{path}.priorityClassName")
     causes += _subdomain(spec.get("runtimeClassName"), f"{path}.runtimeClassName")
     preemption = spec.get("preemptionPolicy")
-    if preemption is not None and preemption not in ("Never", "PreemptLowerPriority"):
-        causes.append(fields.not_supported(f"{path}.preemptionPolicy", preemption, ("Never", "PreemptLowerPriority")))
-    for name, amount in sorted((spec.get("overhead") or {}).items()):
-        where = fields.key(f"{path}.overhead", name)
-        causes += validate_resource_name(name, where) + validate_resource_amount(name, amount, where)
+    if preemption == "":
+        causes.append(fields.required(f"{path}.preemptionPolicy"))
+    elif preemption is not None and preemption not in ("PreemptLowerPriority", "Never"):
+        causes.append(fields.not_supported(f"{path}.preemptionPolicy", preemption, ("PreemptLowerPriority", "Never")))
+    if overhead := spec.get("overhead"):
+        causes += validate_resource_requirements({"limits": overhead}, f"{path}.overhead", claims=set())
     return causes + _validate_os(spec, path)
 
 
@@ -151,24 +149,25 @@ def _validate_pod_resources(spec: dict[str, Any], path: str) -> list[Cause]:
     if not resources:
         return []
     causes: list[Cause] = []
-    limits = resources.get("limits") or {}
     if resources.get("claims"):
         causes.append(fields.forbidden(f"{path}.claims", "claims cannot be set for Resources at pod-level"))
-    for key in ("limits", "requests"):
-        amounts = resources.get(key) or {}
-        for name in sorted(amounts):
-            where = fields.key(f"{path}.{key}", name)
-            if name not in _POD_RESOURCES and not name.startswith("hugepages-"):
-                causes.append(fields.not_supported(f"{path}.{key}", name, (*_POD_RESOURCES, "hugepages-")))
-            causes += validate_resource_amount(name, amounts[name], where)
-            if key == "requests" and name in limits and parsed(amounts[name]) > parsed(limits[name]):
-                causes.append(
-                    fields.invalid(
-                        where,
-                        str(parsed(amounts[name])),
-                        f"must be less than or equal to {name} limit of {parsed(limits[name])}",
-                    )
-                )
+    causes += validate_resource_requirements(
+        {key: resources.get(key) for key in ("limits", "requests")},
+        path,
+        claims=set(),
+        validate_name=validate_pod_resource_name,
+    )
+    requests, limits = amounts_of(resources.get("requests")), amounts_of(resources.get("limits"))
+    for name, amount in sorted(container_amounts(spec, "requests").items()):
+        if name in requests and amount > requests[name]:
+            detail = f"must be greater than or equal to aggregate container requests of {amount}"
+            causes.append(fields.invalid(fields.key(f"{path}.requests", name), str(requests[name]), detail))
+    for position, container in enumerate(spec.get("containers") or ()):
+        for name, amount in sorted(amounts_of((container.get("resources") or {}).get("limits")).items()):
+            if name in limits and amount > limits[name]:
+                where = fields.key(fields.index(f"{path}.containers", position), name)
+                detail = f"must be less than or equal to pod limits of {limits[name]}"
+                causes.append(fields.invalid(f"{where}.limits", str(amount), detail))
     return causes
 
 
@@ -231,6 +230,18 @@ def _validate_scheduling_gates(spec: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
+_NOT_ON_WINDOWS_POD = (
+    "appArmorProfile", "seLinuxOptions", "hostUsers", "hostPID", "hostIPC", "seccompProfile", "fsGroup",
+    "fsGroupChangePolicy", "sysctls", "shareProcessNamespace", "runAsUser", "runAsGroup", "supplementalGroups",
+    "supplementalGroupsPolicy", "seLinuxChangePolicy",
+)  # fmt: skip
+_OF_THE_SPEC = frozenset(("hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"))
+_NOT_ON_WINDOWS = (
+    "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
+    "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+)  # fmt: skip
+
+
 def _validate_os(spec: dict[str, Any], path: str) -> list[Cause]:
     os = spec.get("os")
     if os is None:
@@ -239,27 +250,31 @@ def _validate_os(spec: dict[str, Any], path: str) -> list[Cause]:
     if not name:
         return [fields.required(f"{path}.os.name", "cannot be empty")]
     if name not in ("linux", "windows"):
-        return [fields.not_supported(f"{path}.os.name", name, ("linux", "windows"))]
-    causes: list[Cause] = []
+        return [fields.not_supported(f"{path}.os", name, ("linux", "windows"))]
     context = spec.get("securityContext") or {}
+    contexts = [
+        (container.get("securityContext") or {}, f"{fields.index(f'{path}.{key}', position)}.securityContext")
+        for key in ("initContainers", "containers", "ephemeralContainers")
+        for position, container in enumerate(spec.get(key) or ())
+    ]
     if name == "linux":
-        if context.get("windowsOptions") is not None:
-            causes.append(
-                fields.forbidden(
-                    f"{path}.securityContext.windowsOptions", "windows options cannot be set for a linux pod"
-                )
-            )
-        return causes
-    for key in ("hostPID", "hostIPC", "shareProcessNamespace"):
-        if spec.get(key):
-            causes.append(fields.forbidden(f"{path}.{key}", "cannot be set for a windows pod"))
-    for key in (
-        "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup",
-        "supplementalGroups",
-    ):  # fmt: skip
-        if context.get(key):
-            causes.append(fields.forbidden(f"{path}.securityContext.{key}", "cannot be set for a windows pod"))
-    return causes
+        return [
+            fields.forbidden(f"{where}.windowsOptions", "windows options cannot be set for a linux pod")
+            for one, where in [(context, f"{path}.securityContext"), *contexts]
+            if one.get("windowsOptions") is not None
+        ]
+    causes: list[Cause] = []
+    for key in _NOT_ON_WINDOWS_POD:
+        value = spec.get(key) if key in _OF_THE_SPEC else context.get(key)
+        if value if key in ("hostPID", "hostIPC", "sysctls") else value is not None:
+            where = f"{path}.{key}" if key in _OF_THE_SPEC else f"{path}.securityContext.{key}"
+            causes.append(fields.forbidden(where, "cannot be set for a windows pod"))
+    return causes + [
+        fields.forbidden(f"{where}.{key}", "cannot be set for a windows pod")
+        for one, where in contexts
+        for key in _NOT_ON_WINDOWS
+        if one.get(key) is not None
+    ]
 
 
 def _validate_hostname_override(spec: dict[str, Any], where: str) -> list[Cause]:

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.api import fields
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import NAME, container_cells, dig, format_labels
+from orchestrator.api.kinds.core.pod_annotations import validate_pod_annotations, validate_profiles_match
 from orchestrator.api.kinds.core.pod_spec import default_pod_template
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
 from orchestrator.api.kinds.core.pod_warnings import warn_pod_template
@@ -29,7 +30,13 @@ def validate_pod_template(template: dict[str, Any], path: str) -> list[Cause]:
     meta = template.get("metadata") or {}
     causes = validate_labels(meta.get("labels"), f"{path}.labels")
     causes += validate_annotations(meta.get("annotations"), f"{path}.annotations")
-    causes += validate_pod_spec(template.get("spec") or {}, f"{path}.spec")
+    spec = template.get("spec") or {}
+    annotations = meta.get("annotations")
+    if annotations:
+        causes += validate_pod_annotations(annotations, spec, f"{path}.annotations")
+    causes += validate_pod_spec(spec, f"{path}.spec")
+    if annotations:
+        causes += validate_profiles_match(annotations, spec, f"{path}.spec")
     if dig(template, "spec", "ephemeralContainers"):
         causes.append(
             fields.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")

@@ -6,15 +6,23 @@ ValidatePodEphemeralContainersUpdate of k8s.io/kubernetes/pkg/apis/core/validati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.fields import format_value
 from orchestrator.api.kinds.changes import describe_changes
+from orchestrator.api.kinds.core.container_validation import validate_images
+from orchestrator.api.kinds.core.pod_annotations import (
+    MIRROR,
+    validate_annotations_update,
+    validate_pod_annotations,
+    validate_profiles_match,
+)
 from orchestrator.api.kinds.core.pod_spec_validation import validate_pod_spec
 from orchestrator.api.kinds.core.quality_of_service import qos_class
-from orchestrator.api.objects import Object, copy_object
+from orchestrator.api.objects import Object, annotations_of, copy_object, name_of
 
 _UPDATABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -26,11 +34,52 @@ _UPDATABLE = (
 def validate_pod(obj: Object) -> list[Cause]:
     """Everything wrong with a new pod."""
     spec = obj.get("spec") or {}
-    causes = validate_pod_spec(spec, "spec")
+    causes = _validate_metadata_and_spec(obj, spec)
     if spec.get("ephemeralContainers"):
         causes.append(fields.forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("schedulingGates") and spec.get("nodeName"):
         causes.append(fields.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    if annotations := annotations_of(obj):
+        causes += validate_profiles_match(annotations, spec, "spec")
+    return causes
+
+
+def _validate_metadata_and_spec(obj: Object, spec: dict[str, Any]) -> list[Cause]:
+    causes: list[Cause] = []
+    if annotations := annotations_of(obj):
+        causes += validate_pod_annotations(annotations, spec, "metadata.annotations")
+    causes += validate_pod_spec(spec, "spec")
+    if volumes := spec.get("volumes"):
+        causes += _validate_pod_volumes(name_of(obj), volumes, has_account=bool(spec.get("serviceAccountName")))
+    causes += validate_images(spec.get("containers") or (), "spec.containers")
+    if containers := spec.get("initContainers"):
+        causes += validate_images(containers, "spec.initContainers")
+    return causes
+
+
+def _validate_pod_volumes(pod: str, volumes: list[dict[str, Any]], *, has_account: bool) -> list[Cause]:
+    """What of its volumes depends on the pod's name and account."""
+    causes: list[Cause] = []
+    made = {f"{pod}-{volume.get('name') or ''}" for volume in volumes if pod and volume.get("ephemeral") is not None}
+    for position, volume in enumerate(volumes):
+        where, name = fields.index("spec.volumes", position), volume.get("name") or ""
+        if pod and name and volume.get("ephemeral") is not None:
+            claim = f"{pod}-{name}"
+            causes += [
+                fields.invalid(f"{where}.name", name, f"PVC name {fields.quote(claim)}: {text}")
+                for text in names.is_dns1123_subdomain(claim)
+            ]
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or ""
+        if claim in made:
+            detail = "must not reference a PVC that gets created for an ephemeral volume"
+            causes.append(fields.invalid(f"{where}.persistentVolumeClaim.claimName", claim, detail))
+        if has_account:
+            continue
+        for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                spot = fields.index(f"{where}.projected.sources", number)
+                detail = "must not be specified when serviceAccountName is not set"
+                causes.append(fields.forbidden(f"{spot}.serviceAccountToken", detail))
     return causes
 
 
@@ -76,14 +125,14 @@ def _validate_tolerations(new: dict[str, Any], old: dict[str, Any]) -> list[Caus
 
 def _validate_gates(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     before = {gate.get("name") for gate in old.get("schedulingGates") or ()}
-    added = sorted({gate.get("name") or "" for gate in new.get("schedulingGates") or ()} - before)
-    if added:
-        return [
-            fields.forbidden(
-                "spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{added[0]}'"
-            )
-        ]
-    return []
+    return [
+        fields.forbidden(
+            f"{fields.index('spec.schedulingGates', position)}.name",
+            f"only deletion is allowed, but found new scheduling gate '{name}'",
+        )
+        for position, gate in enumerate(new.get("schedulingGates") or ())
+        if (name := gate.get("name") or "") not in before
+    ]
 
 
 def _is_gated_selector_tightened(new: dict[str, Any], old: dict[str, Any]) -> bool:
@@ -92,36 +141,33 @@ def _is_gated_selector_tightened(new: dict[str, Any], old: dict[str, Any]) -> bo
 
 
 def _gated_affinity_causes(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    """Terms that a gated pod has may only get more requirements."""
     key = "requiredDuringSchedulingIgnoredDuringExecution"
-    path = f"spec.affinity.nodeAffinity.{key}"
-    after = ((new.get("affinity") or {}).get("nodeAffinity") or {}).get(key)
-    before = ((old.get("affinity") or {}).get("nodeAffinity") or {}).get(key)
-    if before is None or after == before:
+    path = f"spec.affinity.nodeAffinity.{key}.nodeSelectorTerms"
+
+    def terms_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+        affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(key) or {}
+        return affinity.get("nodeSelectorTerms") or []
+
+    terms, before = terms_of(new), terms_of(old)
+    if not before:
         return []
-    terms, old_terms = (after or {}).get("nodeSelectorTerms") or [], before.get("nodeSelectorTerms") or []
-    if not terms and old_terms:
-        return (
-            [fields.invalid(path, after, "may not be removed")]
-            if after is not None
-            else [fields.invalid(path, None, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")]
-        )
-    if old_terms and len(terms) != len(old_terms):
-        return [
-            fields.invalid(
-                f"{path}.nodeSelectorTerms",
-                terms,
-                "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
-            )
-        ]
-    for position, (one, other) in enumerate(zip(terms, old_terms, strict=False)):
-        if one == other:
-            continue
-        where = fields.index(f"{path}.nodeSelectorTerms", position)
-        for name in ("matchExpressions", "matchFields"):
-            items, old_items = one.get(name) or [], other.get(name) or []
-            if items[: len(old_items)] != old_items:
-                return [fields.invalid(where, one, "only additions are allowed (no mutations or deletions)")]
-    return []
+    if len(terms) != len(before):
+        detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        return [fields.invalid(path, terms, detail)]
+    detail = "only additions are allowed (no mutations or deletions)"
+    return [
+        fields.invalid(fields.index(path, position), term, detail)
+        for position, (term, other) in enumerate(zip(terms, before, strict=True))
+        if not _has_only_additions(term, other)
+    ]
+
+
+def _has_only_additions(term: dict[str, Any], other: dict[str, Any]) -> bool:
+    keys = ("matchExpressions", "matchFields")
+    if not any(other.get(key) for key in keys):
+        return not any(term.get(key) for key in keys)  # what matches nothing stays so
+    return all((term.get(key) or [])[: len(other.get(key) or ())] == (other.get(key) or []) for key in keys)
 
 
 def _munge(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -158,19 +204,20 @@ def _restore(munged: dict[str, Any], old: dict[str, Any], key: str) -> None:
 def validate_pod_update(new: Object, old: Object) -> list[Cause]:
     """A pod's spec is fixed, but for images, deadline, added tolerations, removed gates."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
-    causes = validate_pod_spec(spec, "spec")
+    causes = _validate_metadata_and_spec(new, spec)
+    causes += validate_annotations_update(annotations_of(new), annotations_of(old), "metadata.annotations")
     updates, stop = _validate_container_updates(spec, before)
     causes += updates
     if stop:
         return causes
-    causes += _validate_deadline(spec, before) + _validate_gates(spec, before) + _validate_tolerations(spec, before)
+    causes += _validate_deadline(spec, before) + _validate_tolerations(spec, before) + _validate_gates(spec, before)
     if before.get("schedulingGates"):
         if not _is_gated_selector_tightened(spec, before):
             causes.append(
                 fields.invalid(
                     "spec.nodeSelector",
                     spec.get("nodeSelector"),
-                    "only additions are allowed (no mutations or deletions)",
+                    "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
                 )
             )
         causes += _gated_affinity_causes(spec, before)
@@ -185,28 +232,72 @@ _SYSTEM_CONDITIONS = frozenset(("PodScheduled", "Ready", "Initialized"))
 
 def validate_pod_status_update(new: Object, old: Object) -> list[Cause]:
     """Addresses are addresses; containers that ended for good stay ended."""
-    causes: list[Cause] = []
     status, before = new.get("status") or {}, old.get("status") or {}
+    causes = validate_annotations_update(annotations_of(new), annotations_of(old), "metadata.annotations")
     for position, condition in enumerate(status.get("conditions") or ()):
         name = condition.get("type") or ""
         if name not in _SYSTEM_CONDITIONS:
             where = f"{fields.index('metadata.conditions', position)}.Type"  # so the path reads in kube-apiserver, too
             causes += [fields.invalid(where, name, text) for text in names.is_qualified_name(name)]
     nominated = status.get("nominatedNodeName")
-    if nominated:
+    if nominated and nominated != before.get("nominatedNodeName"):
         causes += [
             fields.invalid("status.nominatedNodeName", nominated, t) for t in names.is_dns1123_subdomain(nominated)
         ]
+    if before.get("qosClass") and status.get("qosClass") not in (None, before["qosClass"]):
+        causes.append(fields.immutable("status.qosClass", status.get("qosClass")))
     spec = old.get("spec") or {}
     if spec.get("restartPolicy") != "Always":
         for key in ("containerStatuses", "initContainerStatuses"):
             causes += _validate_transitions(status.get(key) or (), before.get(key) or (), spec, f"status.{key}")
-    for key in ("podIPs", "hostIPs"):
-        for position, entry in enumerate(status.get(key) or ()):
-            where = fields.index(f"status.{key}", position)
-            causes += [fields.invalid(where, entry.get("ip") or "", t) for t in names.is_ip(entry.get("ip") or "")]
-    if before.get("qosClass") and status.get("qosClass") not in (None, before["qosClass"]):
-        causes.append(fields.immutable("status.qosClass", status.get("qosClass")))
+    debuggers = before.get("ephemeralContainerStatuses") or ()
+    if debuggers:
+        current = status.get("ephemeralContainerStatuses") or ()
+        causes += _validate_transitions(current, debuggers, {}, "status.ephemeralContainerStatuses")
+    causes += _validate_claim_statuses(status, spec)
+    causes += _validate_addresses(status.get("podIPs") or (), "status.podIPs")
+    if hosts := status.get("hostIPs"):
+        first = hosts[0].get("ip") or ""
+        if first != (status.get("hostIP") or ""):
+            where = f"{fields.index('status.hostIPs', 0)}.ip"
+            causes.append(fields.invalid(where, first, "must be equal to `hostIP`"))
+        causes += _validate_addresses(hosts, "status.hostIPs")
+    return causes
+
+
+def _validate_addresses(entries: Sequence[dict[str, Any]], path: str) -> list[Cause]:
+    """Addresses of a pod or of its node: at most one of each family, none twice."""
+    causes: list[Cause] = []
+    for position, entry in enumerate(entries):
+        ip = entry.get("ip") or ""
+        causes += [fields.invalid(fields.index(path, position), ip, text) for text in names.is_ip(ip)]
+    if len(entries) < 2:
+        return causes
+    ips = [entry.get("ip") or "" for entry in entries]
+    parsed = [ip for ip in map(names.parse_ip, ips) if ip is not None]
+    if len(ips) > 2 or len({ip.version for ip in parsed}) < 2:
+        causes.append(fields.invalid(path, list(entries), "may specify no more than one IP for each IP family"))
+    return causes + [
+        fields.duplicate(fields.index(path, position), entries[position])
+        for position, ip in enumerate(ips)
+        if ip in ips[:position]
+    ]
+
+
+def _validate_claim_statuses(status: dict[str, Any], spec: dict[str, Any]) -> list[Cause]:
+    causes: list[Cause] = []
+    known = {claim.get("name") for claim in spec.get("resourceClaims") or ()}
+    seen: set[str] = set()
+    for position, entry in enumerate(status.get("resourceClaimStatuses") or ()):
+        where, name = f"{fields.index('status.resourceClaimStatuses', position)}.name", entry.get("name") or ""
+        if name not in known:
+            causes.append(fields.invalid(where, name, "must match the name of an entry in `spec.resourceClaims`"))
+        if name in seen:
+            causes.append(fields.duplicate(where, name))
+        seen.add(name)
+        claim = entry.get("resourceClaimName")
+        if claim is not None:
+            causes += [fields.invalid(where, claim, text) for text in names.is_dns1123_subdomain(claim)]
     return causes
 
 
@@ -249,26 +340,20 @@ def _validate_transitions(new: Any, old: Any, spec: dict[str, Any], path: str) -
 
 
 def validate_ephemeral_containers_update(new: Object, old: Object) -> list[Cause]:
-    """Debug containers are only added."""
-    causes = validate_pod_spec(new.get("spec") or {}, "spec")
-    after = {c.get("name"): c for c in (new.get("spec") or {}).get("ephemeralContainers") or ()}
+    """Debug containers are only added, and not to pods that the API server only mirrors."""
+    if MIRROR in annotations_of(old):
+        return [fields.forbidden("", "static pods do not support ephemeral containers")]
+    spec, path = new.get("spec") or {}, "spec.ephemeralContainers"
+    causes = _validate_metadata_and_spec(new, spec)
+    after = {container.get("name"): container for container in spec.get("ephemeralContainers") or ()}
     for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
         name = container.get("name")
+        which = f"existing ephemeral containers {format_value(name)}"
         if name not in after:
-            causes.append(
-                fields.forbidden(
-                    "spec.ephemeralContainers",
-                    f"existing ephemeral containers {format_value(name)} may not be removed\n",
-                )
-            )
+            causes.append(fields.forbidden(path, f"{which} may not be removed\n"))
         elif after[name] != container:
-            causes.append(
-                fields.forbidden(
-                    "spec.ephemeralContainers",
-                    f"existing ephemeral containers {format_value(name)} may not be changed\n"
-                    + describe_changes(after[name], container),
-                )
-            )
+            changes = describe_changes(after[name], container)
+            causes.append(fields.forbidden(path, f"{which} may not be changed\n{changes}"))
     return causes
 
 
@@ -304,13 +389,14 @@ def _validate_same_containers(new: dict[str, Any], old: dict[str, Any]) -> list[
 
 def validate_pod_resize(new: Object, old: Object) -> list[Cause]:
     """Only CPU and memory of containers and of the pod change, and the pod keeps its quality of service."""
-
     spec, before = new.get("spec") or {}, old.get("spec") or {}
-    causes = validate_pod_spec(spec, "spec")
+    if MIRROR in annotations_of(old):
+        return [fields.forbidden("", "static pods cannot be resized")]
+    if (before.get("os") or {}).get("name") == "windows":
+        return [fields.forbidden("", "windows pods cannot be resized")]
+    causes = _validate_metadata_and_spec(new, spec)
     if moved := _validate_same_containers(spec, before):
         return causes + moved
-    if (old.get("metadata", {}).get("annotations") or {}).get("kubernetes.io/config.mirror") is not None:
-        causes.append(fields.forbidden("", "static pods cannot be resized"))
     if qos_class(spec) != qos_class(before):
         causes.append(fields.invalid("spec", qos_class(spec), "Pod QOS Class may not change as a result of resizing"))
     munged = copy_object(spec)

@@ -5,7 +5,7 @@ Mirrors k8s.io/kubernetes/pkg/api/pod/warnings.go and the strategies of pods and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from orchestrator.api import fields, names
@@ -16,6 +16,13 @@ from orchestrator.api.kinds.core.node_warnings import (
     warn_node_selector_term,
 )
 from orchestrator.api.kinds.core.persistent_volume_claim import warn_claim_spec
+from orchestrator.api.kinds.core.pod_annotations import (
+    APP_ARMOR_PREFIX,
+    SECCOMP_CONTAINER_PREFIX,
+    SECCOMP_POD,
+    app_armor_profile,
+    containers_of,
+)
 from orchestrator.api.kinds.core.resource_names import warn_fractional
 from orchestrator.api.kinds.core.volume_validation import DEPRECATED_SOURCES
 from orchestrator.api.kinds.network_values import warn_ip
@@ -24,9 +31,6 @@ from orchestrator.api.objects import Object, annotations_of, name_of
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
-_APP_ARMOR_PREFIX = "container.apparmor.security.beta.kubernetes.io/"
-_SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
-_SECCOMP_CONTAINER_PREFIX = "container.seccomp.security.alpha.kubernetes.io/"
 _USE_SECCOMP_FIELD = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _USE_APP_ARMOR_FIELD = 'deprecated since v1.30; use the "appArmorProfile" field instead'
 _DEPRECATED_ANNOTATIONS = {
@@ -105,26 +109,21 @@ def _warn_annotations(annotations: dict[str, str], spec: dict[str, Any], path: s
         f"{fields.key(path, key)}: {text}" for key, text in _DEPRECATED_ANNOTATIONS.items() if key in annotations
     ]
     context = spec.get("securityContext") or {}
-    if _SECCOMP_POD in annotations and context.get("seccompProfile") is None:
-        warnings.append(f"{fields.key(path, _SECCOMP_POD)}: {_USE_SECCOMP_FIELD}")
-    for container, _ in _containers(spec, ""):
+    if SECCOMP_POD in annotations and context.get("seccompProfile") is None:
+        warnings.append(f"{fields.key(path, SECCOMP_POD)}: {_USE_SECCOMP_FIELD}")
+    for container, _ in containers_of(spec, ""):
         own, name = container.get("securityContext") or {}, container.get("name") or ""
-        key = _SECCOMP_CONTAINER_PREFIX + name
+        key = SECCOMP_CONTAINER_PREFIX + name
         if key in annotations and own.get("seccompProfile") is None:
             warnings.append(f"{fields.key(path, key)}: {_USE_SECCOMP_FIELD}")
-        key = _APP_ARMOR_PREFIX + name
+        key = APP_ARMOR_PREFIX + name
         if key in annotations and own.get("appArmorProfile") is None:
-            # A pod's own annotation becomes a field at once, where it says more than the pod's profile.
-            if is_template and context.get("appArmorProfile") is not None:
+            # In a pod it becomes a field at once, where it says more than the pod's profile.
+            of_pod = context.get("appArmorProfile")
+            if of_pod is not None and (is_template or app_armor_profile(annotations[key]) == of_pod):
                 continue
             warnings.append(f"{fields.key(path, key)}: {_USE_APP_ARMOR_FIELD}")
     return warnings
-
-
-def _containers(spec: dict[str, Any], path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    for key in ("initContainers", "containers", "ephemeralContainers"):
-        for position, container in enumerate(spec.get(key) or ()):
-            yield container, fields.index(f"{path}.{key}", position)
 
 
 def _warn_spec(spec: dict[str, Any], path: str) -> list[str]:
@@ -143,7 +142,7 @@ def _warn_spec(spec: dict[str, Any], path: str) -> list[str]:
         if not name:
             warnings.append(f'{fields.index(f"{path}.imagePullSecrets", position)}.name: invalid empty name ""')
     warnings += _warn_bytes(spec.get("overhead"), f"{path}.overhead")
-    for container, where in _containers(spec, path):
+    for container, where in containers_of(spec, path):
         resources = container.get("resources") or {}
         for name in ("memory", "ephemeral-storage"):
             for kind in ("limits", "requests"):
@@ -226,7 +225,7 @@ class _Port(NamedTuple):
 def _warn_ports(spec: dict[str, Any], path: str) -> list[str]:
     warnings: list[str] = []
     seen: dict[tuple[int, str], list[_Port]] = {}
-    for container, where in _containers(spec, path):
+    for container, where in containers_of(spec, path):
         for position, port in enumerate(container.get("ports") or ()):
             spot = _Port(fields.index(f"{where}.ports", position), port.get("hostIP") or "", port.get("hostPort") or 0)
             number, protocol = port.get("containerPort") or 0, port.get("protocol") or ""

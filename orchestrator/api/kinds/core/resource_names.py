@@ -5,6 +5,7 @@ Mirrors the helpers and resource checks of k8s.io/kubernetes/pkg/apis/core.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.api import fields, names
@@ -129,8 +130,22 @@ def validate_limit_range_resource_name(name: str, limit_type: str, path: str) ->
     return validate_resource_name(name, path)
 
 
-def validate_resource_requirements(resources: dict[str, Any], path: str, *, claims: set[str]) -> list[Cause]:
-    """Requests and limits of a container: names, amounts, requests within limits, huge pages with CPU."""
+def validate_pod_resource_name(name: str, path: str) -> list[Cause]:
+    """A name under requests or limits of a whole pod (KEP-2837)."""
+    causes = validate_resource_name(name, path)
+    if not causes and name not in ("cpu", "memory") and not is_huge_page(name):
+        causes.append(fields.not_supported(path, name, ("cpu", HUGE_PAGES_PREFIX, "memory")))
+    return causes
+
+
+def validate_resource_requirements(
+    resources: dict[str, Any],
+    path: str,
+    *,
+    claims: set[str],
+    validate_name: Callable[[str, str], list[Cause]] = validate_container_resource_name,
+) -> list[Cause]:
+    """Requests and limits: names, amounts, requests within limits, huge pages with CPU."""
     causes: list[Cause] = []
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     has_cpu_or_memory = bool({"cpu", "memory"} & (limits.keys() | requests.keys()))
@@ -138,18 +153,25 @@ def validate_resource_requirements(resources: dict[str, Any], path: str, *, clai
     for key, amounts in (("limits", limits), ("requests", requests)):
         for name in sorted(amounts):
             where = fields.key(f"{path}.{key}", name)
-            causes += validate_container_resource_name(name, where)
+            causes += validate_name(name, where)
             causes += validate_resource_amount(name, amounts[name], where)
-            if is_huge_page(name):
-                uses_huge_pages = True
-                if not parsed(amounts[name]).is_integer():
-                    causes.append(fields.invalid(where, amounts[name], "must be an integer"))
             if key == "requests":
                 causes += _validate_within_limit(name, amounts[name], limits, f"{path}.requests")
+            if is_huge_page(name):
+                uses_huge_pages = True
+                causes += _validate_huge_pages(name, parsed(amounts[name]), where)
     if uses_huge_pages and not has_cpu_or_memory:
         causes.append(fields.forbidden(path, "HugePages require cpu or memory"))
     causes += _validate_claims(resources.get("claims") or (), f"{path}.claims", claims)
     return causes
+
+
+def _validate_huge_pages(name: str, amount: Quantity, path: str) -> list[Cause]:
+    """Whole pages, and at least one."""
+    size = parsed(name.removeprefix(HUGE_PAGES_PREFIX)).value()
+    if size > 0 and amount.value() > 0 and amount.value() % size == 0:
+        return []
+    return [fields.invalid(path, str(amount), f"{amount} is not positive integer multiple of {name}")]
 
 
 def _validate_within_limit(name: str, request: Any, limits: dict[str, Any], path: str) -> list[Cause]:
@@ -169,17 +191,27 @@ def _validate_within_limit(name: str, request: Any, limits: dict[str, Any], path
 
 
 def _validate_claims(claims: Any, path: str, known: set[str]) -> list[Cause]:
-    causes = []
-    seen: set[tuple[str, str]] = set()
+    causes: list[Cause] = []
+    seen: set[str] = set()
     for position, claim in enumerate(claims):
-        name, where = claim.get("name") or "", fields.index(path, position)
+        name, request, where = claim.get("name") or "", claim.get("request") or "", fields.index(path, position)
         if not name:
-            causes.append(fields.required(f"{where}.name"))
+            causes.append(fields.required(where))
             continue
-        key = (name, claim.get("request") or "")
-        if key in seen:
+        if name in seen:  # all of its requests are meant already
             causes.append(fields.duplicate(where, name))
-        seen.add(key)
+        else:
+            key = f"{name}/{request}" if request else name
+            if request:
+                causes += [fields.invalid(f"{where}.request", request, t) for t in names.is_dns1123_label(request)]
+            if key in seen:
+                causes.append(fields.duplicate(where, key))
+            elif not request:
+                causes += [fields.duplicate(where, name) for one in seen if one.partition("/")[0] == name]
+            seen.add(key)
         if name not in known:
-            causes.append(fields.not_found(where, name))
+            missing = fields.not_found(where, name)
+            listed = f": {', '.join(sorted(known))}" if known else " which is empty"
+            detail = f"must be one of the names in pod.spec.resourceClaims{listed}"
+            causes.append(Cause(missing.reason, f"{missing.message}: {detail}", where))
     return causes

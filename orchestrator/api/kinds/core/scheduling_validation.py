@@ -6,7 +6,7 @@ k8s.io/kubernetes/pkg/apis/core/validation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.api import fields, names
@@ -17,7 +17,7 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
-def _validate_node_requirement(requirement: dict[str, Any], path: str) -> list[Cause]:
+def _validate_node_requirement(requirement: dict[str, Any], path: str, *, check_values: bool) -> list[Cause]:
     causes: list[Cause] = []
     operator, values = requirement.get("operator") or "", requirement.get("values") or ()
     if operator in ("In", "NotIn"):
@@ -36,7 +36,7 @@ def _validate_node_requirement(requirement: dict[str, Any], path: str) -> list[C
     else:
         causes.append(fields.invalid(f"{path}.operator", operator, "not a valid selector operator"))
     causes += validate_label_name(requirement.get("key") or "", f"{path}.key")
-    for position, value in enumerate(values):
+    for position, value in enumerate(values if check_values else ()):
         for text in names.is_label_value(value):
             causes.append(fields.invalid(fields.index(f"{path}.values", position), value, text))
     return causes
@@ -65,11 +65,12 @@ def _validate_node_field(requirement: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
-def validate_node_selector_term(term: dict[str, Any], path: str) -> list[Cause]:
-    """Expressions over labels, and over the name."""
+def validate_node_selector_term(term: dict[str, Any], path: str, *, check_values: bool = True) -> list[Cause]:
+    """Expressions over labels, and over the name; only where it is a preference, values may be no labels'."""
     causes: list[Cause] = []
     for position, requirement in enumerate(term.get("matchExpressions") or ()):
-        causes += _validate_node_requirement(requirement, fields.index(f"{path}.matchExpressions", position))
+        where = fields.index(f"{path}.matchExpressions", position)
+        causes += _validate_node_requirement(requirement, where, check_values=check_values)
     for position, requirement in enumerate(term.get("matchFields") or ()):
         causes += _validate_node_field(requirement, fields.index(f"{path}.matchFields", position))
     return causes
@@ -100,7 +101,8 @@ def validate_affinity(affinity: dict[str, Any] | None, path: str) -> list[Cause]
         for position, term in enumerate(node.get(_PREFERRED) or ()):
             spot = fields.index(f"{where}.{_PREFERRED}", position)
             causes += _validate_weight(term, spot)
-            causes += validate_node_selector_term(term.get("preference") or {}, f"{spot}.preference")
+            preference = term.get("preference") or {}
+            causes += validate_node_selector_term(preference, f"{spot}.preference", check_values=False)
     for key in ("podAffinity", "podAntiAffinity"):
         pod = affinity.get(key)
         if pod is None:
@@ -126,6 +128,11 @@ def _validate_pod_term(term: dict[str, Any], path: str) -> list[Cause]:
         causes += [fields.invalid(f"{path}.namespace", name, text) for text in names.is_dns1123_label(name)]
     causes += _validate_label_keys(term, "matchLabelKeys", path)
     causes += _validate_label_keys(term, "mismatchLabelKeys", path)
+    causes += _validate_keys_apart(term, path)
+    for position, name in enumerate(term.get("matchLabelKeys") or ()):
+        if name in (term.get("mismatchLabelKeys") or ()):
+            where = fields.index(f"{path}.matchLabelKeys", position)
+            causes.append(fields.invalid(where, name, "exists in both matchLabelKeys and mismatchLabelKeys"))
     key = term.get("topologyKey") or ""
     if not key:
         causes.append(fields.required(f"{path}.topologyKey", "can not be empty"))
@@ -144,10 +151,27 @@ def _validate_label_keys(term: dict[str, Any], field: str, path: str) -> list[Ca
     return causes
 
 
-def validate_topology_spread(constraints: Iterable[dict[str, Any]], path: str) -> list[Cause]:
+def _validate_keys_apart(holder: dict[str, Any], path: str) -> list[Cause]:
+    """A key of `matchLabelKeys` is not one of the selector's, too: it becomes an expression of its own there."""
+    positions = {key: position for position, key in enumerate(holder.get("matchLabelKeys") or ())}
+    selector = holder.get("labelSelector")
+    if not positions or selector is None:
+        return []
+    causes: list[Cause] = []
+    seen = set(selector.get("matchLabels") or ())
+    for expression in selector.get("matchExpressions") or ():
+        key = expression.get("key") or ""
+        if key in positions and key in seen:
+            where = fields.index(path, positions[key])
+            causes.append(fields.invalid(where, key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(key)
+    return causes
+
+
+def validate_topology_spread(constraints: Sequence[dict[str, Any]], path: str) -> list[Cause]:
     """Skew, key, what to do; each pair of key and action once."""
     causes: list[Cause] = []
-    seen: set[tuple[str, str]] = set()
+    pairs = [(one.get("topologyKey") or "", one.get("whenUnsatisfiable") or "") for one in constraints]
     for position, constraint in enumerate(constraints):
         where = fields.index(path, position)
         skew, key = constraint.get("maxSkew") or 0, constraint.get("topologyKey") or ""
@@ -160,9 +184,8 @@ def validate_topology_spread(constraints: Iterable[dict[str, Any]], path: str) -
             causes.append(
                 fields.not_supported(f"{where}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
             )
-        if (key, action) in seen:
+        if (key, action) in pairs[position + 1 :]:
             causes.append(fields.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
         if domains is not None:
             if domains <= 0:
                 causes.append(fields.invalid(f"{where}.minDomains", domains, "must be greater than zero"))
@@ -179,5 +202,6 @@ def validate_topology_spread(constraints: Iterable[dict[str, Any]], path: str) -
             if policy is not None and policy not in ("Honor", "Ignore"):
                 causes.append(fields.not_supported(f"{where}.{name}", policy, ("Honor", "Ignore")))
         causes += _validate_label_keys(constraint, "matchLabelKeys", where)
+        causes += _validate_keys_apart(constraint, f"{where}.matchLabelKeys")
         causes += validate_label_selector(constraint.get("labelSelector"), f"{where}.labelSelector")
     return causes

@@ -15,6 +15,10 @@ from orchestrator.api.kinds.core.volume_validation import validate_local_descend
 _SYSCTL = re.compile(r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?([./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
 _SYSCTL_TEXT = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
 _SYSCTL_BYTES_MAX = 253
+_PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
+_APP_ARMOR_BYTES_MAX = 4095
+"""The longest path of a file."""
+_IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "fs.mqueue.")
 
 
 def _user_ids(context: dict[str, Any], path: str, *keys: str) -> list[Cause]:
@@ -33,30 +37,34 @@ def _profile(context: dict[str, Any], key: str, path: str) -> list[Cause]:
     where = f"{path}.{key}"
     kind, local = profile.get("type") or "", profile.get("localhostProfile")
     causes: list[Cause] = []
-    if key == "seccompProfile":
-        if kind == "Localhost":
-            if local is None:
-                causes.append(
-                    fields.required(f"{where}.localhostProfile", "must be set when seccomp type is Localhost")
-                )
-            else:
-                causes += validate_local_descending_path(local, f"{where}.localhostProfile")
-        elif local is not None:
-            causes.append(
-                fields.invalid(f"{where}.localhostProfile", local, "can only be set when seccomp type is Localhost")
-            )
-    elif kind == "Localhost":
-        if not (local or "").strip():
-            causes.append(fields.required(f"{where}.localhostProfile", "must be set when AppArmor type is Localhost"))
-    elif local is not None:
-        causes.append(
-            fields.invalid(f"{where}.localhostProfile", local, "can only be set when AppArmor type is Localhost")
-        )
-    known = ("Localhost", "RuntimeDefault", "Unconfined")
     if not kind:
         causes.append(fields.required(f"{where}.type", f"type is required when {key} is set"))
-    elif kind not in known:
-        causes.append(fields.not_supported(f"{where}.type", kind, known))
+    elif kind not in _PROFILES:
+        causes.append(fields.not_supported(f"{where}.type", kind, _PROFILES))
+    check = _local_seccomp if key == "seccompProfile" else _local_app_armor
+    return causes + check(kind, local, f"{where}.localhostProfile")
+
+
+def _local_seccomp(kind: str, local: str | None, path: str) -> list[Cause]:
+    if kind != "Localhost":
+        return [] if local is None else [fields.invalid(path, local, "can only be set when seccomp type is Localhost")]
+    if local is None:
+        return [fields.required(path, "must be set when seccomp type is Localhost")]
+    return validate_local_descending_path(local, path)
+
+
+def _local_app_armor(kind: str, local: str | None, path: str) -> list[Cause]:
+    if kind in ("RuntimeDefault", "Unconfined") and local is not None:
+        return [fields.invalid(path, local, "can only be set when AppArmor type is Localhost")]
+    if kind != "Localhost":
+        return []
+    causes: list[Cause] = []
+    if local and local != local.strip():
+        causes.append(fields.invalid(path, local, "must not be padded with whitespace"))
+    elif not local:
+        causes.append(fields.required(path, "must be set when AppArmor type is Localhost"))
+    if local and len(local.encode()) > _APP_ARMOR_BYTES_MAX:
+        causes.append(fields.too_long(path, _APP_ARMOR_BYTES_MAX))
     return causes
 
 
@@ -99,13 +107,8 @@ def validate_pod_security(spec: dict[str, Any], path: str) -> list[Cause]:
             for number, port in enumerate(container.get("ports") or ()):
                 if port.get("hostPort") and port["hostPort"] != port.get("containerPort"):
                     spot = fields.index(fields.index(f"{path}.containers", position) + ".ports", number)
-                    causes.append(
-                        fields.invalid(
-                            f"{spot}.containerPort",
-                            port.get("containerPort") or 0,
-                            "must match `hostPort` when `hostNetwork` is true",
-                        )
-                    )
+                    detail = "must match `containerPort` when `hostNetwork` is true"
+                    causes.append(fields.invalid(f"{spot}.hostPort", port["hostPort"], detail))
     causes += _user_ids(context, where, "fsGroup", "runAsUser", "runAsGroup")
     for position, group in enumerate(context.get("supplementalGroups") or ()):
         spot = fields.index(f"{where}.supplementalGroups", position)
@@ -123,9 +126,11 @@ def validate_pod_security(spec: dict[str, Any], path: str) -> list[Cause]:
     if policy is not None and policy not in ("Always", "OnRootMismatch"):
         causes.append(fields.not_supported(f"{where}.fsGroupChangePolicy", policy, ("Always", "OnRootMismatch")))
     causes += _profile(context, "seccompProfile", where) + _profile(context, "appArmorProfile", where)
-    groups = context.get("supplementalGroupsPolicy")
+    groups, selinux = context.get("supplementalGroupsPolicy"), context.get("seLinuxChangePolicy")
     if groups is not None and groups not in ("Merge", "Strict"):
         causes.append(fields.not_supported(f"{where}.supplementalGroupsPolicy", groups, ("Merge", "Strict")))
+    if selinux is not None and selinux not in ("MountOption", "Recursive"):
+        causes.append(fields.not_supported(f"{where}.seLinuxChangePolicy", selinux, ("MountOption", "Recursive")))
     if spec.get("hostUsers") is False:
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if spec.get(key):
@@ -151,5 +156,16 @@ def _validate_sysctls(context: dict[str, Any], spec: dict[str, Any], path: str) 
             )
         elif name.replace("/", ".") in seen:
             causes.append(fields.duplicate(f"{where}.name", name))
+        causes += _validate_host_sysctl(name, spec, f"{where}.name")
         seen.add(name.replace("/", "."))
     return causes
+
+
+def _validate_host_sysctl(name: str, spec: dict[str, Any], path: str) -> list[Cause]:
+    """A parameter of a namespace that the pod shares with its node is the node's."""
+    plain = name.replace("/", ".")
+    if spec.get("hostNetwork") and plain.startswith("net."):
+        return [fields.invalid(path, name, "may not be specified when 'hostNetwork' is true")]
+    if spec.get("hostIPC") and (plain == "kernel.sem" or plain.startswith(_IPC_SYSCTLS)):
+        return [fields.invalid(path, name, "may not be specified when 'hostIPC' is true")]
+    return []

@@ -31,8 +31,8 @@ def validate_taints(taints: Iterable[dict[str, Any]], path: str) -> list[Cause]:
         where = fields.index(path, position)
         key, value, effect = taint.get("key") or "", taint.get("value") or "", taint.get("effect") or ""
         causes += validate_label_name(key, f"{where}.key")
-        for text in names.is_label_value(value):
-            causes.append(fields.invalid(f"{where}.value", value, text))
+        if complaints := names.is_label_value(value):
+            causes.append(fields.invalid(f"{where}.value", value, ";".join(complaints)))
         causes += _validate_effect(effect, f"{where}.effect", allow_empty=False)
         if key in seen.get(effect, ()):
             duplicate = fields.duplicate(where, taint)
@@ -71,7 +71,9 @@ def validate_tolerations(tolerations: Iterable[dict[str, Any]], path: str) -> li
                 causes.append(fields.invalid(f"{where}.operator", value, ";".join(complaints)))
         elif operator == "Exists":
             if value:
-                causes.append(fields.invalid(where, toleration, "value must be empty when `operator` is 'Exists'"))
+                causes.append(
+                    fields.invalid(f"{where}.operator", value, "value must be empty when `operator` is 'Exists'")
+                )
         else:
             causes.append(fields.not_supported(f"{where}.operator", operator, ("Equal", "Exists")))
         if effect:

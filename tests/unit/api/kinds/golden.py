@@ -83,7 +83,12 @@ def created(kind: Kind, body: Object, namespace: str) -> tuple[Object, list[Caus
     kind.default(obj)
     kind.prepare_create(obj)
     causes = validate_object_meta(obj, kind)
-    return obj, causes + kind.validate(obj)
+    return obj, causes + kind.validate(_admitted(obj))
+
+
+def _admitted(obj: Object) -> Object:
+    """A pod with the account that admission gives it."""
+    return {**obj, "spec": {"serviceAccountName": "default", **obj["spec"]}} if obj["kind"] == "Pod" else obj
 
 
 def _without_nulls(value: Any) -> Any:

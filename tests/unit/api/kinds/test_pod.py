@@ -181,7 +181,7 @@ def test_gated_pods_may_be_narrowed_down_but_not_get_new_gates() -> None:
     new["spec"]["nodeSelector"] = {"disk": "ssd"}
     assert validate_pod_update(new, old) == []
     new["spec"]["schedulingGates"].append({"name": "a.b/d"})
-    assert [cause.field for cause in validate_pod_update(new, old)] == ["spec.schedulingGates"]
+    assert [cause.field for cause in validate_pod_update(new, old)] == ["spec.schedulingGates[1].name"]
 
 
 def test_deadline_only_shrinks() -> None:
