@@ -6,7 +6,8 @@ have it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,16 @@ from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.config.engines import EngineAddress
-from orchestrator.kubelet.network.plan import ClusterCidrs, cluster_key, machine_address
+from orchestrator.kubelet.network.plan import ClusterCidrs, bridge_of, cluster_key, machine_address
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.cleanup import Removed
+    from orchestrator.kubelet.network.netlink import Netlink
     from orchestrator.kubelet.network.pod_network import PodNetwork
 
 DNS_PORT = 53
+_table = re.compile(r"orchestrator_(?:svc_|pol_)?([0-9a-f]{8})")
+"""The tables of a cluster: of its pod network, its Services, its NetworkPolicies."""
 
 
 def service_table(cluster_id: str) -> str:
@@ -34,6 +38,29 @@ def service_table(cluster_id: str) -> str:
 def policy_table(cluster_id: str) -> str:
     """The nftables table of a cluster's NetworkPolicies."""
     return f"orchestrator_pol_{cluster_key(cluster_id)}"
+
+
+def plan_stray_tables(tables: Iterable[str], interfaces: Collection[str]) -> list[str]:
+    """Tables of clusters that have no network any more, and hence nothing their rules could lead to.
+
+    A cluster makes its bridge before its tables and removes it after them; one that was stopped or killed keeps both.
+    Left alone, such rules would translate and refuse what a later cluster with the same ranges sends.
+    """
+    found = ((table, _table.fullmatch(table)) for table in tables)
+    return [table for table, its in found if its is not None and bridge_of(its[1]) not in interfaces]
+
+
+async def remove_stray_tables(netlink: Netlink) -> list[str]:
+    """Remove and return them; OSError, NftError."""
+    from orchestrator.kubelet.network.rtnetlink import RouteSocket
+    from orchestrator.proxy.nftables import remove_table, table_names
+
+    tables = table_names()  # before the bridges, so that none appears whose bridge was not there yet
+    links = await netlink.call(RouteSocket.links)
+    strays = plan_stray_tables(tables, {link.name for link in links})
+    for table in strays:
+        await remove_table(table)
+    return strays
 
 
 def add_network_policies(

@@ -25,6 +25,7 @@ from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.shutdown import ShutdownPeriods
+from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
@@ -68,6 +69,7 @@ class Nodes:
         )
 
     async def _prepare_docker(self) -> None:
+        from orchestrator.cluster.network import remove_stray_tables
         from orchestrator.kubelet.network.netlink import Netlink
         from orchestrator.kubelet.network.plan import ClusterCidrs
         from orchestrator.kubelet.network.pod_network import PodNetwork, check_prerequisites, choose_cidrs
@@ -90,6 +92,8 @@ class Nodes:
         check_prerequisites()
         netlink = Netlink.open()
         self._stack.push_async_callback(netlink.close)
+        if strays := await remove_stray_tables(netlink):
+            get_logger("cluster").warning("stray_tables.removed", tables=strays)
         cidrs = await choose_cidrs(netlink, self._cluster_id, config.data_dir, preferred=preferred)
         self.config = replace(
             config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)

@@ -17,6 +17,7 @@ from orchestrator.aiokit.netlink import (
     MESSAGE_ERROR,
     REQUEST,
     attribute,
+    attributes,
     header,
     messages,
     nested,
@@ -27,6 +28,7 @@ NETLINK_NETFILTER = 12
 FAMILY_IPV4 = 2
 SUBSYSTEM = 10
 GET_TABLE, NEW_CHAIN, DELETE_CHAIN, NEW_RULE, DELETE_RULE, NEW_ELEMENT, DELETE_ELEMENT = 1, 3, 5, 6, 8, 12, 14
+_TABLE_NAME = 1
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _LIST_BYTES_MAX = 60_000
 """The length of an attribute has 16 bits."""
@@ -61,6 +63,16 @@ def batch(messages: Iterable[bytes]) -> bytes:
     for sequence, one in enumerate((_batch_mark(_BATCH_BEGIN), *messages, _batch_mark(_BATCH_END))):
         numbered += (one[:8], _sequence.pack(sequence), one[12:])
     return b"".join(numbered)
+
+
+def list_tables() -> tuple[int, bytes]:
+    """The kind and body of the request for all tables of family ip."""
+    return SUBSYSTEM << 8 | GET_TABLE, _subject.pack(FAMILY_IPV4, 0, 0)
+
+
+def table_name(body: bytes) -> str:
+    """The name in an answer to it."""
+    return attributes(body, _subject.size).get(_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
 
 
 def get_table(table: str) -> bytes:

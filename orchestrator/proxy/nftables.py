@@ -17,6 +17,7 @@ from typing import Protocol
 
 from orchestrator.aiokit import memory
 from orchestrator.aiokit.commands import run_command
+from orchestrator.aiokit.netlink_socket import RequestSocket
 from orchestrator.aiokit.threads import to_its_end
 from orchestrator.proxy import netlink
 from orchestrator.proxy.netlink import NETLINK_NETFILTER
@@ -193,6 +194,12 @@ class NftSocket:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def table_names() -> list[str]:
+    """The tables of family ip. Blocking; OSError without the rights to."""
+    with RequestSocket(NETLINK_NETFILTER) as kernel:
+        return [netlink.table_name(answer.body) for answer in kernel.dump(*netlink.list_tables())]
 
 
 async def remove_table(table: str) -> None:

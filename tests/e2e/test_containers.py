@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import subprocess
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -338,7 +339,14 @@ def _started_at(pod: dict[str, Any]) -> str:
 
 
 def test_nothing_is_left_after_down(start_orchestrator: Callable[..., OrchestratorProcess], kubectl: Path) -> None:
+    """Nor of a cluster whose end was cut short: rules without its bridge are gone with the next start."""
+    for command in ("add table ip orchestrator_svc_0badcafe", "add table ip orchestrator_svc_bystander"):
+        subprocess.run(["nft", *command.split()], check=True)
     process = start_orchestrator("--nodes", "2", "--runtime", "docker")
+    tables = subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
+    subprocess.run(["nft", "delete", "table", "ip", "orchestrator_svc_bystander"], check=True)
+    assert "orchestrator_svc_0badcafe" not in tables
+    assert "orchestrator_svc_bystander" in tables
     k = Kubectl(kubectl, process)
     k.wait_for("serviceaccounts", lambda accounts: any(a["metadata"]["name"] == "default" for a in accounts))
     k("create", "deployment", "web", f"--image={WEB}", "--replicas=2")
