@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.kubelet.docker.engine import EngineError, EventHandler, subscription_key
 from orchestrator.kubelet.docker.pause import DIGEST_LABEL, PAUSE_IMAGE, pause_digest
-from orchestrator.kubelet.network.plan import veth_name
+from orchestrator.kubelet.network.plan import ClusterCidrs, veth_name
 from orchestrator.kubelet.network.reservations import Reservations
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 
@@ -175,7 +175,8 @@ class FakeNetwork:
 
     def __init__(self, cluster_id: str, state_dir: Path, veths: set[str]) -> None:
         self.cluster_id = cluster_id
-        self.reservations = Reservations(state_dir / "addresses")
+        networks = (IPv4Network(one) for one in ("10.244.0.0/16", "10.96.0.0/16", "10.192.0.0/24"))
+        self.reservations = Reservations(state_dir / "addresses", ClusterCidrs(*networks))
         self.reservations.load()
         self.veths = veths
         self._cidr = IPv4Network("10.244.1.0/24")

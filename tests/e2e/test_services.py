@@ -18,6 +18,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -543,17 +544,23 @@ def test_a_udp_conversation_moves_on_when_its_pod_goes(network: Network) -> None
 
 
 def test_host_ports_with_different_addresses_and_protocols_live_side_by_side(network: Network) -> None:
-    """Conformance: "no conflict between pods with same hostPort but different hostIP and protocol"."""
-    wanted = [(network.node_ips[0], "TCP"), (network.node_ips[1], "TCP"), (network.node_ips[1], "UDP")]
+    """Conformance: "no conflict between pods with same hostPort but different hostIP and protocol".
+
+    An address of the machine, which all nodes share, leads to the first pod that names it.
+    """
+    node, machine = network.node_ips[0], str(ip_address(network.node_ips[0]) - 1)
+    wanted = [(node, "TCP"), (machine, "TCP"), (machine, "UDP")]
     manifests = []
-    for number, (address, protocol) in enumerate(wanted):
+    for number, (address, protocol) in enumerate([*wanted, (machine, "TCP")]):
         port = {"containerPort": PORT, "hostPort": 54_321, "hostIP": address, "protocol": protocol}
-        manifest = pod(f"port-{number}", nodeName="node-1")
+        manifest = pod(f"port-{number}", nodeName="node-1" if number < len(wanted) else "node-2")
         manifest["metadata"]["labels"] = {"app": "ported"}
         manifest["spec"]["containers"][0]["ports"] = [port]
         manifests.append(manifest)
-    apply(network.k, *manifests)
-    pods = network.k.wait_for("pods", lambda pods: len(pods) == 3 and all(map(is_ready, pods)), selector="app=ported")
+    apply(network.k, *manifests[:3])
+    network.k.wait_for("pods", lambda pods: len(pods) == 3 and all(map(is_ready, pods)), selector="app=ported")
+    apply(network.k, manifests[3])
+    pods = network.k.wait_for("pods", lambda pods: len(pods) == 4 and all(map(is_ready, pods)), selector="app=ported")
     for one in pods:
         network.echo.serve(place_of(one), tcp=(PORT,), udp=(PORT,))
     for place in network.everyone:

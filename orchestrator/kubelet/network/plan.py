@@ -53,6 +53,20 @@ class HostPort(Struct, frozen=True):
     host_ip: str = ""
     """Empty: the node's own address, and the machine's where no other pod has it."""
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it is on every address."""
+        return self.host_ip in ("", "0.0.0.0", "::")
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether it is on an address of IPv4."""
+        return self.is_wildcard or ip_address(self.host_ip).version == 4
+
+
+MachinePort = tuple[str, int, str]
+"""Protocol, port and address on the machine, which one pod has at a time; without address, all that nobody has."""
+
 
 def cluster_key(cluster_id: str) -> str:
     """Eight hexadecimal digits that stand for a cluster in names of interfaces and tables."""
@@ -60,7 +74,12 @@ def cluster_key(cluster_id: str) -> str:
 
 
 def bridge_name(cluster_id: str) -> str:
-    return f"orc{cluster_key(cluster_id)}"
+    return bridge_of(cluster_key(cluster_id))
+
+
+def bridge_of(key: str) -> str:
+    """The bridge of the cluster that this key stands for."""
+    return f"orc{key}"
 
 
 def bridge_mac(cluster_id: str) -> str:
@@ -185,35 +204,50 @@ dnat ip to meta l4proto . th dport map @machine_ports
 """
 
 
-def plan_host_ports(
-    verb: str,
-    cluster_id: str,
-    pod_ip: str,
-    node_ip: str,
-    ports: Iterable[HostPort],
-    machine_ports_taken: Collection[tuple[str, int]] = (),
-) -> str:
+def machine_ports_of(node_ip: str, ports: Iterable[HostPort], cidrs: ClusterCidrs) -> set[MachinePort]:
+    """What the host ports of a pod ask for of the machine's addresses, which all nodes share.
+
+    Without a `hostIP`, any of them; else that one. The addresses of nodes are theirs alone: on another node, packets to
+    one of them never arrive.
+    """
+    others = {str(machine_address(cidrs))}
+    return {
+        (port.protocol, port.host_port, "" if port.is_wildcard else port.host_ip)
+        for port in ports
+        if port.is_wildcard
+        or (
+            port.is_ipv4
+            and port.host_ip != node_ip
+            and not ip_address(port.host_ip).is_loopback
+            and (port.host_ip in others or IPv4Address(port.host_ip) not in cidrs.nodes)
+        )
+    }
+
+
+def plan_host_ports(verb: str, cluster_id: str, reservation: Reservation) -> str:
     """nft commands that `add` or `delete` a pod's host ports; empty when there are none.
 
-    Two pods on different nodes may have the same port, each on its node's address. The machine's
-    other addresses lead to the one that came first (`machine_ports_taken` holds the others').
+    Two pods on different nodes may have the same port, each on its node's address. The machine's other addresses lead
+    to the one that came first (`machine_ports`).
     """
-    table = table_name(cluster_id)
+    table, pod_ip = table_name(cluster_id), reservation.address
     lines = []
-    for port in ports:
-        target = f"{pod_ip} . {port.pod_port}" if verb == "add" else ""
-        value = f" : {target}" if target else ""
-        wildcard = port.host_ip in ("", "0.0.0.0", "::")
-        if not wildcard and ip_address(port.host_ip).version != 4:
+
+    def element(name: str, key: str, port: int) -> None:
+        value = f" : {pod_ip} . {port}" if verb == "add" else ""
+        lines.append(f"{verb} element ip {table} {name} {{ {key}{value} }}")
+
+    for port in reservation.host_ports:
+        if not port.is_ipv4:
             continue  # Simplified: host ports are IPv4 only.
-        address = node_ip if wildcard else port.host_ip
+        wanted = f"{port.protocol} . {port.host_port}"
         # The loopback of a node is inside its own namespace, see `plan_node_ruleset`.
-        if address and not ip_address(address).is_loopback:
-            key = f"{address} . {port.protocol} . {port.host_port}"
-            lines.append(f"{verb} element ip {table} host_ports {{ {key}{value} }}")
-        if wildcard and (port.protocol, port.host_port) not in machine_ports_taken:
-            key = f"{port.protocol} . {port.host_port}"
-            lines.append(f"{verb} element ip {table} machine_ports {{ {key}{value} }}")
+        if reservation.node_ip and (port.is_wildcard or port.host_ip == reservation.node_ip):
+            element("host_ports", f"{reservation.node_ip} . {wanted}", port.pod_port)
+        if port.is_wildcard and (port.protocol, port.host_port, "") in reservation.machine_ports:
+            element("machine_ports", wanted, port.pod_port)
+        elif (port.protocol, port.host_port, port.host_ip) in reservation.machine_ports:
+            element("host_ports", f"{port.host_ip} . {wanted}", port.pod_port)
     if lines:
         lines.append(f"{verb} element ip {table} hairpin {{ {pod_ip} . {pod_ip} }}")
     return "".join(f"{line}\n" for line in lines)
@@ -236,8 +270,8 @@ def plan_node_ruleset(node_ip: str, machine_ip: str, reservations: Iterable[Rese
         f" : {reservation.address} . {port.pod_port} }}\n"
         for reservation in reservations
         for port in reservation.host_ports
-        for address in ((node_ip, "127.0.0.1") if port.host_ip in ("", "0.0.0.0", "::") else (port.host_ip,))
-        if ip_address(address).version == 4
+        for address in ((node_ip, "127.0.0.1") if port.is_wildcard else (port.host_ip,))
+        if address == node_ip or (port.is_ipv4 and ip_address(address).is_loopback)
     )
     return f"""\
 table ip {NODE_TABLE} {{}}
@@ -299,8 +333,8 @@ class Reservation(Struct, frozen=True):
     node_name: str
     node_ip: str = ""
     host_ports: tuple[HostPort, ...] = ()
-    machine_ports: tuple[tuple[str, int], ...] = ()
-    """Those of the host ports that the machine's other addresses lead to as well."""
+    machine_ports: tuple[MachinePort, ...] = ()
+    """What it got of `machine_ports_of`."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -319,5 +353,5 @@ class Reservation(Struct, frozen=True):
             node_name=data["node"],
             node_ip=data["nodeIP"],
             host_ports=tuple(HostPort(*port) for port in data["hostPorts"]),
-            machine_ports=tuple((port[0], port[1]) for port in data["machinePorts"]),
+            machine_ports=tuple((port[0], port[1], port[2]) for port in data["machinePorts"]),
         )

@@ -152,7 +152,7 @@ class PodNetwork:
         self.cluster_id = cluster_id
         self.cidrs = cidrs
         self.bridge = bridge_name(cluster_id)
-        self._reservations = Reservations(state_dir / "network" / "addresses")
+        self._reservations = Reservations(state_dir / "network" / "addresses", cidrs)
         self._nodes: dict[str, NodeNetwork] = {}
         self._service_addresses: set[str] = set()
         self._service_ranges: set[IPv4Network] = set()
@@ -192,7 +192,7 @@ class PodNetwork:
     async def _apply_table(self) -> None:
         text = plan_ruleset(self.cluster_id, self.cidrs)
         for reservation in self._reservations.all():
-            text += self._host_port_commands("add", reservation)
+            text += plan_host_ports("add", self.cluster_id, reservation)
         await firewall.apply_nft(text)
 
     async def _apply_forward_rules(self) -> None:
@@ -346,7 +346,7 @@ class PodNetwork:
         await self._add_veth(name, pid)
         address = str(reservation.address)
         await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
-        if commands := self._host_port_commands("add", reservation):
+        if commands := plan_host_ports("add", self.cluster_id, reservation):
             await firewall.apply_nft(commands)
             await self._host_ports_changed(reservation.node_name)
         await self._join_bridge(name)
@@ -374,7 +374,7 @@ class PodNetwork:
         if reservation is None:
             return
         await self._delete_link(veth_name(self.cluster_id, sandbox_id))
-        if commands := self._host_port_commands("delete", reservation):
+        if commands := plan_host_ports("delete", self.cluster_id, reservation):
             try:
                 await firewall.apply_nft(commands)
             except NetworkUnavailable:
@@ -386,19 +386,6 @@ class PodNetwork:
         self._reservations.release(sandbox_id)
         if reservation.host_ports:
             await self._host_ports_changed(reservation.node_name)
-
-    def _host_port_commands(self, verb: str, reservation: Reservation) -> str:
-        if not reservation.host_ports:
-            return ""
-        claimed = set(reservation.machine_ports)
-        others = {
-            (port.protocol, port.host_port)
-            for port in reservation.host_ports
-            if (port.protocol, port.host_port) not in claimed
-        }
-        return plan_host_ports(
-            verb, self.cluster_id, str(reservation.address), reservation.node_ip, reservation.host_ports, others
-        )
 
     async def _delete_link(self, name: str) -> None:
         link = await self._netlink.call(RouteSocket.find_link, name)

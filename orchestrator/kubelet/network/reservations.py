@@ -14,7 +14,14 @@ from pathlib import Path
 
 from orchestrator.api.host_ports import ANY_ADDRESS, is_port_taken
 from orchestrator.api.host_ports import HostPort as Claim
-from orchestrator.kubelet.network.plan import HostPort, Reservation, plan_address
+from orchestrator.kubelet.network.plan import (
+    ClusterCidrs,
+    HostPort,
+    MachinePort,
+    Reservation,
+    machine_ports_of,
+    plan_address,
+)
 
 
 class AddressesExhausted(Exception):
@@ -28,11 +35,12 @@ class HostPortTaken(Exception):
 class Reservations:
     """The addresses in use, in memory and in a directory; all methods are plain and quick."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cidrs: ClusterCidrs) -> None:
         self._directory = directory
+        self._cidrs = cidrs
         self._by_sandbox: dict[str, Reservation] = {}
         self._addresses: dict[IPv4Address, str] = {}
-        self._machine_ports: dict[tuple[str, int], str] = {}
+        self._machine_ports: dict[MachinePort, str] = {}
         self._last: dict[IPv4Network, IPv4Address] = {}
 
     def load(self) -> None:
@@ -64,7 +72,7 @@ class Reservations:
     def all(self) -> list[Reservation]:
         return list(self._by_sandbox.values())
 
-    def machine_ports_taken(self) -> frozenset[tuple[str, int]]:
+    def machine_ports_taken(self) -> frozenset[MachinePort]:
         """Host ports that the machine's own addresses lead to already."""
         return frozenset(self._machine_ports)
 
@@ -85,7 +93,7 @@ class Reservations:
         address = plan_address(pod_cidr, self._addresses.keys(), self._last.get(pod_cidr))
         if address is None:
             raise AddressesExhausted(f"no IP addresses available in range {pod_cidr}")
-        wanted = {(port.protocol, port.host_port) for port in host_ports if port.host_ip in ("", "0.0.0.0", "::")}
+        wanted = machine_ports_of(node_ip, host_ports, self._cidrs)
         reservation = Reservation(
             address=address,
             sandbox_id=sandbox_id,

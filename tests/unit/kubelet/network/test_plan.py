@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from orchestrator.kubelet.network.plan import (
     ClusterCidrs,
     HostPort,
+    MachinePort,
     Reservation,
     bridge_mac,
     bridge_name,
     forward_comment,
     gateway,
     machine_address,
+    machine_ports_of,
     node_mac,
     plan_address,
     plan_cidrs,
@@ -114,7 +117,12 @@ def test_node_ports_and_host_ports_are_looked_up_on_the_addresses_of_nodes_too()
 
 
 def test_a_node_knows_the_host_ports_of_its_pods_on_its_loopback() -> None:
-    ports = (HostPort("tcp", 8080, 80), HostPort("tcp", 8081, 81, "127.0.0.1"), HostPort("tcp", 1, 2, "fd00::1"))
+    ports = (
+        HostPort("tcp", 8080, 80),
+        HostPort("tcp", 8081, 81, "127.0.0.1"),
+        HostPort("tcp", 1, 2, "fd00::1"),
+        HostPort("tcp", 3, 4, "1.2.3.4"),
+    )
     reservation = Reservation(IPv4Address("10.244.0.2"), "sandbox", "n", "10.192.0.2", ports)
     text = plan_node_ruleset("10.192.0.2", str(machine_address(DEFAULT)), [reservation])
     assert "{ 10.192.0.2 . tcp . 8080 : 10.244.0.2 . 80 }" in text
@@ -122,6 +130,7 @@ def test_a_node_knows_the_host_ports_of_its_pods_on_its_loopback() -> None:
     assert "{ 127.0.0.1 . tcp . 8081 : 10.244.0.2 . 81 }" in text
     assert "{ 10.192.0.2 . tcp . 8081" not in text
     assert "fd00" not in text
+    assert "1.2.3.4" not in text  # no address of this namespace
     assert f"th dport 30000-32767 dnat to {machine_address(DEFAULT)}" in text
 
 
@@ -131,29 +140,48 @@ def test_a_node_hands_the_ports_of_its_proxy_to_the_machine() -> None:
     assert "ip daddr 127.0.0.1 tcp dport 10249 dnat to 10.192.0.1" in text
 
 
-def test_a_loopback_host_port_is_not_on_the_machine() -> None:
-    assert "127.0.0.1" not in plan_host_ports(
-        "add", "c", "10.244.0.2", "10.192.0.2", [HostPort("tcp", 1, 2, "127.0.0.1")]
-    )
-
-
 def test_nodes_keep_their_hardware_address() -> None:
     assert node_mac("c", "n1") == node_mac("c", "n1") != node_mac("c", "n2")
     assert node_mac("c", "n1").startswith("02:")
 
 
-def test_host_ports_are_on_the_node_and_on_the_machine_once() -> None:
-    ports = [HostPort("tcp", 8080, 80), HostPort("udp", 53, 5353, "1.2.3.4"), HostPort("tcp", 1, 2, "fd00::1")]
-    added = plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", ports)
-    assert "host_ports { 10.192.0.2 . tcp . 8080 : 10.244.0.2 . 80 }" in added
-    assert "machine_ports { tcp . 8080 : 10.244.0.2 . 80 }" in added
-    assert "host_ports { 1.2.3.4 . udp . 53 : 10.244.0.2 . 5353 }" in added
-    assert "fd00" not in added
-    assert "machine_ports" not in plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", ports, {("tcp", 8080)})
-    deleted = plan_host_ports("delete", "c", "10.244.0.2", "10.192.0.2", ports)
-    assert "host_ports { 10.192.0.2 . tcp . 8080 }" in deleted
-    assert len(deleted.splitlines()) == len(added.splitlines()) == 4
-    assert plan_host_ports("add", "c", "10.244.0.2", "10.192.0.2", []) == ""
+def reserved(*ports: HostPort, machine: Collection[MachinePort] | None = None) -> Reservation:
+    """A pod at 10.244.0.2 on the node 10.192.0.2, which got all that it asked for, or `machine`."""
+    got = machine_ports_of("10.192.0.2", ports, DEFAULT) if machine is None else machine
+    return Reservation(IPv4Address("10.244.0.2"), "sandbox", "n", "10.192.0.2", ports, tuple(got))
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "of_the_machine", "elements"),
+    [
+        ("", [""], ["host_ports { 10.192.0.2 . tcp . 80", "machine_ports { tcp . 80"]),
+        ("0.0.0.0", [""], ["host_ports { 10.192.0.2 . tcp . 80", "machine_ports { tcp . 80"]),
+        ("10.192.0.2", [], ["host_ports { 10.192.0.2 . tcp . 80"]),
+        ("10.192.0.3", [], []),  # another node's
+        ("10.192.0.1", ["10.192.0.1"], ["host_ports { 10.192.0.1 . tcp . 80"]),  # the machine's among the nodes
+        ("1.2.3.4", ["1.2.3.4"], ["host_ports { 1.2.3.4 . tcp . 80"]),
+        ("127.0.0.1", [], []),  # in the node's own namespace
+        ("fd00::1", [], []),
+    ],
+)
+def test_where_a_host_port_leads_to_its_pod(host_ip: str, of_the_machine: list[str], elements: list[str]) -> None:
+    port = HostPort("tcp", 80, 8080, host_ip)
+    assert machine_ports_of("10.192.0.2", [port], DEFAULT) == {("tcp", 80, one) for one in of_the_machine}
+    added = plan_host_ports("add", "c", reserved(port))
+    deleted = plan_host_ports("delete", "c", reserved(port))
+    assert len(added.splitlines()) == len(deleted.splitlines()) == (len(elements) + 1 if elements else 0)
+    for element in elements:
+        assert f"{element} : 10.244.0.2 . 8080 }}" in added
+        assert f"{element} }}" in deleted
+
+
+def test_what_another_pod_has_of_the_machine_is_not_added() -> None:
+    ports = (HostPort("tcp", 80, 8080), HostPort("tcp", 81, 8081, "1.2.3.4"))
+    added = plan_host_ports("add", "c", reserved(*ports, machine=()))
+    assert "host_ports { 10.192.0.2 . tcp . 80 " in added
+    assert "machine_ports" not in added
+    assert "1.2.3.4" not in added
+    assert plan_host_ports("add", "c", reserved()) == ""
 
 
 def test_forward_rules_are_added_once_and_removed_wherever_they_are() -> None:
@@ -182,6 +210,6 @@ def test_without_docker_user_the_rules_go_into_forward() -> None:
 
 def test_reservations_survive_json() -> None:
     reservation = Reservation(
-        IPv4Address("10.244.0.9"), "s", "n", "10.192.0.2", (HostPort("tcp", 1, 2, "h"),), (("tcp", 1),)
+        IPv4Address("10.244.0.9"), "s", "n", "10.192.0.2", (HostPort("tcp", 1, 2, "h"),), (("tcp", 1, ""),)
     )
     assert Reservation.from_json("10.244.0.9", reservation.to_json()) == reservation

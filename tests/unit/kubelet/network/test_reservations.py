@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.kubelet.network.plan import HostPort
+from orchestrator.kubelet.network.plan import ClusterCidrs, HostPort
 from orchestrator.kubelet.network.reservations import AddressesExhausted, HostPortTaken, Reservations
 
 CIDR = IPv4Network("10.244.0.0/29")  # .2 to .6
+CIDRS = ClusterCidrs(CIDR, IPv4Network("10.96.0.0/16"), IPv4Network("10.192.0.0/24"))
 
 
 def opened(directory: Path) -> Reservations:
-    reservations = Reservations(directory)
+    reservations = Reservations(directory, CIDRS)
     reservations.load()
     return reservations
 
@@ -24,7 +25,7 @@ def test_a_second_life_knows_what_was_given(tmp_path: Path) -> None:
     given = first.reserve("s1", node_name="n", pod_cidr=CIDR, node_ip="10.192.0.2", host_ports=(HostPort("tcp", 1, 2),))
     second = opened(tmp_path)
     assert second.all() == [given]
-    assert second.machine_ports_taken() == {("tcp", 1)}
+    assert second.machine_ports_taken() == {("tcp", 1, "")}
     assert second.reserve("s1", node_name="n", pod_cidr=CIDR) == given
     assert second.reserve("s2", node_name="n", pod_cidr=CIDR).address != given.address
 
@@ -58,10 +59,25 @@ def test_torn_writes_are_dropped(tmp_path: Path) -> None:
 def test_the_machines_port_belongs_to_the_first_pod(tmp_path: Path) -> None:
     reservations = opened(tmp_path)
     port = (HostPort("tcp", 80, 8080),)
-    assert reservations.reserve("s1", node_name="n1", pod_cidr=CIDR, host_ports=port).machine_ports == (("tcp", 80),)
+    assert reservations.reserve("s1", node_name="n1", pod_cidr=CIDR, host_ports=port).machine_ports == (
+        ("tcp", 80, ""),
+    )
     assert reservations.reserve("s2", node_name="n2", pod_cidr=CIDR, host_ports=port).machine_ports == ()
     reservations.release("s1")
     assert reservations.machine_ports_taken() == frozenset()
+
+
+def test_an_address_of_the_machine_belongs_to_the_first_pod_that_names_it(tmp_path: Path) -> None:
+    """Nodes share the machine's addresses, and no two pods of different nodes can have the same port of one."""
+    reservations = opened(tmp_path)
+    port = (HostPort("tcp", 80, 8080, "192.0.2.1"),)
+    one = reservations.reserve("s1", node_name="n1", pod_cidr=CIDR, node_ip="10.192.0.2", host_ports=port)
+    two = reservations.reserve("s2", node_name="n2", pod_cidr=CIDR, node_ip="10.192.0.3", host_ports=port)
+    assert (one.machine_ports, two.machine_ports) == ((("tcp", 80, "192.0.2.1"),), ())
+    again = opened(tmp_path)
+    assert again.machine_ports_taken() == {("tcp", 80, "192.0.2.1")}
+    again.release("s1")
+    assert again.reserve("s3", node_name="n3", pod_cidr=CIDR, host_ports=port).machine_ports == one.machine_ports
 
 
 def test_a_host_port_of_a_node_is_one_pods(tmp_path: Path) -> None:
