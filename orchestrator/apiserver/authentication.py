@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator.api import errors
 from orchestrator.apiserver.user import ANONYMOUS, AUTHENTICATED_GROUP, User
+from orchestrator.component.client_certificates import user_of_certificate
 
 
 class TokenAuthenticator(Protocol):
@@ -77,11 +78,10 @@ class Authenticator:
         subject = certificate.get("subject", ())
         user = self._by_subject.get(subject)
         if user is None:
-            attributes = [pair for relative_name in subject for pair in relative_name]
-            name = next((value for key, value in attributes if key == "commonName"), "")
-            if not name:
+            found = user_of_certificate(certificate)
+            if found is None:
                 return None
-            groups = tuple(value for key, value in attributes if key == "organizationName")
+            name, groups = found
             user = User(name, groups=(*groups, AUTHENTICATED_GROUP))
             if len(self._by_subject) >= 4096:
                 self._by_subject.clear()

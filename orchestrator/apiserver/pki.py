@@ -127,12 +127,30 @@ def issue(ca: KeyPair, *, name: str, groups: Sequence[str] = (), hosts: Sequence
     return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _pem_key(key))
 
 
+def kubelet_context(directory: Path, *, hosts: Sequence[str], clock: Clock, durable: bool = True) -> ssl.SSLContext:
+    """TLS for what the kubelets serve at the addresses and under the names of their nodes.
+
+    One certificate for all: a client that names no host is told apart by the address it asked, after the handshake.
+    """
+    files, now = PkiFiles(directory, durable=durable), clock.now()
+    ca = files.read_pair("ca")
+    assert ca is not None, "the cluster's CA is made before anything is served"
+    if files.read_leaf("kubelet", hosts=hosts, until=now + timedelta(days=RENEW_DAYS)) is None:
+        pair = issue(ca, name="kubelet", hosts=hosts, now=now)
+        files.write_leaf("kubelet", pair, hosts=hosts, not_after=now + timedelta(days=LEAF_DAYS))
+    return _context(ca, directory, "kubelet")
+
+
 def server_context(pki: Pki, directory: Path) -> ssl.SSLContext:
     """TLS for the listener: clients may show a certificate of our CA, and need not."""
+    return _context(pki.ca, directory, "apiserver")
+
+
+def _context(ca: KeyPair, directory: Path, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(directory / "apiserver.crt", directory / "apiserver.key")
-    context.load_verify_locations(cadata=pki.ca.certificate.decode())
+    context.load_cert_chain(directory / f"{name}.crt", directory / f"{name}.key")
+    context.load_verify_locations(cadata=ca.certificate.decode())
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +42,7 @@ from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
-from orchestrator.cluster.system_components import SystemComponents, plan_components
+from orchestrator.cluster.system_components import Dial, SystemComponents, plan_components
 from orchestrator.cluster.users import (
     APISERVER,
     CONTROLLER_MANAGER,
@@ -114,6 +115,9 @@ class Cluster:
         self._built: BuiltApiServer | None = None
         self._store: Store | None = None
         self._system: SystemComponents | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._node_port: tuple[str, int] | None = None
+        """Where rules lead what is sent to port 10250 of the nodes."""
 
     @property
     def api(self) -> ApiServer:
@@ -326,7 +330,8 @@ class Cluster:
         http.load_streams_later("pods", ("log", "exec", "attach", "portforward"), partial(self._load_pod_streams, http))
         for resource in ("pods", "services", "nodes"):
             http.load_streams_later(resource, ("proxy",), partial(self._load_proxies, http))
-        self.port = await http.start(host, port, pki.server_context(certificates, directory))
+        self._tls = pki.server_context(certificates, directory)
+        self.port = await http.start(host, port, self._tls)
         self._cleanup.append(http.close)
         self.https = http
         pki.write_kubeconfig(
@@ -378,6 +383,7 @@ class Cluster:
             clock=self.clock,
             dns_address=address,
             api_listener=self._api_listener,
+            node_port=self._node_port,
         )
         add_network_policies(
             self.supervisor,
@@ -547,6 +553,52 @@ class Cluster:
         cluster_dns = self._api_parts.service_allocator.dns_service_ip if self._has_network else ""
         system = self._system
         planned = self._planned_components().items() if system is not None else ()
-        built_in = [system.built_in(component, args) for component, args in planned] if system is not None else []
+        dial = self._component_dialer(system)
+        built_in = [system.built_in(component, args, dial) for component, args in planned] if system is not None else []
         await nodes.populate(self.kubelets, cluster_dns=cluster_dns, built_in=built_in)
         self.supervisor.add("kubelets", self.kubelets.run)
+        if cluster_dns and self.parts.https:
+            self._open_node_port(nodes, cluster_dns)
+
+    def _open_node_port(self, nodes: Nodes, address: str) -> None:
+        from orchestrator.cluster.node_port import add_node_port, listen_for_nodes
+
+        listening = listen_for_nodes(address)
+        self._cleanup.append(partial(asyncio.to_thread, listening.close))
+        self._node_port = listening.getsockname()
+        names = {one.ip: one.name for one in nodes.addresses}
+        add_node_port(
+            self.supervisor,
+            listening,
+            kubelets=self,
+            nodes=names,
+            client_for=lambda name: self.client(f"system:node:{name}", ("system:nodes",)),
+            make_tls=partial(
+                pki.kubelet_context,
+                self.config.data_dir / "pki",
+                hosts=[*names, *names.values(), "localhost", "127.0.0.1"],
+                clock=SystemClock(),
+                durable=not self.config.ephemeral,
+            ),
+            clock=self.clock,
+        )
+
+    def _component_dialer(self, system: SystemComponents | None) -> Dial | None:
+        """Connects to the ports of components; None where nothing has certificates."""
+        tls = self._tls
+        if system is None or tls is None:
+            return None
+        from orchestrator.cluster.component_ports import ComponentPorts
+
+        host, _ = self.config.listen_address
+        ports = ComponentPorts(
+            clients={
+                "kube-controller-manager": self.client(CONTROLLER_MANAGER, ()),
+                "kube-scheduler": self.client(SCHEDULER, ()),
+            },
+            is_running=system.is_running,
+            make_tls=lambda: tls,
+            api_address=("127.0.0.1" if host in ("", "0.0.0.0") else host, self.port),
+        )
+        self._cleanup.append(ports.close)
+        return ports.dial

@@ -93,8 +93,12 @@ def add_service_proxy(
     clock: Clock,
     dns_address: str,
     api_listener: tuple[str, int] | None,
+    node_port: tuple[str, int] | None = None,
 ) -> None:
-    """Supervise the proxy; `api_listener` is guarded like DNS: only pods and this machine reach them."""
+    """Supervise the proxy; `api_listener` is guarded like DNS: only pods and this machine reach them.
+
+    `node_port` is where the kubelets' own server listens for what is sent to port 10250 of the nodes.
+    """
     from orchestrator.proxy.plan import Frontend
     from orchestrator.proxy.proxy import ServiceProxy
     from orchestrator.proxy.ruleset import Layout
@@ -110,6 +114,7 @@ def add_service_proxy(
         machine_address=str(machine_address(network.cidrs)),
         nodes=str(network.cidrs.nodes),
         guarded=tuple(guarded),
+        node_port=node_port,
     )
     proxy = ServiceProxy(informers=informers, layout=layout, clock=clock, set_ranges=network.set_service_ranges)
     supervisor.add("kube-proxy", proxy.run)

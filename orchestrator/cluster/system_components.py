@@ -6,16 +6,20 @@ pods, kube-proxy on every node, CoreDNS.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock
 from orchestrator.component.built_in import BuiltIn, ComponentState, plan_state
 from orchestrator.component.component_log import ComponentLogs
+from orchestrator.component.kubelet_api import PortStream
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.config import Config
 from orchestrator.logs import add_copy, get_logger, remove_copy
+
+Dial = Callable[[str, int], Awaitable[PortStream]]
+"""Connects to a port of the component of this name; OSError."""
 
 OWNERS = {
     "store": "etcd",
@@ -52,8 +56,12 @@ class SystemComponents:
         """The component that a supervised task belongs to."""
         return self._logs.owner(task)
 
-    def built_in(self, component: str, args: Mapping[str, str]) -> BuiltIn:
-        """A component as its pod shows it."""
+    def is_running(self, component: str) -> bool:
+        """Whether all of a component is up."""
+        return self._state(component).is_running
+
+    def built_in(self, component: str, args: Mapping[str, str], dial: Dial | None = None) -> BuiltIn:
+        """A component as its pod shows it; `dial` connects to a port of a component."""
         return BuiltIn(
             name=component,
             labels=LABELS[component],
@@ -61,6 +69,7 @@ class SystemComponents:
             state=partial(self._state, component),
             log=self._logs.of(component),
             on_every_node=component == "kube-proxy",
+            dial=partial(dial, component) if dial is not None else None,
         )
 
     def _state(self, component: str) -> ComponentState:

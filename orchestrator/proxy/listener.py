@@ -7,18 +7,15 @@ not a socket in each node's network namespace. Owns the connections and their li
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.aiokit.original_destination import original_destination
+
 REQUEST_SECONDS_MAX = 5.0
 REQUEST_BYTES_MAX = 16 << 10
-SO_ORIGINAL_DST = 80
-"""linux/netfilter_ipv4.h: where a connection was addressed to before it was translated."""
 
 Listener = tuple[str, int]
 """Address of a node, and port."""
@@ -78,7 +75,7 @@ class NodeListener:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            listener = _meant_for(writer.get_extra_info("socket"))
+            listener = original_destination(writer.get_extra_info("socket"))
             if listener is not None:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
                     method, path = parse_request(await reader.readuntil(b"\r\n\r\n"))
@@ -97,12 +94,3 @@ def parse_request(head: bytes) -> tuple[str, str]:
     """Method and path, without a query, of a request; a path of "" when there is none."""
     method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     return method, rest.partition(" ")[0].partition("?")[0]
-
-
-def _meant_for(connection: Any) -> Listener | None:
-    try:
-        original = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
-    except OSError:
-        return None  # it was not led here by a rule
-    (port,) = struct.unpack_from("!H", original, 2)
-    return socket.inet_ntoa(original[4:8]), port

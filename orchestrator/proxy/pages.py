@@ -15,7 +15,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS
+from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS, KUBELET
 from orchestrator.proxy.listener import Asked, Listener, Response
 
 LATE_SECONDS = 60.0
@@ -30,6 +30,11 @@ def plan_listeners(node_ips: Iterable[str], machine: str) -> list[Listener]:
     """Where the pages are asked for; the machine's address stands for the loopbacks of nodes."""
     nodes = [(ip, KUBE_PROXY_HEALTH) for ip in node_ips if ip]
     return [*nodes, (machine, KUBE_PROXY_HEALTH), (machine, KUBE_PROXY_STATUS)]
+
+
+def plan_kubelet_listeners(node_ips: Iterable[str], machine: str) -> list[Listener]:
+    """Where the kubelets' server is asked for something; the machine's address stands for the loopbacks of nodes."""
+    return [*((ip, KUBELET) for ip in node_ips if ip), (machine, KUBELET)]
 
 
 class ProxyPages:

@@ -20,7 +20,7 @@ from orchestrator.proxy.encoding import encode, has_own_chains, take_new_picks
 from orchestrator.proxy.health import ServiceHealth, plan_health
 from orchestrator.proxy.listener import Asked, NodeListener, Response
 from orchestrator.proxy.nftables import Nft, NftError
-from orchestrator.proxy.pages import ProxyPages, plan_listeners
+from orchestrator.proxy.pages import ProxyPages, plan_kubelet_listeners, plan_listeners
 from orchestrator.proxy.plan import ServiceRules, plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
@@ -221,8 +221,11 @@ class ServiceProxy:
     def _plan_pages(self, nodes: Sequence[NodeFacts]) -> ServiceRules | None:
         if self._listener_target is None or not self.layout.machine_address:
             return None
-        listeners = plan_listeners([node.ip for node in nodes], self.layout.machine_address)
-        return ServiceRules().leading(listeners, self._listener_target)
+        ips, machine = [node.ip for node in nodes], self.layout.machine_address
+        rules = ServiceRules().leading(plan_listeners(ips, machine), self._listener_target)
+        if self.layout.node_port is not None:
+            rules = rules.leading(plan_kubelet_listeners(ips, machine), self.layout.node_port)
+        return rules
 
     def _answer(self, asked: Asked) -> Response | None:
         health = self._health.find(asked.listener)

@@ -51,6 +51,8 @@ class Layout(Struct, frozen=True):
     """The addresses of nodes, which may lie in namespaces of their own; node ports are on them too."""
     guarded: tuple[Frontend, ...] = ()
     """Listeners of this process that only pods and the machine itself may reach."""
+    node_port: tuple[str, int] | None = None
+    """Where the kubelets' server listens for what is sent to their port of the nodes."""
 
 
 class StaleFlow(Struct, frozen=True):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +19,7 @@ from orchestrator.component.kubelet_api import KubeletApi, PodLogOptions
 from orchestrator.testing import eventually, running_cluster
 from orchestrator.testing.manual_clock import settle
 
+T = TypeVar("T")
 CONTROL_PLANE = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 SCHEDULER = "kube-scheduler-node-1"
 
@@ -170,3 +173,55 @@ async def test_a_process_that_shows_none_takes_them_away(tmp_path: Path) -> None
         await until_ready(cluster.client())
     async with running_cluster(data_dir=tmp_path) as cluster:
         await eventually(cluster.client(), PODS, lambda pods: not pods, namespace="kube-system")
+
+
+async def test_a_port_forward_reaches_the_pages_of_scheduler_and_controller_manager() -> None:
+    async with running_cluster(https=True, system_pods=True) as cluster:
+        await until_ready(cluster.client())
+        for component, port in (("kube-scheduler", 10259), ("kube-controller-manager", 10257)):
+            assert (await page(cluster, component, port, "/healthz"))[1] == "ok"
+            assert (await page(cluster, component, port, "/metrics"))[0] == 401
+            code, text = await page(cluster, component, port, "/metrics", is_admin=True)
+            assert code == 200
+            assert f'orchestrator_component_up{{component="{component}/informers"}} 1.0' in text
+            assert (await page(cluster, component, port, "/none", is_admin=True))[0] == 404
+        kubelet = kubelet_of(cluster)
+        with pytest.raises(InternalError, match="failed to connect to localhost:2379: connection refused"):
+            await kubelet.port_forward("kube-system", "etcd-node-1", 2379)
+        await (await kubelet.port_forward("kube-system", "kube-apiserver-node-1", cluster.port)).close()
+
+
+async def page(cluster: Cluster, component: str, port: int, path: str, *, is_admin: bool = False) -> tuple[int, str]:
+    """A page of a component, through a connection that its kubelet makes: (code, text)."""
+    stream = await kubelet_of(cluster).port_forward("kube-system", f"{component}-node-1", port)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if is_admin:
+        pki = cluster.config.data_dir / "pki"
+        context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+    async def until_done(step: Callable[[], T]) -> T:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                if outgoing.pending:
+                    await stream.write(outgoing.read())
+                if data := await stream.read():
+                    incoming.write(data)
+                else:
+                    incoming.write_eof()
+
+    await until_done(tls.do_handshake)
+    tls.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    answer = b""
+    try:
+        while data := await until_done(lambda: tls.read(1 << 16)):
+            answer += data
+    except ssl.SSLEOFError:
+        pass  # the end of the connection is the end of the page
+    await stream.close()
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), body

@@ -40,7 +40,7 @@ class Place:
         """A new IPv4 socket of this place."""
         if not self.pid:
             return socket.socket(socket.AF_INET, kind, protocol)
-        return _in_namespace(self.pid, lambda: socket.socket(socket.AF_INET, kind, protocol))
+        return in_namespace(self.pid, lambda: socket.socket(socket.AF_INET, kind, protocol))
 
     def tcp(self, address: str, port: int, *, seconds: float = ANSWER_SECONDS) -> Answer:
         """Connect once and read what the echo says; OSError."""
@@ -86,7 +86,7 @@ def place_of(pod: dict[str, Any]) -> Place:
     return Place(pod["metadata"]["name"], pid, pod["status"]["podIP"], pod["spec"]["nodeName"])
 
 
-def _in_namespace(pid: int, function: Callable[[], T]) -> T:
+def in_namespace(pid: int, function: Callable[[], T]) -> T:
     results: list[T] = []
     failures: list[BaseException] = []
 

@@ -25,7 +25,6 @@ from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
-from orchestrator.apiserver.http.connections import Connections
 from orchestrator.apiserver.http.deadlines import deadline_seconds, within
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
 from orchestrator.apiserver.http.negotiation import (
@@ -50,6 +49,7 @@ from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, Requ
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
+from orchestrator.httpkit.connections import Connections
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.socket_stream import SocketStream
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
@@ -662,7 +663,7 @@ class DockerRuntime:
             can_end_stdin=inspected.stdin_once and not inspected.tty,
         )
 
-    async def dial(self, sandbox_id: str, port: int) -> streams.SocketPortStream:
+    async def dial(self, sandbox_id: str, port: int) -> SocketStream:
         inspected = await self._inspections.lookup(sandbox_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")

@@ -12,6 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.aiokit.socket_stream import SocketStream
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.translate import start_failure_exit_code
 from orchestrator.kubelet.network.namespaces import enter_network_namespace, in_thread
@@ -24,7 +25,6 @@ STDOUT, STDERR = 1, 2
 EXEC_FAILURE_PREFIX = b"OCI runtime exec failed: "
 EXEC_FAILURE_BYTES_MAX = 8 * 1024
 DIAL_SECONDS_MAX = 10.0
-READ_BYTES_MAX = 64 * 1024
 FRAME_HEADER = struct.Struct(">BxxxL")
 
 
@@ -226,37 +226,7 @@ async def wait_container(engine: DockerEngine, container_id: str) -> int:
     return int(answer["StatusCode"])
 
 
-class SocketPortStream:
-    """A `PortStream` over a TCP connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self) -> bytes:
-        try:
-            return await self._reader.read(READ_BYTES_MAX)
-        except ConnectionError:
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        if self._writer.is_closing():
-            raise ConnectionResetError("the connection is closed")
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close_write(self) -> None:
-        if self._writer.can_write_eof() and not self._writer.is_closing():
-            with contextlib.suppress(OSError):
-                self._writer.write_eof()
-
-    async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-
-async def dial(pid: int, port: int) -> SocketPortStream:
+async def dial(pid: int, port: int) -> SocketStream:
     """Connect to a port on the loopback of the process' network namespace, IPv4 first as `localhost` says."""
 
     def connect() -> socket.socket:
@@ -284,4 +254,4 @@ async def dial(pid: int, port: int) -> SocketPortStream:
         reader, writer = await asyncio.open_connection(sock=connection)
     except OSError as error:
         raise RuntimeFailure(f"failed to connect to localhost:{port} inside the pod: {error}") from error
-    return SocketPortStream(reader, writer)
+    return SocketStream(reader, writer)

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS
+from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS, KUBELET
 
 INTERFACE_NAME_MAX = 15
 """Characters of a Linux interface name."""
@@ -262,8 +262,8 @@ def plan_node_ruleset(node_ip: str, machine_ip: str, reservations: Iterable[Rese
     """The nftables table inside of a node's own namespace, as one transaction that replaces an older one.
 
     What hostNetwork pods send to their own node never leaves its namespace. So host ports are looked up here too,
-    on the node's address and on the loopback; node ports and kube-proxy's own are handed to the machine, which has
-    their rules.
+    on the node's address and on the loopback; node ports and those of kubelet and kube-proxy are handed to the machine,
+    which has their rules.
     """
     ports = "".join(
         f"add element ip {NODE_TABLE} host_ports {{ {address} . {port.protocol} . {port.host_port}"
@@ -282,7 +282,7 @@ table ip {NODE_TABLE} {{
     type nat hook output priority -100; policy accept;
     meta l4proto {{ tcp, udp, sctp }} dnat ip to ip daddr . meta l4proto . th dport map @host_ports
     ip daddr {node_ip} meta l4proto {{ tcp, udp, sctp }} th dport {NODE_PORTS} dnat to {machine_ip}
-    ip daddr {{ {node_ip}, 127.0.0.1 }} tcp dport {KUBE_PROXY_HEALTH} dnat to {machine_ip}
+    ip daddr {{ {node_ip}, 127.0.0.1 }} tcp dport {{ {KUBELET}, {KUBE_PROXY_HEALTH} }} dnat to {machine_ip}
     ip daddr 127.0.0.1 tcp dport {KUBE_PROXY_STATUS} dnat to {machine_ip}
   }}
   chain postrouting {{

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.api.node_ports import KUBE_PROXY_HEALTH, KUBE_PROXY_STATUS
 from orchestrator.proxy.listener import Asked, Response, parse_request
-from orchestrator.proxy.pages import LATE_SECONDS, ProxyPages, plan_listeners
+from orchestrator.proxy.pages import LATE_SECONDS, ProxyPages, plan_kubelet_listeners, plan_listeners
 from orchestrator.testing.manual_clock import ManualClock
 
 NODES = {"10.192.0.2": "node-1", "10.192.0.3": "node-2"}
@@ -104,3 +104,7 @@ def test_metrics_have_the_names_of_kube_proxy(pages: ProxyPages, clock: ManualCl
 )
 def test_requests(head: bytes, expected: tuple[str, str]) -> None:
     assert parse_request(head) == expected
+
+
+def test_the_port_of_kubelets_is_on_every_node_too() -> None:
+    assert plan_kubelet_listeners(["10.192.0.2", ""], MACHINE) == [("10.192.0.2", 10250), (MACHINE, 10250)]

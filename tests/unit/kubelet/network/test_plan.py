@@ -134,9 +134,9 @@ def test_a_node_knows_the_host_ports_of_its_pods_on_its_loopback() -> None:
     assert f"th dport 30000-32767 dnat to {machine_address(DEFAULT)}" in text
 
 
-def test_a_node_hands_the_ports_of_its_proxy_to_the_machine() -> None:
+def test_a_node_hands_the_ports_of_kubelet_and_proxy_to_the_machine() -> None:
     text = plan_node_ruleset("10.192.0.2", "10.192.0.1", [])
-    assert "ip daddr { 10.192.0.2, 127.0.0.1 } tcp dport 10256 dnat to 10.192.0.1" in text
+    assert "ip daddr { 10.192.0.2, 127.0.0.1 } tcp dport { 10250, 10256 } dnat to 10.192.0.1" in text
     assert "ip daddr 127.0.0.1 tcp dport 10249 dnat to 10.192.0.1" in text
 
 

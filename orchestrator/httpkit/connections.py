@@ -1,4 +1,4 @@
-"""The connections of the HTTPS listener: aiohttp's server with the limits and the manners of Go's."""
+"""The connections of a listener: aiohttp's server with the limits and the manners of Go's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
 
 
 class _Request(web.BaseRequest):
-    """A request whose answer does not say what program wrote it: kube-apiserver sends no Server header."""
+    """A request whose answer does not say what program wrote it: Go's server sends no Server header."""
 
     @classmethod
     def make(cls, message: Any, payload: Any, protocol: Any, writer: Any, task: asyncio.Task[None]) -> _Request:
@@ -46,7 +46,7 @@ class Connections(web.Server):
             access_log=None,
             handler_cancellation=False,
             logger=_LogOfRequests(logging.getLogger("aiohttp.server")),
-            # A body is what was sent: kube-apiserver unpacks none, and proxies hand it on.
+            # A body is what was sent: Go's server unpacks none, and proxies hand it on.
             auto_decompress=False,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
