@@ -24,7 +24,8 @@ CONTENT_BYTES_MAX = 16 * 1024
 def content_of(value: Any) -> bytes:
     """The key of a value: its encoding, in which the order of keys counts; empty when it is nested too deep for one."""
     try:
-        return orjson.dumps(value)
+        # A copy of the exact length: the encoder's own buffer is 4 KiB and more, and would stay so.
+        return memoryview(orjson.dumps(value)).tobytes()
     except orjson.JSONEncodeError:
         return b""
 
