@@ -1,7 +1,8 @@
 """Tokens of service accounts: signed on request, bound to pods, checked on every use.
 
 Serves `serviceaccounts/<name>/token` (TokenRequest, KEP-1205) and authenticates the tokens it
-issued: signature, issuer, time, audience, and that account and pod still are the ones they were.
+issued: signature, issuer, time, audience, and that account and pod still are the ones they were. Signs and
+checks with the same key the tokens that stand in Secrets (`secret_tokens`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from orchestrator.aiokit.clock import Clock, format_time, parse_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
+from orchestrator.apiserver import secret_tokens
 from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
@@ -92,9 +94,7 @@ class ServiceAccountTokens:
             "nbf": issued,
             "sub": f"system:serviceaccount:{request.namespace}:{request.name}",
         }
-        import jwt
-
-        token = jwt.encode(claims, self._signing_key(), algorithm=ALGORITHM, headers={"kid": self.key_id()})
+        token = self._sign(claims)
         expiry = format_time(now.fromtimestamp(issued + seconds, now.tzinfo))
         spec = {
             "audiences": audiences,
@@ -146,6 +146,15 @@ class ServiceAccountTokens:
             bound["node"] = {"name": node_name, **({"uid": uid_of(node)} if node else {})}
         return bound
 
+    def for_secret(self, secret: Object, account: Object) -> str:
+        """The token for a Secret of type `kubernetes.io/service-account-token`."""
+        return self._sign(secret_tokens.claims_for(secret, account))
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        import jwt
+
+        return jwt.encode(claims, self._signing_key(), algorithm=ALGORITHM, headers={"kid": self.key_id()})
+
     # Checking.
 
     async def authenticate(self, token: str) -> User | None:
@@ -158,6 +167,8 @@ class ServiceAccountTokens:
         claims = self._claims(token)
         if claims is None:
             return None, []
+        if claims["iss"] == secret_tokens.ISSUER:
+            return await self._review_of_secret(token, claims, audiences)
         now = self._clock.now().timestamp()
         if claims["exp"] < now or claims.get("nbf", 0) > now + LEEWAY_SECONDS:
             return None, []
@@ -181,8 +192,20 @@ class ServiceAccountTokens:
             extra["authentication.kubernetes.io/node-name"] = (private["node"]["name"],)
             if private["node"].get("uid"):
                 extra["authentication.kubernetes.io/node-uid"] = (private["node"]["uid"],)
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED_GROUP)
-        return User(claims["sub"], account["uid"], groups, extra), common
+        return User(claims["sub"], account["uid"], _groups(namespace), extra), common
+
+    async def _review_of_secret(
+        self, token: str, claims: dict[str, Any], audiences: tuple[str, ...]
+    ) -> tuple[User | None, list[str]]:
+        names = secret_tokens.names_in(claims)
+        if names is None or (audiences and self.issuer not in audiences):
+            return None, []
+        namespace, secret_name, account_name = names
+        secret = await self._server.read("secrets", secret_name, namespace)
+        account = await self._server.read("serviceaccounts", account_name, namespace)
+        if account is None or not secret_tokens.is_good(token, claims, secret, account):
+            return None, []
+        return User(claims["sub"], uid_of(account), _groups(namespace)), [self.issuer]
 
     async def _still_there(self, resource: str, reference: dict[str, Any], namespace: str) -> bool:
         found = await self._server.read(resource, reference["name"], namespace)
@@ -203,13 +226,14 @@ class ServiceAccountTokens:
                 token,
                 self._signing_key().public_key(),
                 algorithms=[ALGORITHM],
-                issuer=self.issuer,
                 # Times are checked against the injected clock, audiences against what is asked for.
                 options={"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
         except jwt.InvalidTokenError:
             return None
-        if "kubernetes.io" not in claims:
+        if claims.get("iss") != secret_tokens.ISSUER and (
+            claims.get("iss") != self.issuer or "kubernetes.io" not in claims
+        ):
             return None
         self._verified[token] = claims
         if len(self._verified) > VERIFIED_MAX:
@@ -246,3 +270,7 @@ class ServiceAccountTokens:
 
             self._key = serialization.load_pem_private_key(self._load_key(), None)
         return self._key
+
+
+def _groups(namespace: str) -> tuple[str, ...]:
+    return ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED_GROUP)

@@ -223,6 +223,7 @@ class Cluster:
             clock=self.clock,
         )
         tokens.register()
+        self._token_for_secret = tokens.for_secret
         self._static_tokens = StaticTokens(self.static_tokens, audience=tokens.issuer)
         self._built.reviews.token_reviewers += [tokens, self._static_tokens]
         service_ip = self._built.service_allocator.api_service_ip
@@ -456,6 +457,7 @@ class Cluster:
             ca_key_pem=self._pki_pem("ca.key"),
             pod_cidr=self.config.pod_cidr,
             load_balancer_addresses=self.config.load_balancer_addresses,
+            token_for=self._token_for_secret,
         )
         for controller in controllers:
             self.supervisor.add(f"controller/{controller.name}", controller.run)

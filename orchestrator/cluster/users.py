@@ -46,8 +46,14 @@ _CONTROLLER_ACCOUNTS = {
 """Controllers whose account is not called after them, as kube-controller-manager names them."""
 
 
+_AS_MANAGER = frozenset({"serviceaccount-token"})
+"""Controllers that have no account of their own: before they ran, accounts had no tokens."""
+
+
 def controller_user(name: str) -> str:
     """The identity of a controller, by its short name."""
+    if name in _AS_MANAGER:
+        return CONTROLLER_MANAGER
     account = _CONTROLLER_ACCOUNTS.get(name, f"{name}-controller")
     return f"system:serviceaccount:kube-system:{account}"
 

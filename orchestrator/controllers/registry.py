@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.api.objects import Object
 from orchestrator.api.resources import Resource
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -159,6 +160,13 @@ CONTROLLERS: dict[str, Entry] = {
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),
     "serviceaccount": _entry("serviceaccount-controller", "serviceaccount", "ServiceAccountController"),
+    "serviceaccount-token": _entry(
+        "serviceaccount-token-controller",
+        "serviceaccounttoken",
+        "ServiceAccountTokenController",
+        needs=("ca_pem", "token_for"),
+        requires=("secrets", "serviceaccounts"),
+    ),
     "csrapproving": _entry(
         "certificatesigningrequest-approving-controller",
         "certificates",
@@ -228,12 +236,14 @@ def build_controllers(
     ca_key_pem: str = "",
     pod_cidr: str = "",
     load_balancer_addresses: Sequence[str] = (),
+    token_for: Callable[[Object, Object], str] | None = None,
 ) -> list[Controller]:
     """The controllers with these (short) names, each with a client and an event recorder of its own.
 
     `resources` names everything that can be listed and deleted, now; `ca_pem` is published to pods, its
-    key signs requests, `pod_cidr` is shared among nodes, `load_balancer_addresses` among Services. A
-    controller that needs one of the last four is left out where it is empty.
+    key signs requests, `pod_cidr` is shared among nodes, `load_balancer_addresses` among Services, and
+    `token_for` signs what stands in token Secrets. A controller that needs one of the last five is left out
+    where it is empty.
     """
     extras: dict[str, Any] = {
         "resources": resources,
@@ -241,6 +251,7 @@ def build_controllers(
         "ca_key_pem": ca_key_pem,
         "pod_cidr": pod_cidr,
         "load_balancer_addresses": load_balancer_addresses,
+        "token_for": token_for,
     }
     built: list[Controller] = []
     served = {resource.group_resource for resource in resources()}

@@ -130,6 +130,9 @@ async def add_cluster_parts(stage: TimedStage) -> None:
              "expiration": end}  # fmt: skip
     await stage.client.create(SECRETS, named("Secret", "bootstrap-token-abcdef", "kube-system",
                                              type="bootstrap.kubernetes.io/token", stringData=token))  # fmt: skip
+    of_account = named("Secret", "default-token", type="kubernetes.io/service-account-token")
+    of_account["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
+    await stage.client.create(SECRETS, of_account)
     await stage.client.create(CONFIG_MAPS, named("ConfigMap", "cluster-info", "kube-public", data={"kubeconfig": "x"}))
     approve = named("ClusterRoleBinding", "approve", "", "rbac.authorization.k8s.io/v1")
     approve["roleRef"] = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
