@@ -11,6 +11,7 @@ import ctypes
 import os
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -186,6 +187,18 @@ def until(check: Callable[[], T], expected: T | None = None, *, seconds: float =
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: wanted {expected!r}, got {failure or result!r}") from failure
         threading.Event().wait(RETRY_SECONDS)
+
+
+def sctp_init(source: int, destination: int) -> bytes:
+    """A packet that opens an association (RFC 9260, section 3.3.2)."""
+    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, 0x1234, 65_535, 1, 1, 1)
+    head = struct.pack("!HHI", source, destination, 0)
+    register = 0xFFFFFFFF
+    for byte in head + bytes(4) + chunk:  # CRC32c
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return head + struct.pack("<I", register ^ 0xFFFFFFFF) + chunk
 
 
 def outcome(ask: Callable[[], object]) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pytest
 
 from tests.e2e.manifests import apply, container, pod
 from tests.e2e.orchestrator_process import Kubectl, is_ready
-from tests.e2e.packets import Echo, Place, outcome, place_of, until
+from tests.e2e.packets import Echo, Place, outcome, place_of, sctp_init, until
 
 PORT, OTHER_PORT = 8000, 8001
 LOST_SECONDS = 0.3
@@ -125,6 +126,34 @@ def test_ports(pods: Pods) -> None:
     until(
         lambda: (pods.reached(), pods.reached(OTHER_PORT), pods.reached(protocol="udp")), (NOBODY, EVERYBODY, EVERYBODY)
     )
+
+
+def test_ports_of_sctp(pods: Pods) -> None:
+    """INIT chunks from raw sockets, which need no SCTP of the kernel; counted where they arrive."""
+    allowed, closed = 36_412, 36_413
+    with pods.server.socket(socket.SOCK_RAW, socket.IPPROTO_SCTP) as server:
+        server.settimeout(LOST_SECONDS)
+
+        def arriving() -> set[int]:
+            """Which of the two ports an INIT reaches."""
+            source = 40_000 + next(_numbers)
+            with pods.far.socket(socket.SOCK_RAW, socket.IPPROTO_SCTP) as sender:
+                for port in (closed, allowed):
+                    sender.sendto(sctp_init(source, port), (pods.server.address, port))
+            found: set[int] = set()
+            try:
+                while len(found) < 2:
+                    sent_from, port = struct.unpack_from("!HH", server.recv(1500), 20)
+                    if sent_from == source:
+                        found.add(port)
+            except TimeoutError:
+                pass
+            return found
+
+        until(arriving, {allowed, closed})
+        pods.allow(ingress=[{"ports": [{"protocol": "SCTP", "port": allowed}]}])
+        until(arriving, {allowed})
+        assert pods.reached() == NOBODY
 
 
 def test_blocks_of_addresses_with_exceptions(pods: Pods) -> None:

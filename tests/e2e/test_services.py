@@ -27,7 +27,7 @@ import pytest
 from tests.e2e.conftest import in_fresh_namespace
 from tests.e2e.manifests import apply, pod
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, is_ready
-from tests.e2e.packets import Echo, Place, outcome, place_of, until
+from tests.e2e.packets import Echo, Place, outcome, place_of, sctp_init, until
 
 PORT, OTHER_PORT = 8000, 8001
 LOST_SECONDS = 0.3
@@ -241,18 +241,6 @@ def test_sctp_is_translated_like_the_others(network: Network) -> None:
             until(arrives, (client.address, PORT))
 
 
-def sctp_init(source: int, destination: int) -> bytes:
-    """A packet that opens an association (RFC 9260, section 3.3.2)."""
-    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, 0x1234, 65_535, 1, 1, 1)
-    head = struct.pack("!HHI", source, destination, 0)
-    register = 0xFFFFFFFF
-    for byte in head + bytes(4) + chunk:  # CRC32c
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
-    return head + struct.pack("<I", register ^ 0xFFFFFFFF) + chunk
-
-
 def test_a_packet_that_belongs_to_no_connection_does_not_end_one(network: Network) -> None:
     """The spec "should drop INVALID conntrack entries": such a packet keeps the pod's own address as its source.
 
@@ -456,6 +444,27 @@ def test_zone_hints_keep_clients_in_their_zone(network: Network) -> None:
         address = service["spec"]["clusterIP"]
         wait_programmed(network.clients[0], address, 80, {"server-1"})
         wait_programmed(network.clients[1], address, 80, {"server-2", "server-3"})
+        # Without a pod on a client's node, that of its zone (KEP-3015).
+        service = network.service(selector=None, trafficDistribution="PreferSameNode")
+        hints = [
+            {"forNodes": [{"name": f"node-{number}"}], "forZones": [{"name": zone}]}
+            for number, zone in ((1, "a"), (3, "b"))
+        ]
+        network.endpoints(
+            service, endpoint(network.servers[0], hints=hints[0]), endpoint(network.servers[2], hints=hints[1])
+        )
+        wait_programmed(network.clients[0], service["spec"]["clusterIP"], 80, {"server-1"})
+        wait_programmed(network.clients[1], service["spec"]["clusterIP"], 80, {"server-3"})
+        # One hint is missing: none counts.
+        network.endpoints(service, endpoint(network.servers[0]), endpoint(network.servers[2], hints=hints[1]))
+        wait_programmed(network.clients[1], service["spec"]["clusterIP"], 80, {"server-1", "server-3"})
+        # Three zones of the same size have a pod each (KEP-2433).
+        network.k("label", "node", "node-3", "topology.kubernetes.io/zone=c", "--overwrite")
+        service = network.service()
+        name = service["metadata"]["name"]
+        network.k("annotate", "service", name, "service.kubernetes.io/topology-mode=Auto")
+        wait_programmed(network.clients[0], service["spec"]["clusterIP"], 80, {"server-1"})
+        wait_programmed(network.clients[1], service["spec"]["clusterIP"], 80, {"server-2"})
     finally:
         for number in (1, 2, 3):
             network.k("label", "node", f"node-{number}", "topology.kubernetes.io/zone-")
@@ -685,3 +694,27 @@ def test_a_load_balancer_gets_an_address_that_leads_to_the_pods(network: Network
     network.patch(service, loadBalancerSourceRanges=[f"{network.clients[0].address}/32"])
     until(lambda: outcome(lambda: network.clients[1].tcp(address, 80, seconds=0.3)), "lost")
     wait_programmed(network.clients[0], address, 80)
+
+
+def test_a_load_balancer_of_somebody_else_is_served_where_its_address_leads_to_the_nodes(network: Network) -> None:
+    """`ipMode` (KEP-1860), without node ports, and with different policies inside and outside."""
+    service = network.service(
+        type="LoadBalancer",
+        loadBalancerClass="example.com/balancer",
+        allocateLoadBalancerNodePorts=False,
+        internalTrafficPolicy="Local",
+    )
+    assert "nodePort" not in service["spec"]["ports"][0]
+    name, address = service["metadata"]["name"], "203.0.113.250"
+
+    def tell(mode: str) -> None:
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": address, "ipMode": mode}]}}}
+        network.k("patch", "service", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+
+    tell("VIP")
+    for place in network.everyone:
+        wait_programmed(place, address, 80)
+    wait_programmed(network.clients[0], service["spec"]["clusterIP"], 80, {"server-1"})
+    tell("Proxy")
+    until(lambda: outcome(lambda: network.clients[0].tcp(address, 80, seconds=0.2)) != "answered")
+    wait_programmed(network.clients[0], service["spec"]["clusterIP"], 80, {"server-1"})
