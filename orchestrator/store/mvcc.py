@@ -39,6 +39,7 @@ from orchestrator.store.errors import (
 )
 from orchestrator.store.hub import IndexedFields, WatchHub, WatchQueue
 from orchestrator.store.log import Log, Row
+from orchestrator.store.packing import Packer
 from orchestrator.store.protocol import WATCH_CAPACITY
 from orchestrator.store.records import Event, EventType, Key, Page, Record, Stats
 from orchestrator.store.sharing import PartPool
@@ -54,6 +55,8 @@ More than any cache is behind in a burst: one that is too late decodes for itsel
 """
 SHARED_BYTES_MIN = 1024
 """Smaller objects have little in common: looking for it in a thousand Leases, renewed all the time, costs more."""
+PACKED_AT_ONCE_MAX = 2
+"""Records that each write packs, of those that are old enough: together they take less than the write."""
 OBJECT_BYTES_MAX = 1_572_864
 """1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
 WAITING_WRITES_MAX = 1024
@@ -123,6 +126,9 @@ class MemoryStore:
         self._history: deque[Event] = deque()
         self._history_bytes = 0
         self._parts = PartPool()
+        self._packer = Packer()
+        self._to_pack: deque[Record] = deque()
+        """States that outlived their event in the history."""
         self._hub = WatchHub(clock=clock, indexed_fields=indexed_fields or {}, revision=1)
         self._closed = False
         self._writes = 0
@@ -483,7 +489,16 @@ class MemoryStore:
             old.release_caches()
             if len(old.record.raw) >= SHARED_BYTES_MIN:
                 old.record.share_parts(self._parts)
+        if self._to_pack:
+            self._pack_some()
         self._hub.dispatch(event)
+
+    def _pack_some(self) -> None:
+        """Pack a few old states, if they are still the current ones of their objects."""
+        for _ in range(min(PACKED_AT_ONCE_MAX, len(self._to_pack))):
+            record = self._to_pack.popleft()
+            if self._records.get(record.key) is record:
+                record.pack(self._packer)
 
     # ---- history
 
@@ -520,8 +535,11 @@ class MemoryStore:
         while self._history and self._history[0].revision <= revision:
             event = self._history.popleft()
             event.release_caches()
-            self._history_bytes -= len(event.record.raw)
-            resources.add(event.record.key.resource)
+            record = event.record
+            self._history_bytes -= len(record.raw)
+            if self._records.get(record.key) is record:
+                self._to_pack.append(record)
+            resources.add(record.key.resource)
         for resource in resources:
             history = self._tables[resource].history
             del history[: bisect_right(history, revision, key=_revision_of)]

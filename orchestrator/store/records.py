@@ -15,6 +15,7 @@ import orjson
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
+from orchestrator.store.packing import Packed, Packer
 from orchestrator.store.sharing import PartPool
 
 
@@ -35,17 +36,24 @@ class Record:
 
     `raw` is its JSON with `metadata.resourceVersion` in it, encoded once. `obj` is the same as a dict: do not
     modify it. It is only a cache of `raw`, decoded at first use and dropped again when the record is old, so
-    two reads may give two equal dicts.
+    two reads may give two equal dicts. The bytes themselves are held packed when the record is older still, and two
+    reads may give two equal texts.
     """
 
-    __slots__ = ("_obj", "create_revision", "key", "raw", "revision")
+    __slots__ = ("_obj", "_raw", "create_revision", "key", "revision")
 
     def __init__(self, key: Key, raw: bytes, revision: int, create_revision: int, obj: Object | None = None) -> None:
         self.key = key
-        self.raw = raw
+        self._raw: bytes | Packed = raw
         self.revision = revision
         self.create_revision = create_revision
         self._obj = obj
+
+    @property
+    def raw(self) -> bytes:
+        """The object as JSON."""
+        raw = self._raw
+        return raw if type(raw) is bytes else raw.unpack()  # type: ignore[union-attr]
 
     @property
     def obj(self) -> Object:
@@ -69,6 +77,17 @@ class Record:
         """Let the decoded dict, if there is one, have its parts in common with those of other records."""
         if self._obj is not None:
             parts.share(self._obj)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether reading the bytes takes unpacking them."""
+        return type(self._raw) is not bytes
+
+    def pack(self, packer: Packer) -> None:
+        """Hold the bytes packed, if that saves enough."""
+        raw = self._raw
+        if type(raw) is bytes:
+            self._raw = packer.pack(self.key.resource, raw) or raw
 
     def __repr__(self) -> str:
         return f"Record({'/'.join(self.key)} @ {self.revision})"

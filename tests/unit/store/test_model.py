@@ -41,6 +41,7 @@ from orchestrator.store import (
     Watch,
     open_store,
 )
+from orchestrator.store.packing import PACKED_BYTES_MIN
 from tests.unit.store.fakes import POD_FIELDS, node_name
 
 T = TypeVar("T")
@@ -61,7 +62,9 @@ OPERATIONS = st.tuples(st.sampled_from(["create", "update", "delete"]), KEYS, VA
 
 
 def obj(key: Key, value: int, node: str) -> dict[str, Any]:
-    return {"metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"nodeName": node}, "value": value}
+    # Long enough to be packed when it is old.
+    spec = {"nodeName": node, "padding": "x" * PACKED_BYTES_MIN}
+    return {"metadata": {"name": key.name, "namespace": key.namespace}, "spec": spec, "value": value}
 
 
 def seen(record: Record) -> tuple[int, int, int, str]:

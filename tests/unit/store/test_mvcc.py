@@ -244,6 +244,44 @@ async def test_small_objects_are_not_searched_for_what_they_have_in_common() -> 
     assert await settled("c", small) is not await settled("d", small)
 
 
+def long_pod(number: int) -> dict[str, object]:
+    """Long enough to be packed, and not quite like the others."""
+    containers = [{"name": f"c{one}", "image": "registry.example/app:1"} for one in range(50)]
+    return {**pod(f"p{number:03}"), "spec": {"containers": containers, "node": f"n{number}"}}
+
+
+async def test_states_that_outlive_the_history_are_packed_and_read_the_same() -> None:
+    store = MemoryStore(clock=SystemClock(), history_limit=8)
+    written = [(await store.create(pod_key(f"p{number:03}"), long_pod(number))) for number in range(40)]
+    bytes_of = {record.key: orjson.dumps(record.obj) for record in written}
+    for number in range(60):
+        await store.create(pod_key(f"later-{number}"), pod("later"))
+
+    packed = [record for record in written if record.is_packed]
+    assert len(packed) > 30
+    assert {record.key: record.raw for record in written} == bytes_of
+    page = await store.list("pods", limit=200)
+    assert {record.key: record.raw for record in page.records if record.key in bytes_of} == bytes_of
+
+    key = packed[0].key
+    updated = await store.update(key, long_pod(0), expected_revision=packed[0].revision)
+    deleted = await store.delete(packed[1].key)
+    assert not updated.is_packed
+    assert orjson.loads(deleted.raw)["spec"] == long_pod(packed[1].revision - 2)["spec"]
+    assert await store.get(key, revision=updated.revision - 1) is packed[0]
+
+
+async def test_states_that_were_replaced_are_never_packed() -> None:
+    store = MemoryStore(clock=SystemClock(), history_limit=8)
+    record = await store.create(pod_key("p000"), long_pod(0))
+    states = [record]
+    for _ in range(100):
+        record = await store.update(record.key, long_pod(0), expected_revision=record.revision)
+        states.append(record)
+
+    assert not any(state.is_packed for state in states)
+
+
 async def test_old_states_keep_only_their_bytes() -> None:
     store = MemoryStore(clock=SystemClock())
     record = first = await store.create(pod_key("a"), pod("a", x=1))
