@@ -1,7 +1,7 @@
 """The structure of every kind: fields, types, list and map semantics, merge keys, descriptions.
 
 Owns the reading of the OpenAPI definitions that the `kubernetes-validate` package carries (found on disk,
-never imported, parsed once when first asked for) and of structural schemas of CustomResourceDefinitions.
+never imported, each definition parsed when first asked for) and of structural schemas of CustomResourceDefinitions.
 Never holds defaults or validation rules. Mirrors the generated OpenAPI of kube-apiserver v1.36 and
 k8s.io/apiextensions-apiserver/pkg/apiserver/schema. Nodes resolve their children when first looked at,
 so a process pays only for the kinds it serves.
@@ -9,13 +9,15 @@ so a process pays only for the kinds it serves.
 
 from __future__ import annotations
 
+import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
 import orjson
 
 Kind = Literal[
@@ -216,20 +218,62 @@ def _definitions_file() -> Path:
     return found[max(claimed or found)] / "_definitions.json"
 
 
+class _File(msgspec.Struct):
+    definitions: dict[str, msgspec.Raw] = msgspec.field(name="$defs")
+
+
+class _Kinds(msgspec.Struct):
+    kinds: list[dict[str, str]] = msgspec.field(name="x-kubernetes-group-version-kind", default_factory=list)
+
+
+class Definitions(Mapping[str, dict[str, Any]]):
+    """The definitions by name, each parsed when first looked at: a process looks at half of them, if at all.
+
+    The rest stays where it is, in the file, of which only what was looked at takes memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._raw = msgspec.json.decode(content, type=_File).definitions
+        if hasattr(mmap, "MADV_DONTNEED"):
+            content.madvise(mmap.MADV_DONTNEED)
+        self._parsed: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        found = self._parsed.get(name)
+        if found is None:
+            found = self._parsed[name] = orjson.loads(memoryview(self._raw[name]))
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def names_by_kind(self) -> dict[tuple[str, str, str], str]:
+        """(group, version, kind) → name, of those that are kinds."""
+        decoder = msgspec.json.Decoder(_Kinds)
+        return {
+            (entry["group"], entry["version"], entry["kind"]): name
+            for name, raw in self._raw.items()
+            for entry in decoder.decode(raw).kinds
+        }
+
+
 @lru_cache(maxsize=1)
-def definitions() -> dict[str, dict[str, Any]]:
-    """Every OpenAPI definition of the API by name; parsed once. Do not modify."""
-    loaded: dict[str, dict[str, Any]] = orjson.loads(_definitions_file().read_bytes())["$defs"]
-    return loaded
+def definitions() -> Definitions:
+    """Every OpenAPI definition of the API. Do not modify."""
+    return Definitions(_definitions_file())
 
 
 @lru_cache(maxsize=1)
 def _names_by_kind() -> dict[tuple[str, str, str], str]:
-    return {
-        (entry.get("group", ""), entry["version"], entry["kind"]): name
-        for name, node in definitions().items()
-        for entry in node.get("x-kubernetes-group-version-kind") or ()
-    }
+    return definitions().names_by_kind()
 
 
 @cache  # bounded by the number of definitions

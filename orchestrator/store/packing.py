@@ -58,7 +58,7 @@ class Packer:
         return len(self._dictionaries)
 
     def pack(self, resource: str, raw: bytes) -> Packed | None:
-        """The packed bytes of an object; None when that would save less than half, and its next like may fare better."""
+        """The packed bytes of an object; None when that would save less than half: its next like may fare better."""
         if not PACKED_BYTES_MIN <= len(raw) <= PACKED_BYTES_MAX:
             return None
         key = (resource, len(raw) // _SIZE_CLASS_BYTES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
+from orchestrator.api import schema
 from orchestrator.api.schema import definition, for_kind, schema_from_openapi_v3
 
 
@@ -90,3 +92,14 @@ def test_structural_schema() -> None:
     assert schema.properties["free"].preserve_unknown
     assert schema.properties["atomic"].kind == "map"
     assert schema.properties["atomic"].map_type == "atomic"
+
+
+def test_definitions_are_parsed_one_by_one_and_say_what_the_file_says() -> None:
+    whole = orjson.loads(schema._definitions_file().read_bytes())["$defs"]
+    found = schema.Definitions(schema._definitions_file())
+
+    assert list(found) == list(whole)
+    assert dict(found) == whole
+    assert "io.k8s.api.core.v1.Pod" in found
+    assert "io.k8s.api.core.v1.Pot" not in found
+    assert found.get("io.k8s.api.core.v1.Pot") is None
