@@ -6,6 +6,7 @@ gets to see; what needs a look at the object itself is left to the NodeRestricti
 
 from __future__ import annotations
 
+from orchestrator.aiokit.recent import RecentMap
 from orchestrator.api.selectors import parse_field_selector
 from orchestrator.apiserver.authorizer import Attributes, Decision
 from orchestrator.apiserver.node.graph import NodeGraph
@@ -16,6 +17,8 @@ from orchestrator.apiserver.user import User
 NODES_GROUP = "system:nodes"
 NODE_PREFIX = "system:node:"
 LEASE_NAMESPACE = "kube-node-lease"
+ANSWERS_MAX = 256
+"""What is remembered of the rules, in each of two generations."""
 
 _Answer = tuple[Decision, str]
 _ALLOWED: _Answer = (Decision.ALLOW, "")
@@ -38,6 +41,8 @@ class NodeAuthorizer:
     def __init__(self, graph: NodeGraph) -> None:
         self._graph = graph
         self._rules = compile_rules(node_rules())
+        self._allowed: RecentMap[tuple[str, str, str, str], bool] = RecentMap(ANSWERS_MAX)
+        """(verb, group, resource, subresource) → what the rules say of it."""
 
     def authorize(self, attributes: Attributes) -> _Answer:
         node = node_name_of(attributes.user)
@@ -60,13 +65,15 @@ class NodeAuthorizer:
         return self._authorize_by_rules(attributes)
 
     def _authorize_by_rules(self, attributes: Attributes) -> _Answer:
-        verb, group, resource = attributes.verb, attributes.group, attributes.resource
-        subresource, name = attributes.subresource, attributes.name
-        if not attributes.path and any(
-            rule.allows_resource(verb, group, resource, subresource, name) for rule in self._rules
-        ):
-            return _ALLOWED
-        return Decision.NO_OPINION, ""
+        if attributes.path:
+            return Decision.NO_OPINION, ""
+        question = (attributes.verb, attributes.group, attributes.resource, attributes.subresource)
+        is_allowed = self._allowed.get(question)
+        if is_allowed is None:
+            # No rule of nodes is about objects by name.
+            is_allowed = any(rule.allows_resource(*question, "") for rule in self._rules)
+            self._allowed.put(question, is_allowed)
+        return _ALLOWED if is_allowed else (Decision.NO_OPINION, "")
 
     def _authorize_core(self, node: str, attributes: Attributes) -> _Answer | None:
         """None: the role of nodes decides."""
