@@ -149,6 +149,7 @@ async def _serve(config: Config) -> int:
             # What only the start needed is most of what is free now.
             loop.call_later(SETTLE_SECONDS, memory.give_back)
             print(f"ready {cluster.url} kubeconfig={config.kubeconfig_path}", flush=True)
+            cluster.show_system_pods()
             await loop.create_future()
     except asyncio.CancelledError:
         if not stopping:

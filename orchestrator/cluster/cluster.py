@@ -258,14 +258,14 @@ class Cluster:
         self._run("supervisor", self.supervisor.run())
         if self._system is not None and self.kubelets is not None:
             self.supervisor.on_change(partial(self._show_changed, self._system, self.kubelets))
-            self._run("system-pods", self._show_system_pods(self._system, self.kubelets))
 
-    async def _show_system_pods(self, system: SystemComponents, kubelets: Kubelets) -> None:
-        """Show the components of this process once they have come up."""
-        await self.wait_ready()
+    def show_system_pods(self) -> None:
+        """Show the components of this process as pods, if that was asked for; call it once they have come up."""
+        if self._system is None or self.kubelets is None:
+            return
         for component in self._planned_components():
-            system.started(component)
-        kubelets.show_built_in()
+            self._system.started(component)
+        self.kubelets.show_built_in()
 
     def _show_changed(self, system: SystemComponents, kubelets: Kubelets, task: str) -> None:
         component = system.owner(task)

@@ -218,7 +218,8 @@ class Kubelet:
         """What the node and its pods use now; RuntimeFailure while the runtime cannot tell."""
         if self._info is None or not self._runtime_up.is_set():
             raise RuntimeUnavailable(self._not_ready)
-        return await self._usage.read(self._info, self._informer.list())
+        usage = await self._usage.read(self._info, self._informer.list())
+        return usage if self.built_in is None else await self.built_in.with_usage(usage)
 
     async def run(self) -> None:
         """Be a node until cancelled; containers keep running afterwards."""
@@ -627,6 +628,8 @@ class Kubelet:
     async def _sample_runtime(self) -> None:
         await self.runtime.info()
         await self._usage.sample()
+        if self.built_in is not None:
+            self.built_in.usage.sample()
 
     async def _check_pressure(self) -> None:
         """Evict what has to go; the conditions are reported with the next heartbeat, which is this one."""

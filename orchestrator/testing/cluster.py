@@ -69,4 +69,8 @@ async def running_cluster(
             detect_mutations=detect_mutations,
             static_tokens=static_tokens or {},
         )
-        yield await stack.enter_async_context(cluster)
+        await stack.enter_async_context(cluster)
+        if system_pods:
+            await cluster.wait_ready()
+            cluster.show_system_pods()
+        yield cluster

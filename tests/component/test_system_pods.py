@@ -225,3 +225,15 @@ async def page(cluster: Cluster, component: str, port: int, path: str, *, is_adm
     await stream.close()
     head, _, body = answer.decode().partition("\r\n\r\n")
     return int(head.split()[1]), body
+
+
+async def test_what_the_process_uses_is_shown_once(cluster: Cluster) -> None:
+    await until_ready(cluster.client())
+    usage = await kubelet_of(cluster).usage()
+    by_name = {pod.name: pod.usage for pod in usage.pods}
+    assert sorted(by_name) == [f"{component}-node-1" for component in CONTROL_PLANE]
+    assert by_name["kube-apiserver-node-1"].memory_working_set_bytes > 10 << 20
+    assert by_name["kube-apiserver-node-1"].cpu_nanoseconds_total > 0
+    assert by_name[SCHEDULER].memory_working_set_bytes == 0
+    assert usage.usage.memory_working_set_bytes == by_name["kube-apiserver-node-1"].memory_working_set_bytes
+    assert not (await kubelet_of(cluster, "node-2").usage()).pods

@@ -220,3 +220,21 @@ def test_errors_are_worded_as_kubernetes_words_them(k: Kubectl, tmp_path: Path) 
     conflict = k.run("replace", "-f", str(tmp_path / "stale.json"))
     assert "Error from server (Conflict)" in conflict.stderr
     assert "the object has been modified" in conflict.stderr
+
+
+def test_kube_system_shows_what_the_cluster_is_made_of(k: Kubectl) -> None:
+    nodes = [one["metadata"]["name"] for one in k.json("get", "nodes")["items"]]
+    k("wait", "pod", "-n", "kube-system", "--for=condition=Ready", "-l", "tier=control-plane", "--timeout=20s")
+    assert k("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "-o", "name").split() == [
+        "pod/coredns-node-1"
+    ]
+    proxies = k("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "-o", "name").split()
+    assert proxies == [f"pod/kube-proxy-{node}" for node in nodes]
+    assert "component.started" in k("logs", "-n", "kube-system", "kube-scheduler-node-1")
+    refused = k.run("exec", "-n", "kube-system", "kube-scheduler-node-1", "--", "ls")
+    assert refused.returncode == 1
+    assert "has no container" in refused.stderr
+    assert "kube-apiserver-node-1" in k("top", "pods", "-n", "kube-system", "--no-headers")
+    k("delete", "pod", "-n", "kube-system", "kube-proxy-node-2")
+    k("wait", "pod", "-n", "kube-system", "kube-proxy-node-2", "--for=create", "--timeout=20s")
+    k("wait", "pod", "-n", "kube-system", "kube-proxy-node-2", "--for=condition=Ready", "--timeout=20s")

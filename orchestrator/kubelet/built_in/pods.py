@@ -14,8 +14,10 @@ from orchestrator.api.objects import Object, uid_of
 from orchestrator.client.client import Client
 from orchestrator.component.built_in import BuiltIn
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.built_in.manifests import plan_pod_of
 from orchestrator.kubelet.built_in.runtime import NAME, BuiltInRuntime, Shown, observe
+from orchestrator.kubelet.built_in.usage import BuiltInUsage
 from orchestrator.kubelet.parts import NodeFacts, Probes
 from orchestrator.kubelet.plan import Waiting
 from orchestrator.kubelet.pod import app_containers_of, describe_pod, status_of
@@ -49,7 +51,7 @@ class BuiltInPods:
         self.runtime = BuiltInRuntime(self._shown)
         self.is_open = False
         """Whether the components have come up; nothing is told of them before."""
-        self._recorder = recorder
+        self.usage = BuiltInUsage(clock)
         self._reporter = PodReporter(
             client=client,
             recorder=recorder,
@@ -71,6 +73,10 @@ class BuiltInPods:
     def uids_of(self, component: str) -> list[str]:
         """The pods that show a component."""
         return [uid for uid, shown in self._shown.items() if shown.component.name == component]
+
+    async def with_usage(self, node: NodeUsage) -> NodeUsage:
+        """The usage of a node with that of the components that it shows."""
+        return self.usage.add_to(node, await self.runtime.list_pods())
 
     async def report(self, record: PodRecord, mirror: Object | None) -> None:
         """Bring the status of a mirror up to date; ApiError."""
