@@ -171,6 +171,18 @@ OTHERWISE = (
         r"422 .*terminationMessagePolicy: Unsupported",
     ),
     Otherwise(
+        "keys of a basic-auth Secret are named in the path, v1.22",
+        r"POST .*/secrets",
+        r"422 .*data\[%s\]\[username\]",
+        r"422 .*data\[username\]",
+    ),
+    Otherwise(
+        "a claim may shrink down to what it has, v1.23",
+        r"PUT .*/persistentvolumeclaims/",
+        r"422 .*less than previous value",
+        r"422 .*spec is immutable",
+    ),
+    Otherwise(
         "host aliases are named by their position, v1.33",
         r"",
         r"422 .*spec\.hostAliases\.ip",

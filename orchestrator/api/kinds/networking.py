@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, format_label_selector, ref
+from orchestrator.api.kinds.core.service_validation import validate_balancer_hostname
 from orchestrator.api.kinds.core.service_warnings import warn_load_balancer
 from orchestrator.api.kinds.defaulting import clear_status, fill, items, spec_and_status, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
@@ -40,24 +41,23 @@ def _prepare_ingress(obj: Object) -> None:
 
 
 def validate_ingress(obj: Object) -> list[Cause]:
-    """TLS, backends, rules, class."""
+    """A new Ingress; the annotation that once named the class says the same as the field."""
+    causes = _validate_ingress_spec(obj)
+    name, annotation = dig(obj, "spec", "ingressClassName"), _class_annotation(obj)
+    if annotation is not None and name is not None and annotation != name:
+        detail = "must match `ingressClassName` when both are specified"
+        causes.append(fields.invalid(f"annotations.{_CLASS_ANNOTATION}", annotation, detail))
+    return causes
+
+
+def _validate_ingress_spec(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     causes: list[Cause] = []
-    name, annotation = spec.get("ingressClassName"), _class_annotation(obj)
-    if annotation is not None and name is not None:
-        causes.append(
-            fields.invalid(
-                "annotations", annotation, f"must match `spec.ingressClassName` {name!r} or be unset".replace("'", '"')
-            )
-            if annotation != name
-            else fields.invalid(
-                fields.key("annotations", _CLASS_ANNOTATION),
-                annotation,
-                "can not be set when the class field is also set",
-            )
-        )
     if not spec.get("rules") and spec.get("defaultBackend") is None:
         causes.append(fields.invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified"))
+    if spec.get("defaultBackend") is not None:
+        causes += _validate_backend(spec["defaultBackend"], "spec.defaultBackend")
+    causes += _validate_rules(spec.get("rules") or ())
     for position, tls in enumerate(spec.get("tls") or ()):
         path = fields.index("spec.tls", position)
         for number, host in enumerate(tls.get("hosts") or ()):
@@ -67,9 +67,7 @@ def validate_ingress(obj: Object) -> list[Cause]:
                 fields.invalid(f"{path}.secretName", tls["secretName"], text)
                 for text in names.is_dns1123_subdomain(tls["secretName"])
             ]
-    causes += _validate_rules(spec.get("rules") or ())
-    if spec.get("defaultBackend") is not None:
-        causes += _validate_backend(spec["defaultBackend"], "spec.defaultBackend")
+    name = spec.get("ingressClassName")
     if name is not None:
         causes += [fields.invalid("spec.ingressClassName", name, text) for text in names.is_dns1123_subdomain(name)]
     return causes
@@ -166,10 +164,17 @@ def _validate_backend(backend: dict[str, Any], path: str) -> list[Cause]:
 
 
 def validate_ingress_update(new: Object, old: Object) -> list[Cause]:
-    """As for a new one; an annotation that stood beside the field may stay."""
-    causes = validate_ingress(new)
-    if _class_annotation(old) is not None:
-        causes = [cause for cause in causes if not cause.field.startswith("annotations")]
+    """As for a new one, whatever the annotation says."""
+    return _validate_ingress_spec(new)
+
+
+def _validate_ingress_status(new: Object, old: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    for position, ingress in enumerate(dig(new, "status", "loadBalancer", "ingress") or ()):
+        where, ip = fields.index("status.loadBalancer.ingress", position), ingress.get("ip") or ""
+        if ip:
+            causes += [fields.invalid(f"{where}.ip", ip, text) for text in names.is_ip(ip)]
+        causes += validate_balancer_hostname(ingress.get("hostname") or "", f"{where}.hostname")
     return causes
 
 
@@ -212,6 +217,7 @@ INGRESS = Kind(
     prepare_create=_prepare_ingress,
     validate=validate_ingress,
     validate_update=validate_ingress_update,
+    validate_status_update=_validate_ingress_status,
     warn=_warn_ingress,
     warn_status=warn_load_balancer,
     columns=(

@@ -15,7 +15,7 @@ from orchestrator.api.kinds.label_selectors import validate_labels
 from orchestrator.api.objects import Object
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
-_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _BUILTIN_PREFIX = "io.k8s.api."
 """Of the names of OpenAPI definitions; those of custom resources begin with their own group."""
 _NOT_OWNERS = frozenset({("", "v1", "Event")})
@@ -50,7 +50,7 @@ def _validate_builtin_finalizers(finalizers: Any, path: str) -> list[Cause]:
     """Built-in kinds only know the standard finalizers; others carry a domain."""
     causes: list[Cause] = []
     for position, finalizer in enumerate(finalizers):
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             causes.append(
                 fields.invalid(
                     fields.index(path, position),

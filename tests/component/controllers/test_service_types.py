@@ -66,8 +66,9 @@ async def test_a_service_becomes_an_external_name_and_lets_go_of_what_it_had(sta
     changed = await change(
         stage, "s", type="ExternalName", externalName="other.default.svc.cluster.local", clusterIP=""
     )
-    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+    for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
         assert field not in changed["spec"]
+    assert changed["spec"]["internalTrafficPolicy"] == "Cluster"  # as in kube-apiserver: it means nothing here
     assert "nodePort" not in changed["spec"]["ports"][0]
     assert "f:clusterIP" not in json.dumps(changed["metadata"]["managedFields"])
     again = await create(stage, "again", type=kind, ports=created["spec"]["ports"], selector={"a": "b"},

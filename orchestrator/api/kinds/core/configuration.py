@@ -118,8 +118,7 @@ def validate_secret(obj: Object) -> list[Cause]:
                 causes.append(fields.invalid(path, "<secret contents redacted>", complaint))
     elif kind == "kubernetes.io/basic-auth":
         if "username" not in data and "password" not in data:
-            causes.append(fields.required("data[%s][username]"))
-            causes.append(fields.required("data[%s][password]"))
+            causes += [fields.required(fields.key("data", key)) for key in ("username", "password")]
     elif kind == "kubernetes.io/ssh-auth":
         if not data.get("ssh-privatekey"):
             causes.append(fields.required(fields.key("data", "ssh-privatekey")))

@@ -13,6 +13,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, CREATED_AT, NAME, age, dig, name_and_created_at
 from orchestrator.api.kinds.core.resource_names import (
     is_overcommit_allowed,
+    is_standard_quota,
     parsed,
     validate_limit_range_resource_name,
     validate_quota_resource_name,
@@ -89,7 +90,9 @@ def _validate_item(item: dict[str, Any], kind: str, path: str) -> list[Cause]:
         and "storage" not in (item.get("max") or {})
     ):
         causes.append(
-            fields.required(path, "either minimum or maximum storage value is required, but neither was provided")
+            fields.required(
+                f"{path}.limits", "either minimum or maximum storage value is required, but neither was provided"
+            )
         )
     for name in sorted(item.get("maxLimitRequestRatio") or {}):
         causes += validate_limit_range_resource_name(name, kind, fields.key(f"{path}.maxLimitRequestRatio", name))
@@ -135,15 +138,9 @@ def _validate_order(item: dict[str, Any], name: str, path: str) -> list[Cause]:
                     ratio,
                     f"ratio {ratio} is greater than max/min = {limit:f}",
                 )
-    if not is_overcommit_allowed(name):
-        if request is None and default is not None:
-            causes.append(fields.required(fields.key(f"{path}.defaultRequest", name), ""))
-        if request != default:
-            add(
-                "defaultRequest",
-                request,
-                f"default value {default} must equal to defaultRequest value {request} in {name}",
-            )
+    if not is_overcommit_allowed(name) and request is not None and default is not None and request != default:
+        detail = f"default value {default} must equal to defaultRequest value {request} in {name}"
+        add("defaultRequest", request, detail)
     return causes
 
 
@@ -169,11 +166,16 @@ _SCOPES = (
 _EXISTS_SCOPES = frozenset(
     {"BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"}
 )
-_POD_SCOPES = frozenset(_SCOPES) - {"VolumeAttributesClass"}
-_COMPUTE = frozenset({
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage",
-    "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods",
+_OF_PODS = frozenset({
+    "pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory",
 })  # fmt: skip
+_SCOPE_RESOURCES = {
+    **dict.fromkeys(("CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"),
+                    _OF_PODS),
+    "BestEffort": frozenset({"pods"}),
+    "VolumeAttributesClass": frozenset({"persistentvolumeclaims", "requests.storage"}),
+}  # fmt: skip
+"""Which resources the objects in a scope use."""
 
 
 def default_quota(obj: Object) -> None:
@@ -210,42 +212,50 @@ def _validate_quota_spec(spec: dict[str, Any], path: str) -> list[Cause]:
         for scope in scopes:
             if scope not in _SCOPES:
                 causes.append(fields.invalid(where, scopes, "unsupported scope"))
-            elif scope in _POD_SCOPES:
-                causes += _validate_scope_resources(spec, scope, where, scopes)
+            causes += _validate_scope_resources(spec, scope, where, scopes)
             found.append(scope)
-        for one, other in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
-            if one in found and other in found:
-                causes.append(fields.invalid(where, scopes, "conflicting scopes"))
+        causes += _validate_scopes_agree(found, where, scopes)
     selector = spec.get("scopeSelector")
     if selector:
         causes += _validate_scope_selector(selector, spec, f"{path}.scopeSelector")
     return causes
 
 
-def _validate_scope_resources(spec: dict[str, Any], scope: str, path: str, scopes: Any) -> list[Cause]:
-    for name in sorted(spec.get("hard") or {}):
-        standard = name in _COMPUTE or name.startswith(("requests.", "limits.", "count/"))
-        if (scope == "BestEffort" and name != "pods") or (not standard and "." not in name and "/" not in name):
-            return [fields.invalid(path, scopes, "unsupported scope applied to resource")]
-    return []
+def _validate_scopes_agree(found: list[str], path: str, value: Any) -> list[Cause]:
+    return [
+        fields.invalid(path, value, "conflicting scopes")
+        for one, other in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
+        if one in found and other in found
+    ]
+
+
+def _validate_scope_resources(spec: dict[str, Any], scope: str, path: str, value: Any) -> list[Cause]:
+    """Each of the well-known resources that this scope says nothing about."""
+    counted = _SCOPE_RESOURCES.get(scope)
+    return [
+        fields.invalid(path, value, "unsupported scope applied to resource")
+        for name in sorted(spec.get("hard") or {})
+        if counted is not None and is_standard_quota(name) and name not in counted
+    ]
 
 
 def _validate_scope_selector(selector: dict[str, Any], spec: dict[str, Any], path: str) -> list[Cause]:
     causes: list[Cause] = []
+    found: list[str] = []
     for requirement in selector.get("matchExpressions") or ():
         scope, operator = requirement.get("scopeName") or "", requirement.get("operator") or ""
         values = requirement.get("values") or ()
         where = f"{path}.matchExpressions"
         if scope not in _SCOPES:
             causes.append(fields.invalid(f"{where}.scopeName", scope, "unsupported scope"))
-        elif scope in _POD_SCOPES:
-            causes += _validate_scope_resources(spec, scope, path, selector)
+        causes += _validate_scope_resources(spec, scope, where, selector)
+        found.append(scope)
         if scope in _EXISTS_SCOPES and operator != "Exists":
             causes.append(
                 fields.invalid(
                     f"{where}.operator",
                     operator,
-                    "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, "
+                    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, "
                     "ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
                     "ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
                 )
@@ -269,7 +279,7 @@ def _validate_scope_selector(selector: dict[str, Any], spec: dict[str, Any], pat
                 )
         else:
             causes.append(fields.invalid(f"{where}.operator", operator, "not a valid selector operator"))
-    return causes
+    return causes + _validate_scopes_agree(found, f"{path}.matchExpressions", spec.get("scopes"))
 
 
 def validate_quota_update(new: Object, old: Object) -> list[Cause]:

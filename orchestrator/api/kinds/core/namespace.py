@@ -10,6 +10,7 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, dig
 from orchestrator.api.kinds.defaulting import condition_times, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
+from orchestrator.api.kinds.object_meta import STANDARD_FINALIZERS
 from orchestrator.api.objects import Object, is_terminating, name_of
 from orchestrator.api.resources import NAMESPACES
 
@@ -44,10 +45,10 @@ def prepare_update(new: Object, old: Object) -> None:
 def validate(obj: Object) -> list[Cause]:
     """The finalizers of a namespace are qualified names."""
     causes = []
-    for position, finalizer in enumerate(dig(obj, "spec", "finalizers") or ()):
-        path = fields.index("spec.finalizers", position)
+    path = "spec.finalizers"
+    for finalizer in dig(obj, "spec", "finalizers") or ():
         causes += [fields.invalid(path, finalizer, text) for text in names.is_qualified_name(finalizer)]
-        if not causes and "/" not in finalizer and finalizer != "kubernetes":
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             causes.append(
                 fields.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
             )

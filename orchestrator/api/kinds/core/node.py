@@ -46,51 +46,56 @@ def default_node(obj: Object) -> None:
 
 
 def validate_node(obj: Object) -> list[Cause]:
-    """Taints, pod CIDRs, provider."""
-    causes = []
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    causes += validate_taints(spec.get("taints") or (), "spec.taints")
-    causes += _validate_resources(status)
-    cidrs = spec.get("podCIDRs") or ()
+    """Taints, amounts, pod CIDRs."""
+    spec = obj.get("spec") or {}
+    causes = _validate_taints(spec) + _validate_resources(obj.get("status") or {})
+    cidrs, path = spec.get("podCIDRs") or (), "spec.podCIDRs"
     for position, cidr in enumerate(cidrs):
-        for text in names.is_cidr(cidr):
-            causes.append(fields.invalid(fields.index("spec.podCIDRs", position), cidr, text))
+        causes += [fields.invalid(fields.index(path, position), cidr, text) for text in names.is_cidr(cidr)]
     if len(cidrs) > 1:
-        families = [getattr(names.parse_cidr(cidr), "version", 0) for cidr in cidrs]
-        if len(cidrs) > 2 or len(set(families)) != len(families):
-            causes.append(
-                fields.invalid("spec.podCIDRs", cidrs, "may specify no more than one CIDR for each IP family")
-            )
+        families = {getattr(names.parse_cidr(cidr), "version", 0) for cidr in cidrs}
+        if len(cidrs) > 2 or len(families) < 2:
+            causes.append(fields.invalid(path, cidrs, "may specify no more than one CIDR for each IP family"))
+        causes += [
+            fields.duplicate(fields.index(path, position), cidr)
+            for position, cidr in enumerate(cidrs)
+            if cidr in cidrs[:position]
+        ]
     return causes
+
+
+def _validate_taints(spec: dict[str, Any]) -> list[Cause]:
+    return validate_taints(spec.get("taints") or (), "metadata.taints")  # so the path reads in kube-apiserver, too
 
 
 def _validate_resources(status: dict[str, Any]) -> list[Cause]:
-    causes = []
-    for key in ("capacity", "allocatable"):
-        for name, amount in (status.get(key) or {}).items():
-            path = fields.key(f"status.{key}", name)
-            causes += [fields.invalid(path, name, text) for text in names.is_qualified_name(name)]
-            causes += validate_resource_amount(name, amount, path)
-    return causes
+    return [
+        cause
+        for key in ("capacity", "allocatable")
+        for name, amount in (status.get(key) or {}).items()
+        for cause in validate_resource_amount(name, amount, f"status.{key}.{name}")
+    ]
 
 
 def validate_node_update(new: Object, old: Object) -> list[Cause]:
-    """A node's CIDRs and provider are set once; the spec is otherwise open for taints and cordoning."""
-    causes = validate_taints(dig(new, "spec", "taints") or (), "spec.taints")
-    causes += _validate_resources(new.get("status") or {})
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    """As for a new node; its CIDRs and provider are set once."""
+    spec, before, status = new.get("spec") or {}, old.get("spec") or {}, new.get("status") or {}
+    causes = validate_node(new) + _validate_resources(status)
+    addresses: set[tuple[str, str]] = set()
+    for position, address in enumerate(status.get("addresses") or ()):
+        key = (address.get("type", ""), address.get("address", ""))
+        if key in addresses:
+            causes.append(fields.duplicate(fields.index("status.addresses", position), address))
+        addresses.add(key)
     if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
         causes.append(fields.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
     if before.get("providerID") and spec.get("providerID") != before["providerID"]:
         causes.append(
             fields.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
         )
-    addresses: set[tuple[str, str]] = set()
-    for position, address in enumerate(dig(new, "status", "addresses") or ()):
-        key = (address.get("type", ""), address.get("address", ""))
-        if key in addresses:
-            causes.append(fields.duplicate(fields.index("status.addresses", position), address))
-        addresses.add(key)
+    causes += _validate_taints(spec)
+    if (spec.get("externalID") or "") != (before.get("externalID") or ""):
+        causes.append(fields.forbidden("spec.externalID", "may not be updated"))
     return causes
 
 

@@ -14,6 +14,7 @@ from orchestrator.api.kinds.core.persistent_volume_claim import (
     access_modes_cell,
     storage_class_of,
     validate_access_modes,
+    validate_attributes_class_change,
 )
 from orchestrator.api.kinds.core.pod_spec import default_volume_source
 from orchestrator.api.kinds.core.resource_names import parsed, warn_fractional
@@ -28,9 +29,16 @@ from orchestrator.api.kinds.core.volume_validation import (
 )
 from orchestrator.api.kinds.defaulting import canonical_quantities, fill, fill_empty, struct
 from orchestrator.api.kinds.descriptor import Column, Kind
-from orchestrator.api.objects import Object, annotations_of, name_of
+from orchestrator.api.objects import Object, annotations_of, copy_object, name_of
 from orchestrator.api.resources import PERSISTENT_VOLUMES
 
+_RENAMED_LABELS = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
 _RECLAIM = ("Delete", "Recycle", "Retain")
 
 
@@ -88,7 +96,8 @@ _SOURCES = (
 def validate_volume(obj: Object) -> list[Cause]:
     """Modes, capacity, policies, one source."""
     spec = obj.get("spec") or {}
-    causes = validate_access_modes(spec.get("accessModes"), "spec.accessModes")
+    causes = [] if spec.get("accessModes") else [fields.required("spec.accessModes")]
+    causes += validate_access_modes(spec.get("accessModes"), "spec.accessModes")
     capacity = spec.get("capacity") or {}
     if not capacity:
         causes.append(fields.required("spec.capacity"))
@@ -120,6 +129,14 @@ def validate_volume(obj: Object) -> list[Cause]:
     mode = spec.get("volumeMode")
     if mode is not None and mode not in ("Block", "Filesystem"):
         causes.append(fields.not_supported("spec.volumeMode", mode, ("Block", "Filesystem")))
+    attributes, path = spec.get("volumeAttributesClassName"), "spec.volumeAttributesClassName"
+    if attributes is not None:
+        if not attributes:
+            causes.append(fields.required(path, "an empty string is disallowed"))
+        else:
+            causes += [fields.invalid(path, attributes, text) for text in names.is_dns1123_subdomain(attributes)]
+        if spec.get("csi") is None:
+            causes.append(fields.required("spec.csi", "has to be specified when using volumeAttributesClassName"))
     return causes
 
 
@@ -129,9 +146,9 @@ def validate_volume_update(new: Object, old: Object) -> list[Cause]:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     keys = [key for key, _ in _SOURCES]
     source, was = ({key: s[key] for key in keys if s.get(key) is not None} for s in (spec, before))
-    for secret in ("controllerExpandSecretRef", "nodeExpandSecretRef"):
-        if source.get("csi") and secret not in (was.get("csi") or {}):
-            source["csi"] = {key: value for key, value in source["csi"].items() if key != secret}
+    secret = "controllerExpandSecretRef"
+    if source.get("csi") and was.get("csi") and secret not in was["csi"]:
+        source["csi"] = {key: value for key, value in source["csi"].items() if key != secret}
     if source != was:
         causes.append(
             fields.forbidden(
@@ -140,10 +157,26 @@ def validate_volume_update(new: Object, old: Object) -> list[Cause]:
             )
         )
     if spec.get("volumeMode") != before.get("volumeMode"):
-        causes.append(fields.immutable("spec.volumeMode", spec.get("volumeMode")))
-    if before.get("nodeAffinity") is not None and spec.get("nodeAffinity") != before["nodeAffinity"]:
-        causes.append(fields.immutable("spec.nodeAffinity", spec.get("nodeAffinity")))
+        causes.append(fields.immutable("volumeMode", spec.get("volumeMode")))
+    if before.get("nodeAffinity") is not None and not _is_same_affinity(spec.get("nodeAffinity"), before):
+        detail = "field is immutable, except for updating from beta label to GA"
+        causes.append(fields.invalid("nodeAffinity", spec.get("nodeAffinity"), detail))
+    had = before.get("volumeAttributesClassName")
+    if had is not None and spec.get("volumeAttributesClassName") is None:
+        causes += validate_attributes_class_change(None, had)
     return causes
+
+
+def _is_same_affinity(affinity: dict[str, Any] | None, before: dict[str, Any]) -> bool:
+    """Whether only old keys of labels became today's."""
+    renamed = copy_object(before["nodeAffinity"])
+    terms = dig(affinity or {}, "required", "nodeSelectorTerms") or ()
+    for old_term, term in zip(dig(renamed, "required", "nodeSelectorTerms") or (), terms, strict=False):
+        pairs = zip(old_term.get("matchExpressions") or (), term.get("matchExpressions") or (), strict=False)
+        for old_expression, expression in pairs:
+            if _RENAMED_LABELS.get(old_expression.get("key")) == expression.get("key"):
+                old_expression["key"] = expression["key"]
+    return affinity == renamed
 
 
 def _row(obj: Object, now: datetime) -> list[Any]:

@@ -91,21 +91,19 @@ def prepare_create(obj: Object) -> None:
 
 def validate_access_modes(modes: Any, path: str) -> list[Cause]:
     """Known modes; ReadWriteOncePod alone."""
-    causes: list[Cause] = []
-    if not modes:
-        causes.append(fields.required(path, "at least 1 access mode is required"))
-    for mode in modes or ():
-        if mode not in ACCESS_MODES:
-            causes.append(fields.not_supported(path, mode, ACCESS_MODES))
-    if "ReadWriteOncePod" in (modes or ()) and len(set(modes)) > 1:
+    causes = [fields.not_supported(path, mode, ACCESS_MODES) for mode in modes or () if mode not in ACCESS_MODES]
+    if "ReadWriteOncePod" in (modes or ()) and len(set(modes) & set(ACCESS_MODES)) > 1:
         causes.append(fields.forbidden(path, "may not use ReadWriteOncePod with other access modes"))
     return causes
 
 
-def validate_claim_spec(spec: dict[str, Any], path: str) -> list[Cause]:
+def validate_claim_spec(spec: dict[str, Any], path: str, *, check_groups: bool = True) -> list[Cause]:
     """Modes, selector, requested storage, class, mode, source."""
-    causes = validate_access_modes(spec.get("accessModes"), f"{path}.accessModes")
+    causes: list[Cause] = []
+    if not spec.get("accessModes"):
+        causes.append(fields.required(f"{path}.accessModes", "at least 1 access mode is required"))
     causes += validate_label_selector(spec.get("selector"), f"{path}.selector")
+    causes += validate_access_modes(spec.get("accessModes"), f"{path}.accessModes")
     requests = dig(spec, "resources", "requests") or {}
     where = fields.key(f"{path}.resources", "storage")
     if "storage" not in requests:
@@ -120,21 +118,34 @@ def validate_claim_spec(spec: dict[str, Any], path: str) -> list[Cause]:
     mode = spec.get("volumeMode")
     if mode is not None and mode not in ("Block", "Filesystem"):
         causes.append(fields.not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem")))
-    for key in ("dataSource", "dataSourceRef"):
-        source = spec.get(key)
-        if source is None:
-            continue
-        for part in ("name", "kind"):
-            if not source.get(part):
-                causes.append(fields.required(f"{path}.{key}.{part}"))
-        if not source.get("apiGroup") and source.get("kind") and source["kind"] != "PersistentVolumeClaim":
-            causes.append(fields.invalid(f"{path}.{key}", source["kind"], ""))
+    source, newer = spec.get("dataSource"), spec.get("dataSourceRef")
+    for key, value in (("dataSource", source), ("dataSourceRef", newer)):
+        if value is not None:
+            causes += _validate_source(value, f"{path}.{key}", check_group=check_groups)
+    if source is not None and newer is not None and not newer.get("namespace") and not _is_same_source(source, newer):
+        message = f"Invalid value: {path}.dataSource: must match dataSourceRef"
+        causes.append(Cause("FieldValueInvalid", message, path))
     attributes = spec.get("volumeAttributesClassName")
     if attributes:
         causes += [
             fields.invalid(f"{path}.volumeAttributesClassName", attributes, text)
             for text in names.is_dns1123_subdomain(attributes)
         ]
+    return causes
+
+
+def _is_same_source(source: dict[str, Any], newer: dict[str, Any]) -> bool:
+    return all((source.get(key) or "") == (newer.get(key) or "") for key in ("apiGroup", "kind", "name"))
+
+
+def _validate_source(source: dict[str, Any], path: str, *, check_group: bool) -> list[Cause]:
+    causes = [fields.required(f"{path}.{part}") for part in ("name", "kind") if not source.get(part)]
+    group, kind = source.get("apiGroup") or "", source.get("kind") or ""
+    if not group and kind != "PersistentVolumeClaim":
+        detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+        causes.append(fields.invalid(path, kind, detail))
+    if group and check_group:
+        causes += [fields.invalid(f"{path}.apiGroup", group, text) for text in names.is_dns1123_subdomain(group)]
     return causes
 
 
@@ -145,19 +156,20 @@ def validate_claim(obj: Object) -> list[Cause]:
 
 def validate_claim_update(new: Object, old: Object) -> list[Cause]:
     """The spec is fixed, but for binding and for growing a bound claim."""
-    causes = validate_claim(new)
     spec, before = new.get("spec") or {}, old.get("spec") or {}
+    had_group = any((before.get(key) or {}).get("apiGroup") for key in ("dataSource", "dataSourceRef"))
+    causes = validate_claim_spec(spec, "spec", check_groups=not had_group)
     is_bound = dig(new, "status", "phase") == "Bound"
     munged = copy_object(spec)
     if not before.get("volumeName") and spec.get("volumeName"):
         munged.pop("volumeName", None)
-    if before.get("storageClassName") is None and spec.get("storageClassName") is not None:
-        munged.pop("storageClassName", None)
-    if spec.get("volumeAttributesClassName") != before.get("volumeAttributesClassName"):
-        if before.get("volumeAttributesClassName") is not None:
-            munged["volumeAttributesClassName"] = before["volumeAttributesClassName"]
+    causes += _munge_class(munged, new, old)
+    class_before = before.get("volumeAttributesClassName")
+    if is_bound and munged.get("volumeAttributesClassName") is not None:
+        if class_before is not None:
+            munged["volumeAttributesClassName"] = class_before
         else:
-            munged.pop("volumeAttributesClassName", None)
+            munged.pop("volumeAttributesClassName")
     requested, had = dig(spec, "resources", "requests", "storage"), dig(before, "resources", "requests", "storage")
     if is_bound and requested is not None and had is not None:
         munged["resources"]["requests"]["storage"] = had
@@ -169,13 +181,37 @@ def validate_claim_update(new: Object, old: Object) -> list[Cause]:
                 "for bound claims" + describe_changes(munged, before),
             )
         )
-    if requested is not None and had is not None and parsed(requested) < parsed(had):
-        status = dig(old, "status", "capacity", "storage")
-        if not is_bound or status is None or parsed(requested) <= parsed(status):
-            causes.append(
-                fields.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
-            )
-    return causes
+    # What is left of a growth that failed may be given up, not what is there.
+    capacity = parsed(dig(old, "status", "capacity", "storage") or "0")
+    if requested is not None and had is not None and parsed(requested) < parsed(had) and parsed(requested) <= capacity:
+        causes.append(fields.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity"))
+    if spec.get("volumeMode") != before.get("volumeMode"):
+        causes.append(fields.immutable("volumeMode", spec.get("volumeMode")))
+    return causes + validate_attributes_class_change(spec.get("volumeAttributesClassName"), class_before)
+
+
+def validate_attributes_class_change(new: str | None, old: str | None) -> list[Cause]:
+    """A class of attributes is changed, never taken away (KEP-3751)."""
+    path = "spec.volumeAttributesClassName"
+    if old is None or new == old:
+        return []
+    if new is None:
+        return [fields.forbidden(path, "update from non-nil value to nil is forbidden")]
+    if not new:
+        return [fields.forbidden(path, "update from non-nil value to an empty string is forbidden")]
+    return []
+
+
+def _munge_class(munged: dict[str, Any], new: Object, old: Object) -> list[Cause]:
+    """The storage class may be set where there was none, or only the annotation."""
+    annotation, had = annotations_of(new).get(_CLASS_ANNOTATION), annotations_of(old).get(_CLASS_ANNOTATION)
+    name, before = munged.get("storageClassName"), dig(old, "spec", "storageClassName")
+    may_be_set = before is None and name is not None and had in (None, name)
+    if may_be_set:
+        munged.pop("storageClassName")
+    if annotation == had or (may_be_set and had is not None and annotation is None):
+        return []
+    return [fields.immutable(f"metadata.annotations.{_CLASS_ANNOTATION}", annotation or "")]
 
 
 def access_modes_cell(modes: Any) -> str:

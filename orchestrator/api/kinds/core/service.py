@@ -7,7 +7,11 @@ from typing import Any
 
 from orchestrator.api import names
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, age, dig, format_labels, ref
-from orchestrator.api.kinds.core.service_validation import validate_service, validate_service_update
+from orchestrator.api.kinds.core.service_validation import (
+    validate_service,
+    validate_service_status_update,
+    validate_service_update,
+)
 from orchestrator.api.kinds.core.service_warnings import warn_load_balancer, warn_service
 from orchestrator.api.kinds.defaulting import drop_empty, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
@@ -144,8 +148,6 @@ def _drop_type_dependent_fields(spec: dict[str, Any], before: dict[str, Any]) ->
                 spec.pop(key, None)
     if _is_external(before) and not _is_external(spec) and unchanged("externalTrafficPolicy"):
         spec.pop("externalTrafficPolicy", None)
-    if new_type == "ExternalName" and unchanged("internalTrafficPolicy"):
-        spec.pop("internalTrafficPolicy", None)
 
 
 def external_ip(obj: Object) -> str:
@@ -198,6 +200,7 @@ SERVICE = Kind(
     prepare_update=prepare_update,
     validate=validate_service,
     validate_update=validate_service_update,
+    validate_status_update=validate_service_status_update,
     warn=warn_service,
     warn_status=warn_load_balancer,
     validate_name=names.is_dns1035_label,

@@ -13,14 +13,16 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.go_values import go_struct
 from orchestrator.api.kinds.label_selectors import validate_label_name, validate_labels
 from orchestrator.api.kinds.network_values import validate_non_special_ip
-from orchestrator.api.objects import Object
+from orchestrator.api.objects import Object, annotations_of
 
 CLIENT_IP_TIMEOUT_SECONDS_MAX = 86400
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PORTED = ("NodePort", "LoadBalancer")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
+_TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 _RANGE_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
-_RESERVED_LB_PORT = 10250
 
 
 def cluster_ips(spec: dict[str, Any]) -> list[str]:
@@ -32,23 +34,14 @@ def cluster_ips(spec: dict[str, Any]) -> list[str]:
 
 def validate_service(obj: Object, old: Object | None = None) -> list[Cause]:
     """Everything wrong with a Service by itself."""
-    causes: list[Cause] = []
     spec = obj.get("spec") or {}
+    causes = _validate_topology_annotations(obj)
     kind = spec.get("type") or ""
     addresses = cluster_ips(spec)
     headless = addresses[:1] == ["None"]
     if not spec.get("ports") and not headless and kind != "ExternalName":
         causes.append(fields.required("spec.ports"))
     if kind == "LoadBalancer":
-        for position, port in enumerate(spec.get("ports") or ()):
-            if port.get("port") == _RESERVED_LB_PORT:
-                causes.append(
-                    fields.invalid(
-                        fields.index("spec.ports", position) + ".port",
-                        port["port"],
-                        "may not expose port 10250 externally since it is used by kubelet",
-                    )
-                )
         if headless:
             causes.append(
                 fields.invalid("spec.clusterIPs[0]", addresses[0], "may not be set to 'None' for LoadBalancer services")
@@ -85,17 +78,23 @@ def validate_service(obj: Object, old: Object | None = None) -> list[Cause]:
     elif kind not in _TYPES:
         causes.append(fields.not_supported("spec.type", kind, _TYPES))
     causes += _validate_node_ports(spec)
+    causes += _validate_ports_apart(spec)
     causes += _validate_source_ranges(obj)
-    causes += _validate_traffic(spec)
     causes += _validate_load_balancer_fields(spec)
+    causes += _validate_traffic(spec)
     distribution = spec.get("trafficDistribution")
-    if distribution is not None and distribution not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
-        causes.append(
-            fields.not_supported(
-                "spec.trafficDistribution", distribution, ("PreferClose", "PreferSameZone", "PreferSameNode")
-            )
-        )
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        causes.append(fields.not_supported("spec.trafficDistribution", distribution, _DISTRIBUTIONS))
     return causes
+
+
+def _validate_topology_annotations(obj: Object) -> list[Cause]:
+    annotations = annotations_of(obj)
+    mode, hints = annotations.get(_TOPOLOGY_MODE), annotations.get(_TOPOLOGY_HINTS)
+    if mode is None or hints is None or mode == hints:
+        return []
+    detail = f"must match annotations[{_TOPOLOGY_HINTS}] when both are specified"
+    return [fields.invalid(fields.key("metadata.annotations", _TOPOLOGY_MODE), mode, detail)]
 
 
 def _validate_ports(spec: dict[str, Any], *, headless: bool) -> list[Cause]:
@@ -124,6 +123,13 @@ def _validate_ports(spec: dict[str, Any], *, headless: bool) -> list[Cause]:
         causes += validate_port_number_or_name(target, f"{path}.targetPort")
         if port.get("appProtocol") is not None:
             causes += validate_label_name(port["appProtocol"], f"{path}.appProtocol")
+    return causes
+
+
+def _validate_ports_apart(spec: dict[str, Any]) -> list[Cause]:
+    """No pair of protocol and port twice."""
+    causes: list[Cause] = []
+    ports = spec.get("ports") or ()
     seen: set[tuple[Any, ...]] = set()
     for position, port in enumerate(ports):
         key = (port.get("protocol"), port.get("port"))
@@ -185,8 +191,6 @@ def _validate_cluster_ips(spec: dict[str, Any], addresses: list[str]) -> list[Ca
             causes.append(fields.not_supported(path, family, ("IPv4", "IPv6")))
         if family in families[:position]:
             causes.append(fields.duplicate(path, family))
-    if len(families) > 2:
-        causes.append(fields.invalid("spec.ipFamilies", families, "service.ipFamilies may only hold a max of 2 values"))
     if policy is not None and policy not in ("SingleStack", "PreferDualStack", "RequireDualStack"):
         causes.append(
             fields.not_supported("spec.ipFamilyPolicy", policy, ("SingleStack", "PreferDualStack", "RequireDualStack"))
@@ -232,7 +236,7 @@ def _validate_cluster_ips(spec: dict[str, Any], addresses: list[str]) -> list[Ca
             fields.invalid(
                 "spec.clusterIPs",
                 addresses,
-                'may specify no more than one IP for each IP family, for example ["1.2.3.4", "2001:db8::1"]',
+                "may specify no more than one IP for each IP family",
             )
         )
     return causes
@@ -247,9 +251,8 @@ def _validate_node_ports(spec: dict[str, Any]) -> list[Cause]:
         if not number:
             continue
         path = fields.index("spec.ports", position) + ".nodePort"
-        if kind not in _PORTED:
-            causes.append(fields.forbidden(path, f"may not be used when `type` is '{kind}'"))
-            continue
+        if kind == "ClusterIP":
+            causes.append(fields.forbidden(path, "may not be used when `type` is 'ClusterIP'"))
         key = (port.get("protocol"), number)
         if key in seen:
             causes.append(fields.duplicate(path, number))
@@ -260,26 +263,22 @@ def _validate_node_ports(spec: dict[str, Any]) -> list[Cause]:
 def _validate_source_ranges(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     annotation = (obj.get("metadata", {}).get("annotations") or {}).get(_RANGE_ANNOTATION)
-    if spec.get("loadBalancerSourceRanges"):
-        if spec.get("type") != "LoadBalancer":
-            return [fields.forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")]
-        causes: list[Cause] = []
-        for position, value in enumerate(spec["loadBalancerSourceRanges"]):
-            path = fields.index("spec.LoadBalancerSourceRanges", position)
-            causes += [fields.invalid(path, value, text) for text in names.is_cidr(value.strip())]
-        return causes
-    if annotation is not None:
+    causes: list[Cause] = []
+    is_balancer = spec.get("type") == "LoadBalancer"
+    if ranges := spec.get("loadBalancerSourceRanges"):
+        path = "spec.LoadBalancerSourceRanges"
+        if not is_balancer:
+            causes.append(fields.forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
+        for position, value in enumerate(ranges):
+            plain = value.strip()
+            causes += [fields.invalid(fields.index(path, position), plain, text) for text in names.is_cidr(plain)]
+    elif annotation is not None:
         path = fields.key("metadata.annotations", _RANGE_ANNOTATION)
-        if spec.get("type") != "LoadBalancer":
-            return [fields.forbidden(path, "may only be used when `type` is 'LoadBalancer'")]
-        values = [part.strip() for part in annotation.split(",")] if annotation.strip() else []
-        if any(names.is_cidr(value) for value in values):
-            return [
-                fields.invalid(
-                    path, annotation, "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24 "
-                )
-            ]
-    return []
+        if not is_balancer:
+            causes.append(fields.forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
+        for value in annotation.strip().split(",") if annotation.strip() else ():
+            causes += [fields.invalid(path, value.strip(), text) for text in names.is_cidr(value.strip())]
+    return causes
 
 
 def _validate_traffic(spec: dict[str, Any]) -> list[Cause]:
@@ -297,8 +296,9 @@ def _validate_traffic(spec: dict[str, Any]) -> list[Cause]:
         causes.append(fields.not_supported(path, external, ("Cluster", "Local")))
     port = spec.get("healthCheckNodePort") or 0
     if kind == "LoadBalancer" and external == "Local":
-        if port and names.is_port_number(port):
-            causes.append(fields.invalid("spec.healthCheckNodePort", port, "must be between 0 and 65535, inclusive"))
+        if port:
+            path = "spec.healthCheckNodePort"
+            causes += [fields.invalid(path, port, text) for text in names.is_port_number(port)]
     elif port:
         causes.append(
             fields.invalid(
@@ -308,17 +308,11 @@ def _validate_traffic(spec: dict[str, Any]) -> list[Cause]:
             )
         )
     internal = spec.get("internalTrafficPolicy")
-    if kind in ("ClusterIP", *_PORTED):
-        if internal is None:
+    if internal is None:
+        if kind in ("ClusterIP", *_PORTED):
             causes.append(fields.required("spec.internalTrafficPolicy"))
-        elif internal not in ("Cluster", "Local"):
-            causes.append(fields.not_supported("spec.internalTrafficPolicy", internal, ("Cluster", "Local")))
-    elif internal is not None:
-        causes.append(
-            fields.forbidden(
-                "spec.internalTrafficPolicy", "may only be set for ClusterIP, NodePort and LoadBalancer services"
-            )
-        )
+    elif internal not in ("Cluster", "Local"):
+        causes.append(fields.not_supported("spec.internalTrafficPolicy", internal, ("Cluster", "Local")))
     return causes
 
 
@@ -349,7 +343,42 @@ def validate_service_update(new: Object, old: Object) -> list[Cause]:
         name = spec.get("loadBalancerClass")
         if name != before.get("loadBalancerClass"):
             causes.append(fields.invalid("spec.loadBalancerClass", name, "may not change once set"))
+        port, had = spec.get("healthCheckNodePort") or 0, before.get("healthCheckNodePort") or 0
+        if spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy") == "Local" and port != had:
+            causes.append(fields.forbidden("spec.healthCheckNodePort", "field is immutable"))
     return causes + validate_service(new)
+
+
+def validate_service_status_update(new: Object, old: Object) -> list[Cause]:
+    """Only load balancers have addresses of theirs."""
+    balancer, path = (new.get("status") or {}).get("loadBalancer") or {}, "status.loadBalancer.ingress"
+    ingresses = balancer.get("ingress") or ()
+    if ingresses and (new.get("spec") or {}).get("type") != "LoadBalancer":
+        return [fields.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")]
+    causes: list[Cause] = []
+    for position, ingress in enumerate(ingresses):
+        where, ip, mode = fields.index(path, position), ingress.get("ip") or "", ingress.get("ipMode")
+        if ip:
+            causes += [fields.invalid(f"{where}.ip", ip, text) for text in names.is_ip(ip)]
+        if mode is None:
+            if ip:
+                causes.append(fields.required(f"{where}.ipMode", "must be specified when `ip` is set"))
+        elif not ip:
+            causes.append(fields.forbidden(f"{where}.ipMode", "may not be specified when `ip` is not set"))
+        elif mode not in ("Proxy", "VIP"):
+            causes.append(fields.not_supported(f"{where}.ipMode", mode, ("Proxy", "VIP")))
+        causes += validate_balancer_hostname(ingress.get("hostname") or "", f"{where}.hostname")
+    return causes
+
+
+def validate_balancer_hostname(host: str, path: str) -> list[Cause]:
+    """The name of a load balancer, if it has one: of a host, not an address."""
+    if not host:
+        return []
+    causes = [fields.invalid(path, host, text) for text in names.is_dns1123_subdomain(host)]
+    if names.parse_ip(host) is not None:
+        causes.append(fields.invalid(path, host, "must be a DNS name, not an IP address"))
+    return causes
 
 
 def _validate_cluster_ips_change(spec: dict[str, Any], before: dict[str, Any]) -> list[Cause]:
@@ -357,7 +386,7 @@ def _validate_cluster_ips_change(spec: dict[str, Any], before: dict[str, Any]) -
         return []
     new, old = cluster_ips(spec), cluster_ips(before)
     path = "spec.clusterIPs[0]"
-    causes: list[Cause] = []
+    causes = _validate_families_change(spec, before)
     if old:
         if not new:
             causes.append(fields.invalid(path, new, "primary clusterIP can not be unset"))
@@ -366,3 +395,12 @@ def _validate_cluster_ips_change(spec: dict[str, Any], before: dict[str, Any]) -
     if len(old) > 1 and len(new) > 1 and new[1] != old[1]:
         causes.append(fields.invalid("spec.clusterIPs[1]", new, "may not change once set"))
     return causes
+
+
+def _validate_families_change(spec: dict[str, Any], before: dict[str, Any]) -> list[Cause]:
+    if "None" in (*cluster_ips(spec), *cluster_ips(before)):
+        return []
+    new, old = spec.get("ipFamilies") or [], before.get("ipFamilies") or []
+    if not new or not old or new[: len(old)] == old[: len(new)]:
+        return []
+    return [fields.invalid("spec.ipFamilies[0]", new, "may not change once set")]

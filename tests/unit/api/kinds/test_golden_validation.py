@@ -18,6 +18,7 @@ NEWER = {
     "v-pod-req-gt-limit": "the message names the limit's amount since v1.28",
     "v-ownerref-two-controllers": "owners are named with their kinds",
     "v-namespace-bad-name": "a name with dots is told that dots are the problem",
+    "v-secret-basicauth": "the path names the key",
     "v-pod-bad-tmp-policy": "the policies are listed",
     "v-pod-port-name": "digits do not count as letters of a port's name",
     "v-hostalias-ip": "the path has an index, and the message is that of every IP",

@@ -92,7 +92,7 @@ INVALID, REQUIRED, FORBIDDEN, UNSUPPORTED = (
         ("", "persistentvolumeclaims", {"spec": {"resources": {"requests": {"storage": "1Gi"}}}},
          "spec.accessModes", REQUIRED),
         ("", "resourcequotas", {"spec": {"hard": {"pods": "-1"}}}, "spec.hard[pods]", INVALID),
-        ("", "nodes", {"spec": {"taints": [{"key": "a", "effect": "X"}]}}, "spec.taints[0].effect", UNSUPPORTED),
+        ("", "nodes", {"spec": {"taints": [{"key": "a", "effect": "X"}]}}, "metadata.taints[0].effect", UNSUPPORTED),
         ("policy", "poddisruptionbudgets", {"spec": {"minAvailable": 1, "maxUnavailable": 1}}, "spec", INVALID),
         ("networking.k8s.io", "ingresses", {"spec": {}}, "spec", INVALID),
         ("networking.k8s.io", "servicecidrs", {"spec": {"cidrs": ["10.0.0.1/24"]}}, "spec.cidrs[0]", INVALID),
