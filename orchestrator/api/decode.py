@@ -2,7 +2,8 @@
 
 Owns what Go's decoder does to a request body at kube-apiserver v1.36: unknown fields are dropped and
 named, nulls are unset fields, a value of another type refuses the request, quantities and times take
-their canonical text, empty optional lists and maps vanish. Never defaults, never validates values.
+their canonical text, empty optional lists and maps vanish, as do zeros that mean unset. Never defaults, never
+validates values.
 Mirrors sigs.k8s.io/json (case-sensitive, strict errors collected) and, for custom resources, the pruning
 of k8s.io/apiextensions-apiserver.
 
@@ -28,9 +29,11 @@ from .fields import quote
 from .objects import Object
 from .quantity import QuantityError, canonical
 from .schema import OBJECT_META, Schema, definition
+from .zero_values import ZERO_IS_UNSET
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 
+_NONE: frozenset[str] = frozenset()
 _STRICT_ERRORS_MAX = 100
 """kube-apiserver stops counting strict errors here."""
 
@@ -179,7 +182,7 @@ def _compile_union(schema: Schema) -> _Check:
 
 def _compile_object(schema: Schema) -> _Check:
     checks: dict[str, _Check | type] = {}
-    required = schema.required
+    required, omitted = schema.required, ZERO_IS_UNSET.get(schema.definition, _NONE)
 
     def check(value: Any) -> bool:
         if type(value) is not dict:
@@ -191,7 +194,7 @@ def _compile_object(schema: Schema) -> _Check:
                 if node is None:
                     return False
                 wanted = _check_of(node)
-                if node.kind in ("list", "map") and name not in required:
+                if name in omitted or (node.kind in ("list", "map") and name not in required):
                     wanted = _non_empty(wanted)
                 elif _keeps_null(schema, node):
                     wanted = _or_null(wanted)
@@ -207,7 +210,11 @@ def _compile_object(schema: Schema) -> _Check:
 
 
 def _non_empty(check: _Check | type) -> _Check:
-    return lambda value: bool(value) and _run(check, value)
+    """The same check of a field that is not written when it is empty or zero."""
+    if isinstance(check, type):
+        wanted = check
+        return lambda value: type(value) is wanted and bool(value)
+    return lambda value: bool(value) and check(value)
 
 
 def _keeps_null(schema: Schema, node: Schema) -> bool:
@@ -332,6 +339,7 @@ class _Walk:
         if type(value) is not dict:
             raise _wrong_type(value, schema, go_path, struct)
         properties, required = schema.properties, schema.required
+        omitted = ZERO_IS_UNSET.get(schema.definition, _NONE)
         struct_name = schema.struct_name
         out: dict[str, Any] = {}
         for name, child in value.items():
@@ -345,8 +353,8 @@ class _Walk:
                 if _keeps_null(schema, node):
                     out[name] = None
                 continue
-            if not decoded and node.kind in ("list", "map") and name not in required:
-                continue  # an empty optional list or map is not encoded again
+            if not decoded and (name in omitted or (node.kind in ("list", "map") and name not in required)):
+                continue  # an empty optional list or map is not encoded again, nor is zero where it means unset
             out[name] = decoded
         return out
 
