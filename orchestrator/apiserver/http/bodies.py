@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
 from typing import Any
 
 import orjson
@@ -11,9 +9,9 @@ from aiohttp import web
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
-from orchestrator.api.fields import quote
 from orchestrator.api.json_syntax import syntax_problem
 from orchestrator.apiserver.http.negotiation import JSON, PROTOBUF, YAML
+from orchestrator.apiserver.http.yaml_bodies import decode_yaml
 from orchestrator.httpkit.expectation import invite_body
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
@@ -114,86 +112,6 @@ def decode_json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise NotJson(body, syntax_problem(body) or str(error)) from error
-
-
-@cache
-def _yaml_loader() -> Any:
-    """YAML 1.1 without tags that make objects, and with Go's idea of plain scalars.
-
-    `y` and `n` are booleans; `22:22` is no sexagesimal number and a date no object, but texts.
-    """
-    import yaml
-
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        """What one document is read with."""
-
-        bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
-
-        def __init__(self, stream: Any) -> None:
-            super().__init__(stream)
-            self.repeated: list[tuple[int, str]] = []
-            """(line of the value, key) of each key that its mapping has already"""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen = set()
-            for key, value in node.value:  # what `<<` merges may be overridden: it is not here yet
-                if key.value in seen and isinstance(key, yaml.ScalarNode):
-                    self.repeated.append((value.start_mark.line + 1, key.value))
-                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-            return super().construct_mapping(node, deep=deep)
-
-    plain = {
-        initial: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":int", ":float"))]
-        for initial, resolvers in Loader.yaml_implicit_resolvers.items()
-    }
-    Loader.yaml_implicit_resolvers = plain
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]$"), list("yYnN"))
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:int",
-        re.compile(r"[-+]?(?:0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
-        list("-+0123456789"),
-    )
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(
-            r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
-        list("-+0123456789."),
-    )
-    return Loader
-
-
-def decode_yaml(body: bytes, problems: list[str] | None = None) -> Any:
-    """The value of the first YAML document, as Go's YAML decoder reads it.
-
-    Of a key that is given twice the last value counts; `problems` gets what a strict decoder says about it.
-    """
-    import yaml
-
-    try:
-        loader = _yaml_loader()(body)
-        try:
-            value = loader.get_single_data()
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        raise errors.BadRequest(f"error converting YAML to JSON: {_one_line(error)}") from error
-    except ValueError as error:
-        raise errors.BadRequest(f"error converting YAML to JSON: {error}") from error
-    if loader.repeated and problems is not None:
-        lines = [f"  line {line}: key {quote(key)} already set in map" for line, key in sorted(loader.repeated)]
-        problems.append("\n".join(("yaml: unmarshal errors:", *lines)))
-    try:
-        # Through JSON, so that dates become texts and keys strings, as Go's YAML-to-JSON step makes them.
-        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z))
-    except (TypeError, orjson.JSONEncodeError) as error:
-        raise errors.BadRequest(f"error converting YAML to JSON: {error}") from error
-
-
-def _one_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    return f"yaml: line {mark.line + 1}: {problem}" if mark else f"yaml: {problem}"
 
 
 def _too_large() -> errors.RequestEntityTooLarge:
