@@ -132,7 +132,7 @@ async def _read(connection: Connection) -> dict[Resource, list[Object]]:
 def _picture(objects: Mapping[Resource, Sequence[Object]], *, without: str) -> tuple[Cache, Nominations]:
     """The cluster as the scheduler sees it, without one pod."""
     from orchestrator.api.objects import labels_of, name_of
-    from orchestrator.api.resources import NAMESPACES, NODES, PODS
+    from orchestrator.api.resources import NAMESPACES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
     from orchestrator.scheduler.algorithm import Nominations
     from orchestrator.scheduler.cache import Cache
     from orchestrator.scheduler.pod_info import PodInfo
@@ -142,6 +142,10 @@ def _picture(objects: Mapping[Resource, Sequence[Object]], *, without: str) -> t
         cache.set_namespace(name_of(namespace), labels_of(namespace))
     for node in objects[NODES]:
         cache.set_node(node)
+    for claim in objects[RESOURCE_CLAIMS]:
+        cache.devices.on_claim(None, claim)
+    for part in objects[RESOURCE_SLICES]:
+        cache.devices.on_slice(None, part)
     for obj in objects[PODS]:
         info = PodInfo(obj)
         if info.uid == without or info.is_finished:

@@ -37,6 +37,7 @@ _CONTROLLER_ACCOUNTS = {
     "persistentvolume-binder": "persistent-volume-binder",
     "podgc": "pod-garbage-collector",
     "replicationcontroller": "replication-controller",
+    "resourceclaim": "resource-claim-controller",
     "root-ca-cert-publisher": "root-ca-cert-publisher",
     "service-cidr": "service-cidrs-controller",
     "serviceaccount": "service-account-controller",

@@ -107,6 +107,13 @@ CONTROLLERS: dict[str, Entry] = {
         "ephemeral_volume",
         requires=("persistentvolumeclaims",),
     ),
+    "resourceclaim": _entry(
+        "resourceclaim-controller",
+        "resourceclaim",
+        "ResourceClaimController",
+        "resource_claim",
+        requires=("resourceclaims.resource.k8s.io", "resourceclaimtemplates.resource.k8s.io"),
+    ),
     "pvc-protection": _entry(
         "persistentvolumeclaim-protection-controller",
         "storageprotection",

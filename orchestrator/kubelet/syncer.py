@@ -21,6 +21,7 @@ from orchestrator.api.resources import PODS, RUNTIME_CLASSES
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.container_spec import sandbox_spec
+from orchestrator.kubelet.device_claims import DevicesNotReady, prepare_devices
 from orchestrator.kubelet.environment import ConfigurationError
 from orchestrator.kubelet.image_puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
@@ -293,6 +294,14 @@ class PodSyncer:
             await self._starter.prepare(record, self._plan(record, expected).start, sandbox)
 
         if not await self._volumes.set_up(record, None, result):
+            return False
+        try:
+            if self._files is not None:
+                await prepare_devices(self._client, pod)
+        except DevicesNotReady as error:
+            why = f"Failed to prepare dynamic resources: prepare dynamic resources: {error}"
+            self._reporter.event(pod, "Warning", "FailedPrepareDynamicResources", why)
+            result.retry = True
             return False
         try:
             handler = await self._runtime_handler(pod)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from orchestrator.api.objects import Object, labels_of, name_of
+from orchestrator.scheduler.devices.ledger import DeviceLedger
 from orchestrator.scheduler.node_info import NodeInfo
 from orchestrator.scheduler.pod_info import PodInfo
 from orchestrator.scheduler.volume_promises import VolumeReservations
@@ -54,6 +55,8 @@ class Cache:
         """Uids of the placed pods that use a claim, by its key."""
         self.reservations = VolumeReservations()
         """Volumes promised to pods whose binding is under way."""
+        self.devices = DeviceLedger()
+        """Devices of drivers, and whose they are."""
         self.namespaces: dict[str, Mapping[str, str]] = {}
         """Labels of the namespaces, for namespaceSelector."""
 

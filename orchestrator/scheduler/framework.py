@@ -142,6 +142,10 @@ class Reservation(Protocol):
         """Take it back."""
         ...
 
+    async def undo(self, client: Client) -> None:
+        """The pod was not bound after all: take back in the API what may not stay; ApiError when that fails."""
+        ...
+
 
 class Action(enum.Flag):
     """What happened to an object, as far as a placement can depend on it."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
+from orchestrator.api.resource_claims import has_new_claims
 from orchestrator.scheduler.framework import ClusterEvent, Plugin
 from orchestrator.scheduler.pod_info import PodInfo
 
@@ -131,7 +132,7 @@ class SchedulingQueue:
             if not pod.is_gated:
                 self._put(queued, Place.ACTIVE)
         elif queued.place is Place.UNSCHEDULABLE:
-            if old.spec != pod.spec or old.labels != pod.labels:
+            if old.spec != pod.spec or old.labels != pod.labels or has_new_claims(old.obj, pod.obj):
                 self._awaken(queued)
         elif queued.place is Place.ACTIVE and old.priority != pod.priority:
             self._put(queued, Place.ACTIVE)

@@ -21,6 +21,7 @@ from orchestrator.api.resources import (
     CSI_DRIVERS,
     CSI_NODES,
     CSI_STORAGE_CAPACITIES,
+    DEVICE_CLASSES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -29,6 +30,8 @@ from orchestrator.api.resources import (
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
     SERVICES,
     STATEFUL_SETS,
     STORAGE_CLASSES,
@@ -50,7 +53,7 @@ from orchestrator.scheduler.pod_writer import PodWriter, plan_refusal
 from orchestrator.scheduler.preemption import Candidate
 from orchestrator.scheduler.queue import Place, QueuedPod, SchedulingQueue
 
-Job = Callable[[], Coroutine[Any, Any, None]]
+Job = Callable[[], Coroutine[Any, Any, object]]
 
 LISTED: Final[tuple[Resource, ...]] = (
     SERVICES,
@@ -64,6 +67,9 @@ LISTED: Final[tuple[Resource, ...]] = (
     CSI_NODES,
     CSI_DRIVERS,
     CSI_STORAGE_CAPACITIES,
+    DEVICE_CLASSES,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
 )
 """What plugins read besides nodes and pods."""
 
@@ -108,7 +114,7 @@ class Scheduler:
         }
         self._is_following = False
         self._group: asyncio.TaskGroup | None = None
-        self._reserving: set[asyncio.Task[None]] = set()
+        self._reserving: set[asyncio.Task[object]] = set()
         self._expiry: TimerHandle | None = None
         self._reset()
         self._pods.add_handler(self._on_pod)
@@ -182,6 +188,9 @@ class Scheduler:
             self.cache.set_namespace(name_of(namespace), labels_of(namespace))
         for node in self._nodes.list():
             self.cache.set_node(node)
+        for resource in (RESOURCE_CLAIMS, RESOURCE_SLICES):
+            for obj in self._listers.list(resource):
+                self._note_devices(resource, None, obj)
         self._is_following = True
         for pod in self._pods.list():
             self._on_pod(None, pod)
@@ -216,8 +225,15 @@ class Scheduler:
 
     def _on_waking(self, resource: Resource, old: Object | None, new: Object | None) -> None:
         if self._is_following:
+            self._note_devices(resource, old, new)
             action = Action.ADD if old is None else Action.DELETE if new is None else Action.UPDATE
             self.queue.on_event(ClusterEvent(resource, action, old=old, new=new))
+
+    def _note_devices(self, resource: Resource, old: Object | None, new: Object | None) -> None:
+        if resource is RESOURCE_CLAIMS:
+            self.cache.devices.on_claim(old, new)
+        elif resource is RESOURCE_SLICES:
+            self.cache.devices.on_slice(old, new)
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:
         if not self._is_following:
@@ -335,28 +351,42 @@ class Scheduler:
                 at_work = plugin
                 await reservation.carry_out(self._client, self._clock)
         except (ReservationError, errors.ApiError, OSError) as error:
+            await self._undo(reservations)
             self._on_bind_failed(queued, pod, node, f'running PreBind plugin "{at_work}": {error}', error)
             return
         finally:
             for reservation in reservations.values():
                 reservation.release()
         if self.queue.find(pod.uid) is queued:  # else it was deleted meanwhile
-            await self._bind(queued, pod, node)
-        elif self.cache.forget(pod.uid):
+            if not await self._bind(queued, pod, node):
+                await self._undo(reservations)
+            return
+        await self._undo(reservations)
+        if self.cache.forget(pod.uid):
             self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
 
-    async def _bind(self, queued: QueuedPod, pod: PodInfo, node: str) -> None:
+    async def _undo(self, reservations: Mapping[str, Reservation]) -> None:
+        for plugin, reservation in reservations.items():
+            try:
+                await reservation.undo(self._client)
+            except (errors.ApiError, OSError) as error:
+                # What stays reserved for the pod serves its next attempt, or is let go when the pod goes.
+                self._log.info("reservation.not_undone", plugin=plugin, error=str(error))
+
+    async def _bind(self, queued: QueuedPod, pod: PodInfo, node: str) -> bool:
+        """Whether the pod is bound now."""
         try:
             await self._writer.bind(pod, node)
         except (errors.ApiError, OSError) as error:
             message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
             self._on_bind_failed(queued, pod, node, message, error)
-            return
+            return False
         self._log.info("pod.scheduled", pod=pod.key, node=node)
         if self.cache.is_assumed(pod.uid):
             self._expect(pod.uid)
         self.queue.delete(pod.uid)
         self._writer.tell(pod, pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+        return True
 
     def _expect(self, uid: str) -> None:
         """The pod is bound; the informer has to show it in time."""

@@ -66,6 +66,9 @@ class VolumeReservation:
         for claim in self._provisions:
             self._reservations.release(_key(claim))
 
+    async def undo(self, client: Client) -> None:
+        """Nothing: what was written stays, and the next attempt finds it."""
+
     async def carry_out(self, client: Client, clock: Clock) -> None:
         """Write what was promised and return once every claim is bound; ReservationError when that fails."""
         for claim, volume in self._bindings:

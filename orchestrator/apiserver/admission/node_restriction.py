@@ -38,6 +38,7 @@ _RESOURCES = frozenset(
         "leases.coordination.k8s.io",
         "csinodes.storage.k8s.io",
         "persistentvolumeclaims",
+        "resourceslices.resource.k8s.io",
     )
 )
 
@@ -87,6 +88,8 @@ class NodeRestriction(AdmissionPlugin):
             raise _forbidden(attributes, "can only access CSINode with the same name as the requesting node")
         elif resource == "persistentvolumeclaims" and attributes.subresource != "status":
             raise _forbidden(attributes, "is forbidden: nodes may only update the status of a claim")
+        elif resource == "resourceslices.resource.k8s.io":
+            self._check_slice(node, attributes)
 
     async def _check_pod(self, node: str, attributes: Attributes) -> None:
         subresource, operation = attributes.subresource, attributes.operation
@@ -138,6 +141,13 @@ class NodeRestriction(AdmissionPlugin):
         for resource, _ in references_of(unmarked):
             what = "a service account" if resource == "serviceaccounts" else resource
             raise _forbidden(attributes, f'node "{node}" can not create pods that reference {what}')
+
+    def _check_slice(self, node: str, attributes: Attributes) -> None:
+        is_deletion = attributes.operation == "DELETE"
+        found = (attributes.old or {}) if is_deletion else attributes.obj
+        if (found.get("spec") or {}).get("nodeName") != node:
+            what = attributes.operation.lower()
+            raise _forbidden(attributes, f"can only {what} ResourceSlice with the same NodeName as the requesting node")
 
     def _check_node(self, node: str, attributes: Attributes) -> None:
         name = attributes.name

@@ -62,6 +62,11 @@ class NodeAuthorizer:
                 return _own_object(node, attributes, "a CSINode", "CSINode", "")
             elif resource == "volumeattachments" and group == "storage.k8s.io":
                 return self._authorize_get(node, attributes, self._graph.has_attachment(node, attributes.name))
+            elif resource == "resourceclaims" and group == "resource.k8s.io":
+                related = self._graph.uses_claim(node, attributes.namespace, attributes.name)
+                return self._authorize_get(node, attributes, related)
+            elif resource == "resourceslices" and group == "resource.k8s.io":
+                return _slices(node, attributes)
         return self._authorize_by_rules(attributes)
 
     def _authorize_by_rules(self, attributes: Attributes) -> _Answer:
@@ -155,6 +160,21 @@ def _own_object(node: str, attributes: Attributes, what: str, short: str, namesp
     if attributes.verb != "create" and attributes.name != node:
         return _no(f"can only access {short} with the same name as the requesting node")
     return _ALLOWED
+
+
+def _slices(node: str, attributes: Attributes) -> _Answer:
+    """Drivers on a node describe its devices with the rights of its kubelet."""
+    if attributes.subresource:
+        return _no("cannot access subresource")
+    if attributes.verb == "create":
+        return _ALLOWED  # NodeRestriction looks at the object
+    if attributes.verb in ("list", "watch", "deletecollection", "get", "update", "patch", "delete"):
+        if attributes.name and attributes.verb not in ("list", "watch", "deletecollection"):
+            return _ALLOWED  # NodeRestriction looks at the object
+        if _selects_node(attributes.field_selector, node):
+            return _ALLOWED
+        return _no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+    return _no("can only create, get, update, patch, or delete a ResourceSlice")
 
 
 def _related(node: str, related: bool) -> _Answer:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.api.objects import Object, annotations_of
+from orchestrator.api.resource_claims import claim_names_of
 from orchestrator.api.resources import PERSISTENT_VOLUMES, PODS, VOLUME_ATTACHMENTS
 from orchestrator.store import Event, EventType, Record, Store
 
@@ -56,6 +57,14 @@ class NodeGraph:
             self._store.observe(PERSISTENT_VOLUMES.group_resource, self._on_volume)
         claim = self._claims.get(name)
         return claim is not None and self.refers_to(node, "persistentvolumeclaims", *claim)
+
+    def uses_claim(self, node: str, namespace: str, name: str) -> bool:
+        """Whether some pod on the node uses a ResourceClaim."""
+        self._follow_pods()
+        return any(
+            key[0] == namespace and name in claim_names_of(record.obj)
+            for key, record in self._pods.get(node, {}).items()
+        )
 
     def has_attachment(self, node: str, name: str) -> bool:
         """Whether a VolumeAttachment is for this node."""

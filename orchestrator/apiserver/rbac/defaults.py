@@ -140,6 +140,8 @@ _NODE = (
     allow(READ, "storage.k8s.io", "csidrivers"),
     allow("create delete get patch update", "storage.k8s.io", "csinodes"),
     allow(READ, "node.k8s.io", "runtimeclasses"),
+    allow("get", "resource.k8s.io", "resourceclaims"),
+    allow("create delete deletecollection get list patch update watch", "resource.k8s.io", "resourceslices"),
 )
 
 _SIGNERS = (
@@ -231,6 +233,10 @@ _CLUSTER_ROLES: tuple[tuple[str, tuple[RuleText, ...]], ...] = (
             allow(READ, "core", "namespaces"),
             allow(READ, "storage.k8s.io", "csidrivers"),
             allow(READ, "storage.k8s.io", "csistoragecapacities"),
+            allow(READ, "resource.k8s.io", "deviceclasses resourceslices"),
+            allow("get list patch update watch", "resource.k8s.io", "resourceclaims"),
+            allow("patch update", "resource.k8s.io", "resourceclaims/status"),
+            allow("patch update", "core", "pods/finalizers"),
         ),
     ),
     ("system:node", _NODE),
@@ -480,6 +486,16 @@ _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
         allow("update", "core", "replicationcontrollers/status"),
         allow("update", "core", "replicationcontrollers/finalizers"),
         allow("create delete list patch watch", "core", "pods"),
+        EVENTS,
+    ),
+    "resource-claim-controller": (
+        allow(READ, "core", "pods"),
+        allow("update", "core", "pods/finalizers"),
+        allow("create delete get list update watch", "resource.k8s.io", "resourceclaims"),
+        allow("update", "resource.k8s.io", "resourceclaims/finalizers"),
+        allow(READ, "resource.k8s.io", "resourceclaimtemplates"),
+        allow("patch update", "resource.k8s.io", "resourceclaims/status"),
+        allow("patch update", "core", "pods/status"),
         EVENTS,
     ),
     "resourcequota-controller": (

@@ -213,7 +213,7 @@ def _number(value: Any) -> Fraction:
     return Fraction(plain) if isinstance(plain, int) else Fraction(_value_of(plain))
 
 
-def _quantity(text: str) -> dict[str, str]:
+def quantity_value(text: str) -> dict[str, str]:
     try:
         parsed = parse_quantity(text)
     except QuantityError as error:
@@ -255,7 +255,7 @@ _SEMVER = re.compile(
 )
 
 
-def _semver(text: str) -> dict[str, str]:
+def semver_value(text: str) -> dict[str, str]:
     if not _SEMVER.fullmatch(text):
         raise ValueError(f"semver parse error during conversion from string: {text}")
     return _opaque("Semver", text.partition("+")[0])
@@ -389,7 +389,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("prefixLength", ("CIDR", "int"), lambda cidr: _network(cidr).prefixlen),
     Function("string", ("IP|CIDR", "string"), _value_of, member=False),
     Function("isQuantity", ("string", "bool"), _is_quantity, member=False),
-    Function("quantity", ("string", "Quantity"), _quantity, member=False),
+    Function("quantity", ("string", "Quantity"), quantity_value, member=False),
     Function("isInteger", ("Quantity", "bool"), lambda q: _number(q).denominator == 1),
     Function("asInteger", ("Quantity", "int"), _as_integer),
     Function("asApproximateFloat", ("Quantity", "double"), lambda q: float(_number(q))),
@@ -419,7 +419,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("errored", ("Decision", "bool"), lambda decision: False),
     Function("error", ("Decision", "string"), lambda decision: ""),
     Function("isSemver", ("string", "bool"), lambda text: _SEMVER.fullmatch(text) is not None, member=False),
-    Function("semver", ("string", "Semver"), _semver, member=False),
+    Function("semver", ("string", "Semver"), semver_value, member=False),
     Function("major", ("Semver", "int"), lambda v: _version_key(v)[0][0]),
     Function("minor", ("Semver", "int"), lambda v: _version_key(v)[0][1]),
     Function("patch", ("Semver", "int"), lambda v: _version_key(v)[0][2]),
