@@ -72,7 +72,9 @@ def _text_of_second(seconds: int) -> str:
 
 def format_micro_time(moment: datetime) -> str:
     """`metav1.MicroTime`: RFC 3339 in UTC with six fractional digits (Lease, Event)."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_time(text: str) -> datetime:

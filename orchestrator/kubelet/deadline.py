@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.clock import Clock, TimerHandle
 
 T = TypeVar("T")
 
@@ -16,13 +16,18 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     task = asyncio.current_task()
     assert task is not None
     expired = False
+    timers: list[TimerHandle] = []
 
     def expire() -> None:
         nonlocal expired
         expired = True
         task.cancel()
 
-    timer = clock.call_later(max(0.0, seconds), expire)
+    def begin() -> None:
+        timers.append(clock.call_later(max(0.0, seconds), expire))
+
+    # Work that waits for nothing, as that of a thousand hollow nodes, takes no timer.
+    waiting = asyncio.get_running_loop().call_soon(begin)
     try:
         return await work
     except asyncio.CancelledError:
@@ -30,4 +35,6 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
             raise TimeoutError(f"not done within {seconds:g} seconds") from None
         raise
     finally:
-        timer.cancel()
+        waiting.cancel()
+        for timer in timers:
+            timer.cancel()

@@ -7,6 +7,7 @@ grammar of github.com/robfig/cron/v3 (ParseStandard), which CronJobs are specifi
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -46,6 +47,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+@lru_cache(maxsize=1024)  # a CronJob is looked at again and again
 def parse_schedule(text: str) -> CronSchedule:
     """The schedule that a text stands for; ScheduleError when it is malformed."""
     if not text:
