@@ -12,7 +12,7 @@ in them. `_always_there` knows these fields.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from orchestrator.api.contents import ContentMap
 from orchestrator.api.managed_fields.field_set import (
@@ -76,6 +76,10 @@ class NotTyped(ValueError):
     """A value does not fit its schema; the text is that of kube-apiserver's typed patch errors."""
 
 
+_Shape: TypeAlias = tuple[Any, ...]
+"""Names of fields, and for those with parts the shape of these."""
+
+
 class Structure:
     """One node of a kind's structure, as ownership sees it."""
 
@@ -90,9 +94,9 @@ class Structure:
         "form",
         "item_defaults",
         "item_keys",
-        "plain_added",
         "plain_nodes",
         "scalar",
+        "shapes_added",
     )
 
     def __init__(self, schema: Schema | None, *, root: bool = False) -> None:
@@ -113,8 +117,8 @@ class Structure:
         self.scalar = "" if schema is None else schema.kind
         self.added: ContentMap[FieldSet] | None = None
         """What whole values add to nothing, of specs: those of one template are the same."""
-        self.plain_added: dict[tuple[str, ...], FieldSet] = {}
-        """What values without parts add, by the names of their fields."""
+        self.shapes_added: dict[_Shape, FieldSet] = {}
+        """What values add to nothing, by their shapes."""
         self.plain_nodes: dict[tuple[str, ...], FieldSet] = {}
         """The nodes of such values where nothing was: of conditions, of references."""
 
@@ -334,14 +338,41 @@ def _added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
 
 
 def _each_added(structure: Structure, new: dict[str, Any]) -> FieldSet | None:
-    names = tuple(new)
-    known = structure.plain_added.get(names)
-    if known is not None and _is_plain(new) and None not in new.values():
+    shape = _shape_of(structure, new) if structure.declared else None
+    if shape is not None and (known := structure.shapes_added.get(shape)) is not None:
         return known
     added, _ = _compare_each_field(structure, {}, new)
-    if added and known is None and structure.declared and _is_plain(new) and None not in new.values():
-        _remember(structure.plain_added, names, added)
+    if added and shape is not None:
+        _remember(structure.shapes_added, shape, added)
     return added
+
+
+def _shape_of(structure: Structure, value: dict[str, Any]) -> _Shape | None:
+    """All that decides which fields a value adds to nothing; None when what it is decides, too, as in keyed lists."""
+    shape: list[Any] = []
+    for name, child in value.items():
+        if child.__class__ is not dict and child.__class__ is not list:
+            if child is not None:
+                shape.append(name)
+            elif not structure.encodes_nulls:
+                return None
+            continue
+        found = structure.field(name)
+        if not child or found is None:
+            return None
+        form = found[1].form
+        if form == "atomic":
+            shape.append(name)
+        elif form == "struct" and child.__class__ is dict:
+            inner = _shape_of(found[1], child)
+            if inner is None:
+                return None
+            shape.append((name, inner))
+        elif form == "map" and child.__class__ is dict and _is_plain(child) and None not in child.values():
+            shape.append((name, tuple(child)))
+        else:
+            return None
+    return tuple(shape)
 
 
 def _compare_each_field(structure: Structure, old: dict[str, Any], new: dict[str, Any]) -> Difference:
@@ -475,7 +506,7 @@ def _is_plain(value: dict[str, Any]) -> bool:
     return True
 
 
-def _remember(known: dict[tuple[str, ...], FieldSet], names: tuple[str, ...], fields: FieldSet) -> None:
+def _remember(known: dict[tuple[Any, ...], FieldSet], names: tuple[Any, ...], fields: FieldSet) -> None:
     if len(known) < _PLAIN_MAX:
         known[names] = fields
 

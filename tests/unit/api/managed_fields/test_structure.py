@@ -209,6 +209,45 @@ class TestRemove:
         assert remove(GADGET, {"spec": value}, {"f:spec": fields}) == {"spec": left}
 
 
+class TestWhatIsRemembered:
+    """Values of one shape add the same fields; what was seen before must never decide about another shape."""
+
+    EVENTS: tuple[dict[str, Any], ...] = (
+        {"source": {"component": "kubelet", "host": "n"}},
+        {"source": {"component": "kubelet"}},
+        {"source": {}},
+        {"source": None},
+        {"source": "text"},
+        {"source": {"component": None, "host": "n"}},
+        {"involvedObject": {"kind": "Pod"}},
+        {"involvedObject": {"kind": "Pod", "name": "p"}, "eventTime": None},
+        {"involvedObject": {}},
+        {"reason": "A", "message": "b", "count": 1},
+        {"reason": None, "message": "b", "count": 0},
+        {"series": {"count": 1}},
+        {"undeclared": {"a": 1}},
+        {"metadata": {"name": "e", "labels": {"a": "1"}}},
+        {"metadata": {"name": "e", "labels": {"a": "1", "b": "2"}}},
+        {"metadata": {"name": "e", "labels": {"a": None}}},
+        {"metadata": {"name": "e", "labels": {}}},
+        {"metadata": {"name": "e", "finalizers": ["a"]}},
+        {"metadata": {"name": "e", "finalizers": ["b"]}},
+        {"metadata": {"name": "e", "ownerReferences": [{"uid": "u"}]}},
+        {"metadata": {"name": "e", "ownerReferences": [{"uid": "v"}]}},
+    )
+
+    @pytest.mark.parametrize("event", EVENTS, ids=str)
+    def test_others_make_no_difference(self, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("orchestrator.api.managed_fields.structure._meta", [])
+        alone = compare(structure("", "v1", "Event"), {}, event)
+        monkeypatch.setattr("orchestrator.api.managed_fields.structure._meta", [])
+        among_others = structure("", "v1", "Event")
+        for other in self.EVENTS:
+            compare(among_others, {}, other)
+
+        assert compare(among_others, {}, event) == alone
+
+
 class TestCheckTyped:
     @pytest.mark.parametrize(
         ("spec", "text"),
