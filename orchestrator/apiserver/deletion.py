@@ -171,6 +171,8 @@ def _plan_second_deletion(
 
 def plan_finalizers(kind: Kind, existing: list[str], options: DeleteOptions) -> list[str]:
     """The finalizers after a deletion with this propagation policy; an explicit policy replaces an earlier one."""
+    if not kind.has_dependents:
+        return [f for f in existing if f not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
     policy = options.propagation_policy or kind.default_propagation
     explicit = bool(options.propagation_policy)
     orphan = policy == "Orphan" or (not explicit and ORPHAN_FINALIZER in existing)

@@ -75,6 +75,8 @@ class Reader:
         listing.check_timeout(request)
         if request.query.get("resourceVersion") == "0" and match != "Exact":
             limit = 0  # "any version" is answered in one piece, as from kube-apiserver's watch cache
+        elif limit and not match and request.query.get("resourceVersion"):
+            match = "Exact"  # what it meant before there was a parameter for it
         reader = self._computed.get(kind.resource.group_resource)
         if reader is not None:
             return self._computed_list(kind, [obj for obj in await reader(request) if selection.matches(obj)])
@@ -167,9 +169,10 @@ class Reader:
         now = int(self._clock.now().timestamp())
         version = request.query.get("resourceVersion", "")
         if token:
+            listing.parse_resource_version(version)
+            revision, after, since = listing.decode_continue(token, request.namespace)
             if version not in ("", "0"):
                 raise errors.BadRequest("specifying resource version is not allowed when using continue")
-            revision, after, since = listing.decode_continue(token, request.namespace)
             if revision == -1:
                 return listing.Position(None, after, now)
             # Not only what the store has forgotten: clients may count on a token that has become old being refused.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from orchestrator.api import errors
 from orchestrator.api.kinds.columns import AGE, NAME, describe, name_and_age
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
@@ -26,6 +27,18 @@ def column_definitions(kind: Kind) -> list[Object]:
         }
         for column in kind.columns or DEFAULT_COLUMNS
     ]
+
+
+INCLUDED = ("Metadata", "Object", "None")
+
+
+def included_object(query: Mapping[str, str]) -> str:
+    """The parameter `includeObject`: what the rows of a Table carry of their objects; 400 for anything else."""
+    include = query.get("includeObject") or INCLUDED[0]
+    if include not in INCLUDED:
+        what = f"Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise errors.BadRequest(f"Unable to convert to Table as requested: includeObject: {what}")
+    return include
 
 
 def table(

@@ -165,6 +165,8 @@ class Kind(Struct, frozen=True):
     """None: stored as it is served."""
     default_propagation: str = ""
     """Propagation policy of a DELETE that names none; `Orphan` for a few old kinds."""
+    has_dependents: bool = True
+    """Whether a propagation policy means anything; events are leaves that nothing belongs to."""
     status_metadata: tuple[str, ...] = STATUS_METADATA
     """What of metadata an update of `/status` may change too: most built-in kinds protect their spec alone."""
     delete_returns_object: bool = False

@@ -142,6 +142,7 @@ RUNTIME_CLASS = Kind(
     RUNTIME_CLASSES,
     "io.k8s.api.node.v1.RuntimeClass",
     "runtimeclass",
+    create_on_update=True,
     unconditional_update=False,
     default=_default_runtime_class,
     validate=validate_runtime_class,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 KUBERNETES_VERSION = "v1.36.0"
 """The API version that this server claims to serve."""
 
+AGGREGATED_VERSION = "v2"
+"""Of the discovery documents that tell everything at once: v2beta1 is no longer served."""
+
 NO_COMMIT = "0" * 40
 """git's name for no commit: a package does not know the one it was made of, and clients expect hexadecimal digits."""
 
@@ -121,7 +124,7 @@ class Documents:
             values = dict(parameter.partition("=")[::2] for parameter in parameters)
             if values.get("as") == "APIGroupDiscoveryList" and values.get("g") == "apidiscovery.k8s.io":
                 version = values.get("v", "v2")
-                if media_type == JSON and version in ("v2", "v2beta1"):
+                if media_type == JSON and version == AGGREGATED_VERSION:
                     content_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
                     build = partial(
                         discovery.aggregated,

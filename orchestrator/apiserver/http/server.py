@@ -32,6 +32,7 @@ from orchestrator.apiserver.http.negotiation import (
     PROTOBUF,
     SHAPES,
     SHAPES_OF_STREAMED_LISTS,
+    TABLE,
     YAML,
     Negotiated,
     check_route,
@@ -47,6 +48,7 @@ from orchestrator.apiserver.patching import check_patch_type
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.tables import included_object
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
 from orchestrator.httpkit.connections import Connections
@@ -323,12 +325,13 @@ class HttpServer:
             has_protobuf=kind.schema is None,
             shapes=_shapes_of(kind, route, verb, request.query),
         )
+        include = included_object(request.query) if negotiated.shape == TABLE else ""
         if is_for_people(request.query, api_request.user_agent):
             negotiated = negotiated.indented()
         if kind.deprecation:
             api_request.warnings.append(kind.deprecation)
         if verb == "watch":
-            return await self._serve_watch(request, api_request, negotiated)
+            return await self._serve_watch(request, api_request, negotiated, include)
         if verb not in ("get", "list"):
             await self._read_body(request, api_request)
         if verb == "patch" and api_request.content_type.startswith(APPLY_PREFIX):
@@ -342,7 +345,7 @@ class HttpServer:
                 response = status_response(error, request.raw)
                 add_warnings(response, api_request.warnings)
                 return response
-            return self._respond(request, api_request, result, negotiated)
+            return self._respond(request, api_request, result, negotiated, include)
 
     def authorize_unknown(self, request: HttpRequest, route: Route, verb: str) -> None:
         """Who may not ask at all does not learn what exists."""
@@ -386,10 +389,14 @@ class HttpServer:
             api_request.raw_body = body
 
     def _respond(
-        self, request: HttpRequest, api_request: ApiRequest, result: ObjectResult | ListResult, negotiated: Negotiated
+        self,
+        request: HttpRequest,
+        api_request: ApiRequest,
+        result: ObjectResult | ListResult,
+        negotiated: Negotiated,
+        include: str,
     ) -> web.Response:
         now = self.clock.now()
-        include = request.query.get("includeObject") or "Metadata"
         if isinstance(result, ListResult):
             body, code = encode_list(result, negotiated, now=now, include=include), 200
         else:
@@ -408,7 +415,7 @@ class HttpServer:
     # Watches.
 
     async def _serve_watch(
-        self, request: HttpRequest, api_request: ApiRequest, negotiated: Negotiated
+        self, request: HttpRequest, api_request: ApiRequest, negotiated: Negotiated, include: str
     ) -> web.StreamResponse:
         response = web.StreamResponse()
         content_type = negotiated.content_type
@@ -434,7 +441,7 @@ class HttpServer:
                 watch,
                 negotiated,
                 now=self.clock.now,
-                include=request.query.get("includeObject") or "Metadata",
+                include=include,
             )
             frames = _watch_frames(watch, encoder)
             if request.header("Upgrade").strip().lower() == "websocket":

@@ -399,3 +399,26 @@ async def test_only_numbers_are_durations_of_lists_and_watches(session: aiohttp.
         async with session.get(f"{CONFIG_MAPS}?{query}") as response:
             answer = await response.json()
         assert (answer["code"], answer["message"]) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
+
+
+async def test_rows_of_a_table_carry_only_what_a_table_can(session: aiohttp.ClientSession) -> None:
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    async with session.get(f"{CONFIG_MAPS}?includeObject=Everything", headers=accept) as response:
+        answer = await response.json()
+    assert (answer["code"], answer["message"]) == (
+        400,
+        'Unable to convert to Table as requested: includeObject: Invalid value: "Everything":'
+        " must be 'Metadata', 'Object', 'None', or empty",
+    )
+    async with session.get(f"{CONFIG_MAPS}?includeObject=Everything") as response:
+        assert response.status == 200
+
+
+async def test_discovery_in_one_document_has_one_version(session: aiohttp.ClientSession) -> None:
+    beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+    async with session.get("/apis", headers={"Accept": f"{beta},application/json"}) as response:
+        assert (response.status, (await response.json())["kind"]) == (200, "APIGroupList")
+    async with session.get("/apis", headers={"Accept": f"{beta},{beta.replace('v2beta1', 'v2')}"}) as response:
+        answer = await response.json()
+        assert (response.status, answer["apiVersion"]) == (200, "apidiscovery.k8s.io/v2")
+        assert response.headers["Cache-Control"] == "public"

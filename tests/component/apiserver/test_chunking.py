@@ -80,3 +80,32 @@ async def test_an_old_token_is_refused_with_one_that_goes_on_at_another_moment(
     assert (status, names(third)) == (200, ["c-6", "c-7", "c-8"])
     assert int(third["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
     assert "continue" not in third["metadata"]
+
+
+async def test_a_limit_reads_an_old_version_exactly_as_it_was(session: aiohttp.ClientSession) -> None:
+    _, first = await page(session)
+    async with session.post(PATH, json={"metadata": {"name": "c-0-later"}}) as response:
+        assert response.status == 201
+    _, again = await page(session, resourceVersion=first["metadata"]["resourceVersion"])
+    assert names(again) == names(first)
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    _, newer = await page(
+        session, resourceVersion=first["metadata"]["resourceVersion"], resourceVersionMatch="NotOlderThan"
+    )
+    assert "c-0-later" in names(newer)
+
+
+async def test_what_is_wrong_first_is_told_first(session: aiohttp.ClientSession) -> None:
+    _, first = await page(session)
+    token = first["metadata"]["continue"]
+    for given, version, expected in (
+        (token, "x", "Invalid value"),
+        ("bad", "x", "Invalid value"),
+        ("bad", "5", "continue key is not valid"),
+        (token, "5", "specifying resource version is not allowed when using continue"),
+    ):
+        code, answer = await page(session, given, resourceVersion=version)
+        assert code == 400
+        assert expected in answer["message"]
+    code, _ = await page(session, token, resourceVersion="0")
+    assert code == 200
