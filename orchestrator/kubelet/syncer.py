@@ -8,13 +8,14 @@ work; the kubelet makes sure that there is never a second one for the same pod. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock, parse_time
+from orchestrator.aiokit.together import together
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import PODS, RUNTIME_CLASSES
@@ -27,6 +28,7 @@ from orchestrator.kubelet.image_puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
 from orchestrator.kubelet.plan import (
     PodPlan,
+    Start,
     Waiting,
     current_sandbox,
     newest_containers,
@@ -167,7 +169,7 @@ class PodSyncer:
             if not is_done:
                 break
             self._reporter.follow_probes(record, observed)
-            if plan.create_sandbox:
+            if plan.create_sandbox and not record.prepared:
                 await self._report_address(record, observed)
             if record.interrupted:
                 raise Interrupted
@@ -275,13 +277,23 @@ class PodSyncer:
             await self._stopper.kill(record, plan.kill)
         if plan.create_sandbox:
             return await self._create_sandbox(record, plan.sandbox_attempt, observed, result)
+        if not record.prepared:
+            await self._start_all(record, plan.start, observed)
+        elif all(start.name in record.prepared for start in plan.start):
+            # Long before a process of theirs runs, and without making it wait for the disk.
+            await together(self._start_all(record, plan.start, observed), self._report_address(record, observed))
+        else:  # there is more to report before all of them start
+            await self._report_address(record, observed)
+            await self._start_all(record, plan.start, observed)
+        return True
+
+    async def _start_all(self, record: PodRecord, starts: Iterable[Start], observed: RuntimePod | None) -> None:
         sandbox = current_sandbox(observed)
-        for start in plan.start:
+        for start in starts:
             assert sandbox is not None
             if record.interrupted:
                 raise Interrupted
             await self._starter.start(record, start, sandbox, observed)
-        return True
 
     async def _create_sandbox(
         self, record: PodRecord, attempt: int, observed: RuntimePod | None, result: SyncResult
@@ -327,7 +339,7 @@ class PodSyncer:
         return True
 
     async def _report_address(self, record: PodRecord, observed: RuntimePod | None) -> None:
-        """Tell the address of a pod before a container of it starts: NetworkPolicies must be about it by then.
+        """Tell the address of a pod before a process of it runs: NetworkPolicies should be about it by then.
 
         PodReadyToStartContainers tells the same moment (KEP-3085).
         """

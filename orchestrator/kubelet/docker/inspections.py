@@ -38,6 +38,12 @@ class Inspections:
         self._generation += 1
         self._known.pop(container_id, None)
 
+    def heard(self, container_id: str, action: str) -> None:
+        """An event about a container; that it started is known already when it was seen running."""
+        known = self._known.get(container_id)
+        if action != "start" or known is None or not known.is_running:
+            self.forget(container_id)
+
     def forget_all(self) -> None:
         """Events may have been missed."""
         self._generation += 1

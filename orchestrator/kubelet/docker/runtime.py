@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.socket_stream import SocketStream
+from orchestrator.aiokit.together import together
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
@@ -200,7 +201,7 @@ class DockerRuntime:
         else:
             actor = event.get("Actor") or {}
             container_id = str(actor.get("ID", ""))
-            self._inspections.forget(container_id)
+            self._inspections.heard(container_id, str(event.get("Action", "")))
             if event.get("Action") in ("die", "destroy"):
                 self._namespace.lost(container_id)
             kind = {"die": "died", "start": "started", "destroy": "removed"}
@@ -308,14 +309,7 @@ class DockerRuntime:
             created_at=self._clock.now(),
         )
         # The Engine would finish a create that is given up here: wait for both, whatever happens to one.
-        started, prepared = await asyncio.gather(
-            self._start_sandbox(container_id, spec), meanwhile(expected), return_exceptions=True
-        )
-        if isinstance(started, BaseException):
-            raise started
-        if isinstance(prepared, BaseException):
-            raise prepared
-        return started
+        return await together(self._start_sandbox(container_id, spec), meanwhile(expected))
 
     async def _start_sandbox(self, container_id: str, spec: SandboxSpec) -> Sandbox:
         inspected = await self._start_pause(container_id)
