@@ -37,6 +37,7 @@ WATCHDOG_SECONDS_MAX = 10.0
 EVENT_LINE_BYTES_MAX = 4 * 1024 * 1024
 EVENT_KINDS = ("start", "die", "oom", "destroy", "exec_die")
 MINIMUM_API_VERSION = (1, 40)
+ANNOTATIONS_API_VERSION = (1, 43)
 
 ErrorStatus = int
 EventHandler = Callable[[dict[str, Any] | None], None]
@@ -91,10 +92,20 @@ class DockerEngine:
                 f"no Docker Engine answers at {self.url} ({error}); is dockerd running, and may this user open the "
                 "socket? DOCKER_HOST names another one"
             ) from error
-        api = tuple(int(part) for part in str(self.version.get("ApiVersion", "0.0")).split("."))
+        api = self.api_version
         if api < MINIMUM_API_VERSION:
             wanted = ".".join(map(str, MINIMUM_API_VERSION))
             raise RuntimeUnavailable(f"the Docker Engine at {self.url} is too old: API {api}, {wanted} is needed")
+
+    @property
+    def api_version(self) -> tuple[int, ...]:
+        """The newest version of its API that the Engine speaks, e.g. (1, 41)."""
+        return tuple(int(part) for part in str(self.version.get("ApiVersion", "0.0")).split("."))
+
+    @property
+    def passes_annotations(self) -> bool:
+        """Whether annotations of containers reach the low-level runtime."""
+        return self.api_version >= ANNOTATIONS_API_VERSION
 
     async def _open_session(self) -> None:
         import aiodocker

@@ -44,6 +44,7 @@ from orchestrator.kubelet.docker.translate import (
     container_name,
     host_ports,
     missing_capabilities,
+    overlay_upper_dir,
     sandbox_config,
     sandbox_context,
     sandbox_name,
@@ -269,7 +270,7 @@ class DockerRuntime:
         if not self._pod_cidr:
             raise NetworkUnavailable(f"network of node {self.owner.node_name} is not ready: no pod CIDR yet")
         network_of = await self._namespace.ensure() if spec.host_network else ""
-        config = sandbox_config(self.owner, spec, network_of=network_of)
+        config = sandbox_config(self.owner, spec, network_of=network_of, shares_shim=self._engine.passes_annotations)
         container_id = await self._create(sandbox_name(self.owner, spec), config)
         try:
             if meanwhile is None:
@@ -530,7 +531,9 @@ class DockerRuntime:
 
     async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
         running = [item for item in await self._inspections.listed(await self._inspections.list()) if item.is_running]
-        places = [(item.id, item.upper_dir, item.log_path) for item in running if item.container is not None]
+        places = [
+            (item.id, item.upper_dir, item.context.pid, item.log_path) for item in running if item.container is not None
+        ]
         return await asyncio.to_thread(_measure_disks, places)
 
     # ------------------------------------------------------------ images
@@ -673,14 +676,23 @@ def _disk_bytes(directory: str) -> int:
     return disk.f_blocks * disk.f_frsize
 
 
-def _measure_disks(places: Sequence[tuple[str, str, str]]) -> dict[str, tuple[DiskUsage, DiskUsage]]:
-    """(id, upper directory, log file) of containers → what is there; rotated logs count too."""
+def _measure_disks(places: Sequence[tuple[str, str, int, str]]) -> dict[str, tuple[DiskUsage, DiskUsage]]:
+    """(id, upper directory, pid, log file) of containers → what is there; rotated logs count too."""
     found = {}
-    for container_id, upper, log in places:
+    for container_id, known_upper, pid, log in places:
+        upper = known_upper or _upper_dir_of(pid)
         root = tree_usage(Path(upper)) if upper else DiskUsage(0)
         logs = [*Path(log).parent.glob(f"{Path(log).name}*")] if log else []
         found[container_id] = (root, tree_usage(*logs))
     return found
+
+
+def _upper_dir_of(pid: int) -> str:
+    """Where what a process writes to its root goes: an Engine with containerd's image store does not tell."""
+    try:
+        return overlay_upper_dir(Path(f"/proc/{pid}/mountinfo").read_text())
+    except OSError:
+        return ""  # it has ended
 
 
 def _nothing() -> None:

@@ -40,6 +40,8 @@ ATTEMPT_LABEL = "orchestrator.dev/attempt"
 IMAGE_REF_LABEL = "orchestrator.dev/image"
 RESERVED_PREFIX = "orchestrator.dev/"
 ANNOTATION_PREFIX = "annotation."
+SHIM_GROUP_ANNOTATION = "io.containerd.runc.v2.group"
+"""Of the low-level runtime's specification: whose value is the same share a shim, as pods do with containerd's CRI."""
 SANDBOX_KIND, CONTAINER_KIND, NODE_KIND = "sandbox", "container", "node"
 SANDBOX_CONTAINER_NAME = "POD"
 
@@ -78,6 +80,8 @@ class SandboxContext(Struct, frozen=True):
     """The id of the container whose network it joined; empty for one of its own."""
     runtime: str = ""
     """The Engine's runtime that it was started with."""
+    shim_group: str = ""
+    """Containers of one group have one shim, the process that containerd keeps beside containers."""
 
 
 def sandbox_context(sandbox_id: str, host: Mapping[str, Any], *, pid: int = 0) -> SandboxContext:
@@ -93,6 +97,7 @@ def sandbox_context(sandbox_id: str, host: Mapping[str, Any], *, pid: int = 0) -
         cgroup_parent=host.get("CgroupParent") or "",
         network_of=network_mode.removeprefix("container:") if host_network else "",
         runtime=host.get("Runtime") or "",
+        shim_group=(host.get("Annotations") or {}).get(SHIM_GROUP_ANNOTATION, ""),
     )
 
 
@@ -158,12 +163,15 @@ def _pause_settings(*, network_mode: str) -> dict[str, Any]:
     }
 
 
-def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> dict[str, Any]:
+def sandbox_config(
+    owner: Owner, spec: SandboxSpec, *, network_of: str = "", shares_shim: bool = False
+) -> dict[str, Any]:
     """The body of POST /containers/create for a sandbox.
 
     With hostNetwork it joins the network of the node's container `network_of`, and has its host name. Without, its
     network is disabled for the Engine: the low-level runtime makes an empty namespace in a millisecond, where the
-    Engine itself would take a hundred and its network lock.
+    Engine itself would take a hundred and its network lock. With `shares_shim`, which needs an Engine that passes
+    annotations on, the containers of the pod run under the sandbox's shim.
     """
     ipc_sysctls, _ = split_sysctls(spec.sysctls)
     own = owner.labels() | {
@@ -178,6 +186,8 @@ def sandbox_config(owner: Owner, spec: SandboxSpec, *, network_of: str = "") -> 
     host["IpcMode"] = "host" if spec.host_ipc else "shareable"
     if spec.runtime_handler:
         host["Runtime"] = spec.runtime_handler
+    if shares_shim:
+        host["Annotations"] = {SHIM_GROUP_ANNOTATION: sandbox_name(owner, spec)}
     if spec.host_pid:
         host["PidMode"] = "host"
     if spec.cgroup_parent:
@@ -368,6 +378,8 @@ def container_config(
         host["CgroupParent"] = context.cgroup_parent
     if context.runtime:
         host["Runtime"] = context.runtime
+    if context.shim_group:
+        host["Annotations"] = {SHIM_GROUP_ANNOTATION: context.shim_group}
     config: dict[str, Any] = {
         "Image": spec.image,
         "Labels": _labels(spec.labels, spec.annotations, own),
@@ -584,3 +596,17 @@ def process_user(process_status: str) -> ProcessUser:
     lines = dict(line.split(":", 1) for line in process_status.splitlines() if ":" in line)
     groups = tuple(int(group) for group in lines.get("Groups", "").split())
     return ProcessUser(int(lines["Uid"].split()[1]), int(lines["Gid"].split()[1]), groups)
+
+
+def overlay_upper_dir(mountinfo: str) -> str:
+    """The upper directory of the overlay that is `/`, out of a `/proc/<pid>/mountinfo` text; empty for other roots.
+
+    One with characters that the kernel writes in another way is not found.
+    """
+    for line in mountinfo.splitlines():
+        place, _, source = line.partition(" - ")
+        if place.split(" ")[4] == "/":
+            kind, _, options = source.split(" ", 2)
+            upper = [option for option in options.split(",") if option.startswith("upperdir=")]
+            return upper[-1].removeprefix("upperdir=") if kind == "overlay" and upper else ""
+    return ""

@@ -20,9 +20,11 @@ from orchestrator.kubelet.docker.translate import (
     host_ports,
     missing_capabilities,
     node_container_config,
+    overlay_upper_dir,
     parse_engine_time,
     resource_settings,
     sandbox_config,
+    sandbox_context,
     sandbox_name,
     security_settings,
     split_sysctls,
@@ -83,6 +85,31 @@ def test_a_host_network_sandbox_joins_its_node() -> None:
     assert "Hostname" not in config  # the Engine refuses one of its own; it has the node's
     assert "CapAdd" not in config["HostConfig"]
     assert (config["HostConfig"]["PidMode"], config["HostConfig"]["IpcMode"]) == ("host", "host")
+
+
+def test_containers_share_the_shim_of_a_sandbox_that_has_a_group() -> None:
+    for shares in (True, False):
+        host = sandbox_config(OWNER, SPEC, shares_shim=shares)["HostConfig"]
+        joined = container(context=sandbox_context("s1", host))["HostConfig"]
+        assert joined.get("Annotations") == host.get("Annotations")
+        assert ("Annotations" in host) == shares
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "upper"),
+    [
+        (
+            "1 2 0:3 / / rw,relatime master:24 - overlay overlay rw,lowerdir=/l/1/fs:/l/2/fs,upperdir=/s/3/fs,"
+            "workdir=/s/3/work\n4 1 0:5 / /proc rw - proc proc rw\n",
+            "/s/3/fs",
+        ),
+        ("1 2 0:3 / / ro - overlay overlay ro,lowerdir=/l/1/fs\n", ""),
+        ("1 2 8:1 / / rw shared:1 - ext4 /dev/vda rw\n", ""),
+        ("4 1 0:5 / /proc rw - proc proc rw\n", ""),
+    ],
+)
+def test_where_a_process_writes(mountinfo: str, upper: str) -> None:
+    assert overlay_upper_dir(mountinfo) == upper
 
 
 def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
