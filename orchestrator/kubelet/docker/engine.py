@@ -71,7 +71,7 @@ class DockerEngine:
         self._in_flight: set[asyncio.Timeout] = set()
         self._unavailable = ""
         self._handlers: dict[str, EventHandler] = {}
-        self._exec_waiters: dict[str, asyncio.Future[None]] = {}
+        self._exec_waiters: dict[str, asyncio.Future[int | None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger("kubelet/engine", engine=self.url)
 
@@ -292,27 +292,30 @@ class DockerEngine:
     def _dispatch(self, event: dict[str, Any]) -> None:
         attributes = event.get("Actor", {}).get("Attributes", {})
         if event.get("Action") == "exec_die":
-            self._wake_exec(attributes.get("execID", ""))
+            code = str(attributes.get("exitCode", ""))
+            self._wake_exec(attributes.get("execID", ""), int(code) if code.isdigit() else None)
             return
         handler = self._handlers.get(subscription_key(attributes))
         if handler is not None:
             handler(event)
 
-    @contextmanager
-    def exec_watch(self, exec_id: str) -> Iterator[asyncio.Future[None]]:
-        """A future that is done when this exec ended or events may have been missed; then inspect it."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._exec_waiters[exec_id] = future
-        try:
-            yield future
-        finally:
-            if self._exec_waiters.get(exec_id) is future:
-                del self._exec_waiters[exec_id]
+    def watch_exec(self, exec_id: str) -> asyncio.Future[int | None]:
+        """A future for the exit code of an exec; None when events may have been missed, and it must be inspected.
 
-    def _wake_exec(self, exec_id: str) -> None:
+        `forget_exec` ends the watch; a second one takes the place of the first.
+        """
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._exec_waiters[exec_id] = future
+        return future
+
+    def forget_exec(self, exec_id: str) -> None:
+        """Nobody waits for this exec any more."""
+        self._exec_waiters.pop(exec_id, None)
+
+    def _wake_exec(self, exec_id: str, code: int | None = None) -> None:
         future = self._exec_waiters.pop(exec_id, None)
         if future is not None and not future.done():
-            future.set_result(None)
+            future.set_result(code)
 
     def _report_gap(self) -> None:
         for exec_id in list(self._exec_waiters):

@@ -587,16 +587,24 @@ class DockerRuntime:
         }
         try:
             answer = await self._engine.call("POST", f"containers/{container_id}/exec", body=json.dumps(body))
-            exec_id = str(answer["Id"])
-            start = json.dumps({"Detach": False, "Tty": tty}).encode()
-            stream = await self._engine.hijack(f"exec/{exec_id}/start", tty=tty, body=start)
         except EngineError as error:
             raise RuntimeFailure(str(error)) from error
+        exec_id = str(answer["Id"])
+        start = json.dumps({"Detach": False, "Tty": tty}).encode()
+        ended = self._engine.watch_exec(exec_id)
+        try:
+            stream = await self._engine.hijack(f"exec/{exec_id}/start", tty=tty, body=start)
+        except BaseException as error:
+            self._engine.forget_exec(exec_id)
+            if isinstance(error, EngineError):
+                raise RuntimeFailure(str(error)) from error
+            raise
         session = streams.EngineStreamSession(
             stream,
             resize=lambda width, height: self._resize(f"exec/{exec_id}/resize", width, height),
-            wait=lambda: streams.wait_exec(self._engine, exec_id),
+            wait=lambda is_told: streams.wait_exec(self._engine, exec_id, ended, is_told=is_told),
             is_exec=True,
+            closed=lambda: self._engine.forget_exec(exec_id),
         )
         return session, exec_id
 
@@ -654,7 +662,7 @@ class DockerRuntime:
         return streams.EngineStreamSession(
             stream,
             resize=lambda width, height: self._resize(f"containers/{container_id}/resize", width, height),
-            wait=lambda: streams.wait_container(self._engine, container_id),
+            wait=lambda _: streams.wait_container(self._engine, container_id),
             is_exec=False,
             # To the Engine the end of any other input is the end of the whole attachment, output included.
             can_end_stdin=inspected.stdin_once and not inspected.tty,

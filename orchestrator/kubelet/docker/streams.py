@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 EXEC_FAILURE_PREFIX = b"OCI runtime exec failed: "
 EXEC_FAILURE_BYTES_MAX = 8 * 1024
+EXEC_EVENT_SECONDS_MAX = 0.5
+"""How long the event of an exec may come after the end of its output, before it is inspected instead."""
 DIAL_SECONDS_MAX = 10.0
 FRAME_HEADER = struct.Struct(">BxxxL")
 
@@ -70,11 +72,16 @@ class EngineStreamSession:
         stream: Stream,
         *,
         resize: Callable[[int, int], Awaitable[None]],
-        wait: Callable[[], Awaitable[int]],
+        wait: Callable[[bool], Awaitable[int]],
         is_exec: bool,
         can_end_stdin: bool = True,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `can_end_stdin` the end of the input is only the end of what is sent."""
+        """`wait` is told whether anything was started; `closed` is called when the session is.
+
+        Without `can_end_stdin` the end of the input is only the end of what is sent.
+        """
+        self._closed = closed
         self._stream = stream
         self._resize = resize
         self._wait = wait
@@ -128,13 +135,14 @@ class EngineStreamSession:
 
     async def wait(self) -> int:
         """The exit code; ContainerStartError when the command could not be executed at all."""
-        code = await self._wait()
+        code = await self._wait(not self._failure)
         if self._failure and code != 0:
             raise exec_start_error(self._failure)
         return code
 
     async def close(self) -> None:
         self._stdin_closed = True
+        self._closed()
         response: Any = self._stream._resp
         if response is not None and response.connection is None:
             self._stream._closed = True  # the Engine closed first; aiodocker's close would assert
@@ -203,14 +211,25 @@ async def read_logs(engine: DockerEngine, container_id: str, options: LogOptions
                 return
 
 
-async def wait_exec(engine: DockerEngine, exec_id: str) -> int:
-    """The exit code of an exec, once it ended."""
-    while True:
-        with engine.exec_watch(exec_id) as ended:
+async def wait_exec(
+    engine: DockerEngine, exec_id: str, ended: asyncio.Future[int | None], *, is_told: bool = True
+) -> int:  # fmt: skip
+    """The exit code of an exec, once it ended; `ended` watches it since before it started.
+
+    Its end is an event, which needs no request; there is none (`is_told`) for a command that could not be started.
+    """
+    if is_told:
+        await asyncio.wait((ended,), timeout=EXEC_EVENT_SECONDS_MAX)
+    try:
+        while not ended.done() or (code := ended.result()) is None:
+            ended = engine.watch_exec(exec_id)
             state = await engine.call("GET", f"exec/{exec_id}/json")
             if not state.get("Running") and state.get("ExitCode") is not None:
                 return int(state["ExitCode"])
-            await ended
+            await asyncio.wait((ended,))
+        return code
+    finally:
+        engine.forget_exec(exec_id)
 
 
 async def wait_container(engine: DockerEngine, container_id: str) -> int:

@@ -170,10 +170,12 @@ async def test_the_end_of_an_exec_wakes_who_waits_for_it(small: SmallEngine) -> 
     async with DockerEngine(clock=StepClock(), address=engine_address(small.url)) as engine:
         queue = subscribed(engine)
         assert await next_of(queue) is None
-        with engine.exec_watch("e1") as ended, engine.exec_watch("e2") as other:
-            small.put_event("exec_die", execID="e1", **LABELS)
-            await asyncio.wait_for(ended, SECONDS_MAX)
-            assert not other.done()
+        ended, other = engine.watch_exec("e1"), engine.watch_exec("e2")
+        small.put_event("exec_die", execID="e1", exitCode="3", **LABELS)
+        assert await asyncio.wait_for(ended, SECONDS_MAX) == 3
+        assert not other.done()
+        small.put_event("exec_die", execID="e2", **LABELS)
+        assert await asyncio.wait_for(other, SECONDS_MAX) is None  # one without a code is looked at
 
 
 async def test_the_watchdog_frees_everybody_who_waits(small: SmallEngine) -> None:
