@@ -29,8 +29,10 @@ class WorkQueue(Generic[K]):
         self._clock = clock
         self._backoff = backoff or ItemBackoff()
         self._queue: deque[K] = deque()
-        self._dirty: set[K] = set()
-        self._processing: set[K] = set()
+        self._dirty: dict[K, float] = {}
+        """Since when each key is in need of processing."""
+        self._processing: dict[K, tuple[float, float]] = {}
+        """Since when each key is processed, and how long it waited for that."""
         self._timers: dict[K, tuple[float, TimerHandle]] = {}
         self._getters: deque[asyncio.Future[None]] = deque()
         self.added_total = 0
@@ -38,6 +40,15 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def processing_seconds(self) -> list[float]:
+        """How long each key that is being processed has been so."""
+        now = self._clock.monotonic()
+        return [now - since for since, _ in self._processing.values()]
+
+    def waited_seconds(self, key: K) -> float:
+        """How long a key that is being processed waited for that."""
+        return self._processing[key][1]
 
     @property
     def is_idle(self) -> bool:
@@ -48,7 +59,7 @@ class WorkQueue(Generic[K]):
         """Mark the key as in need of processing."""
         if key in self._dirty:
             return
-        self._dirty.add(key)
+        self._dirty[key] = self._clock.monotonic()
         self.added_total += 1
         if key not in self._processing:
             self._push(key)
@@ -93,13 +104,13 @@ class WorkQueue(Generic[K]):
                     self._getters.remove(waiter)
                 raise
         key = self._queue.popleft()
-        self._dirty.discard(key)
-        self._processing.add(key)
+        now = self._clock.monotonic()
+        self._processing[key] = now, now - self._dirty.pop(key)
         return key
 
     def done(self, key: K) -> None:
         """Processing of this key ended; it goes back into the queue if it was added meanwhile."""
-        self._processing.discard(key)
+        self._processing.pop(key, None)
         if key in self._dirty:
             self._push(key)
 

@@ -96,7 +96,7 @@ class Controller(abc.ABC):
                 self.queue.done(key)
 
     async def _reconcile_once(self, key: str) -> None:
-        started = self.clock.monotonic()
+        started, waited_seconds = self.clock.monotonic(), self.queue.waited_seconds(key)
         result = "success"
         try:
             again_seconds = await self.reconcile(key)
@@ -117,4 +117,5 @@ class Controller(abc.ABC):
             self.queue.forget(key)
             if again_seconds is not None:
                 self.queue.add_after(key, again_seconds)
-        metrics.reconciled(self.name, result, self.clock.monotonic() - started)
+        seconds = self.clock.monotonic() - started
+        metrics.reconciled(self.name, result, waited_seconds=waited_seconds, seconds=seconds)

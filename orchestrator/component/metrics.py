@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,14 +15,25 @@ from orchestrator.aiokit.workqueue import WorkQueue
 
 REGISTRY = CollectorRegistry()
 """The process's own registry; prometheus-client's global one would start collectors that nobody asked for."""
+_QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 2))
+
+
+def doubling(first: float, count: int) -> tuple[float, ...]:
+    """The bounds of a histogram's buckets, each twice the one before."""
+    return tuple(first * 2**power for power in range(count))
+
 
 _RECONCILES = Counter(
     "orchestrator_controller_reconcile", "Reconciles by controller and result.", ["controller", "result"],
     registry=REGISTRY,
 )  # fmt: skip
-_RECONCILE_SECONDS = Histogram(
-    "orchestrator_controller_reconcile_duration_seconds", "How long one reconcile took.", ["controller"],
-    registry=REGISTRY, buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0),
+_WAIT_SECONDS = Histogram(
+    "workqueue_queue_duration_seconds", "How long a key waited for a worker.", ["name"],
+    registry=REGISTRY, buckets=_QUEUE_BUCKETS,
+)  # fmt: skip
+_WORK_SECONDS = Histogram(
+    "workqueue_work_duration_seconds", "How long the work on a key took.", ["name"],
+    registry=REGISTRY, buckets=_QUEUE_BUCKETS,
 )  # fmt: skip
 COMPONENT_RESTARTS = Counter(
     "orchestrator_component_restarts", "Restarts of a component after an escaped exception.", ["component"],
@@ -33,10 +45,22 @@ COMPONENT_UP = Gauge(
 )  # fmt: skip
 
 
-def reconciled(controller: str, result: str, seconds: float) -> None:
+def reconciled(controller: str, result: str, *, waited_seconds: float, seconds: float) -> None:
     """Count one reconcile."""
-    _RECONCILES.labels(controller, result).inc()
-    _RECONCILE_SECONDS.labels(controller).observe(seconds)
+    count, waits, works = _of(controller, result)
+    count.inc()
+    waits.observe(waited_seconds)
+    works.observe(seconds)
+
+
+@cache
+def _of(controller: str, result: str) -> tuple[Counter, Histogram, Histogram]:
+    """The metrics of one controller; to look them up takes longer than to change them."""
+    return (
+        _RECONCILES.labels(controller, result),
+        _WAIT_SECONDS.labels(controller),
+        _WORK_SECONDS.labels(controller),
+    )
 
 
 class WorkQueues(Collector):
@@ -57,12 +81,22 @@ class WorkQueues(Collector):
         depth = GaugeMetricFamily("workqueue_depth", "Keys that wait.", labels=["name"])
         adds = CounterMetricFamily("workqueue_adds", "Keys that were added.", labels=["name"])
         retries = CounterMetricFamily("workqueue_retries", "Keys that were put back with back-off.", labels=["name"])
+        unfinished = GaugeMetricFamily(
+            "workqueue_unfinished_work_seconds", "How long the keys that are worked on have been so, together.",
+            labels=["name"],
+        )  # fmt: skip
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds", "How long the longest of them has been.", labels=["name"]
+        )
         for name in sorted(set(self._names.values())):
             queues = [queue for queue, owner in self._names.items() if owner == name]
             depth.add_metric([name], sum(map(len, queues)))
             adds.add_metric([name], sum(queue.added_total for queue in queues))
             retries.add_metric([name], sum(queue.retries_total for queue in queues))
-        yield from (depth, adds, retries)
+            running = [seconds for queue in queues for seconds in queue.processing_seconds()]
+            unfinished.add_metric([name], sum(running))
+            longest.add_metric([name], max(running, default=0.0))
+        yield from (depth, adds, retries, unfinished, longest)
 
 
 WORK_QUEUES = WorkQueues()

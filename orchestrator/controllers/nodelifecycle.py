@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Unpack
 
 from msgspec import Struct, field
+from prometheus_client import Counter
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
@@ -27,6 +28,7 @@ from orchestrator.api.objects import (
 from orchestrator.api.resources import LEASES, NODES, PODS
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.controller import Controller, Dependencies
+from orchestrator.component.metrics import REGISTRY
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.pods import NODE_INDEX, index_by_node, is_finished, is_ready
 
@@ -178,6 +180,11 @@ def zone_of(node: Object) -> str:
     return f"{labels.get('topology.kubernetes.io/region', '')}/{labels.get('topology.kubernetes.io/zone', '')}"
 
 
+_EVICTIONS = Counter(
+    "node_collector_evictions", "Nodes whose pods were told to go, by zone.", ["zone"], registry=REGISTRY
+)
+
+
 class NodeLifecycleController(Controller):
     """Follows heart-beats, writes Unknown, taints, and marks pods of lost nodes not ready."""
 
@@ -306,6 +313,7 @@ class NodeLifecycleController(Controller):
             }
             await self.client.patch(NODES, name_of(node), patch)
             if may_evict:
+                _EVICTIONS.labels(zone_of(node)).inc()
                 zone = self._zones[zone_of(node)]
                 rate = eviction_rate(zone.state, len(zone.nodes), all_disrupted=False)
                 zone.next_eviction = self.clock.monotonic() + (1 / rate if rate else 0.0)

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
-from orchestrator.api.resources import Resource
+from orchestrator.api.resources import PODS, Resource
 from orchestrator.api.selectors import LabelSelector
 from orchestrator.client.client import Client
 from orchestrator.scheduler.cache import Cache, Change
@@ -166,6 +166,12 @@ class ClusterEvent(Struct, frozen=True):
     old_pod: PodInfo | None = None
     """For pods: the same, as the scheduler sees it."""
     new_pod: PodInfo | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in metrics: `NodeAdd`, `AssignedPodDelete`."""
+        kind = "AssignedPod" if self.resource is PODS else self.resource.kind
+        return f"{kind}{(self.action.name or '').capitalize()}"
 
 
 Normalization = Literal["none", "up", "down"]

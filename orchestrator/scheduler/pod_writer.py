@@ -70,6 +70,7 @@ class PodWriter:
             await self.patch_status(pod, status)
         for other in displaced:
             await self.patch_status(other, {"nominatedNodeName": None})
+        metrics.PREEMPTION_VICTIMS.observe(len(candidate.victims))
         for victim in candidate.victims:
             try:
                 await self._evict(pod, victim, node)
@@ -102,7 +103,6 @@ class PodWriter:
             return
         except errors.Conflict:
             return  # a namesake: the victim itself is gone
-        metrics.PREEMPTION_VICTIMS.inc()
         self._log.info("pod.preempted", pod=victim.key, by=pod.key, node=node)
         self.tell(pod, victim, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api.resource_claims import has_new_claims
+from orchestrator.scheduler import metrics
 from orchestrator.scheduler.framework import ClusterEvent, Plugin
 from orchestrator.scheduler.pod_info import PodInfo
 
@@ -32,6 +33,7 @@ PluginOf = Callable[[str, str], "Plugin | None"]
 
 
 _DEAF: Final = Plugin()
+_FAILURE: Final = "ScheduleAttemptFailure"
 
 EARLY_ATTEMPTS_MAX: Final = 3
 """How often a pod is tried early for each back-off."""
@@ -53,17 +55,21 @@ class Place(enum.Enum):
 class QueuedPod:
     """A pod that waits, or is being scheduled."""
 
-    __slots__ = ("added", "attempts", "early_count", "early_until", "place", "plugins", "pod", "ticket", "timestamp")
+    __slots__ = (
+        "added", "attempts", "early_count", "early_until", "place", "plugins", "pod", "started", "ticket", "timestamp"
+    )  # fmt: skip
 
     def __init__(self, pod: PodInfo, now: float) -> None:
         self.pod = pod
         self.added = now
-        """When it came; for the time a pod took to be scheduled. Seconds on the monotonic clock."""
+        """When it came, or lost its last gate; for the time that it took. Seconds on the monotonic clock."""
         self.timestamp = now
         """When it was put where it is."""
         self.attempts = 0
         self.early_until = 0.0
         """The end of the back-off that it was spared."""
+        self.started = 0.0
+        """When its last attempt began."""
         self.early_count = 0
         """How often it was tried early in that time."""
         self.plugins: frozenset[str] = frozenset()
@@ -125,15 +131,16 @@ class SchedulingQueue:
         if queued is None:
             queued = self._pods[pod.uid] = QueuedPod(pod, self._clock.monotonic())
             self._counts[queued.place] += 1
-            self._put(queued, Place.GATED if pod.is_gated else Place.ACTIVE)
+            self._put(queued, Place.GATED if pod.is_gated else Place.ACTIVE, "PodAdd")
             return
         old, queued.pod = queued.pod, pod
         if queued.place is Place.GATED:
             if not pod.is_gated:
-                self._put(queued, Place.ACTIVE)
+                queued.added = self._clock.monotonic()
+                self._put(queued, Place.ACTIVE, "PodUpdate")
         elif queued.place is Place.UNSCHEDULABLE:
             if old.spec != pod.spec or old.labels != pod.labels or has_new_claims(old.obj, pod.obj):
-                self._awaken(queued)
+                self._awaken(queued, "PodUpdate")
         elif queued.place is Place.ACTIVE and old.priority != pod.priority:
             self._put(queued, Place.ACTIVE)
 
@@ -175,7 +182,7 @@ class SchedulingQueue:
             return
         queued.plugins = frozenset(plugins)
         queued.timestamp = self._clock.monotonic()
-        self._put(queued, Place.GATED if queued.pod.is_gated else Place.UNSCHEDULABLE)
+        self._put(queued, Place.GATED if queued.pod.is_gated else Place.UNSCHEDULABLE, _FAILURE)
 
     def return_failed(self, queued: QueuedPod) -> None:
         """Something went wrong that a later attempt may not meet: it backs off."""
@@ -184,7 +191,7 @@ class SchedulingQueue:
         queued.plugins = frozenset()
         queued.timestamp = self._clock.monotonic()
         queued.early_until = 0.0
-        self._put(queued, Place.BACKOFF)
+        self._put(queued, Place.BACKOFF, _FAILURE)
 
     # What wakes them.
 
@@ -205,7 +212,7 @@ class SchedulingQueue:
         count = 0
         for queued in woken:
             if queued.place is Place.UNSCHEDULABLE:
-                self._awaken(queued)
+                self._awaken(queued, event.label)
                 count += 1
         return count
 
@@ -221,7 +228,7 @@ class SchedulingQueue:
         """Try this pod again at once, without back-off."""
         queued = self._pods.get(uid)
         if queued is not None and queued.place in (Place.UNSCHEDULABLE, Place.BACKOFF):
-            self._put(queued, Place.ACTIVE)
+            self._put(queued, Place.ACTIVE, "ForceActivate")
 
     def close(self) -> None:
         """Cancel the timer; for the end of the component."""
@@ -236,15 +243,15 @@ class SchedulingQueue:
         doublings = min(max(queued.attempts - 1, 0), 30)
         return min(self._backoff_initial_seconds * 2.0**doublings, self._backoff_seconds_max)
 
-    def _awaken(self, queued: QueuedPod) -> None:
+    def _awaken(self, queued: QueuedPod, event: str) -> None:
         if queued.pod.is_gated:
-            self._put(queued, Place.GATED)
+            self._put(queued, Place.GATED, event)
             return
         now = self._clock.monotonic()
         if queued.timestamp + self.backoff_seconds(queued) <= now:
-            self._put(queued, Place.ACTIVE)
+            self._put(queued, Place.ACTIVE, event)
             return
-        self._put(queued, Place.BACKOFF)
+        self._put(queued, Place.BACKOFF, event)
         if queued.early_until <= now or queued.early_count < EARLY_ATTEMPTS_MAX:
             if len(self._early) > 2 * self._counts[Place.BACKOFF] + STALE_ENTRIES_MAX:
                 # Nobody took from it for long: something was always active.
@@ -269,7 +276,10 @@ class SchedulingQueue:
                     if not waiting:
                         del self._by_plugin[name]
 
-    def _put(self, queued: QueuedPod, place: Place) -> None:
+    def _put(self, queued: QueuedPod, place: Place, event: str = "") -> None:
+        """Put a pod somewhere; `event`: what for, where that is counted."""
+        if event:
+            metrics.came_in(place.value, event)
         # Callers that change `queued.plugins` do so while the pod is in flight, so the index stays true.
         self._leave(queued)
         self._counts[queued.place] -= 1
@@ -308,12 +318,12 @@ class SchedulingQueue:
         while backoff and (backoff[0][1] != backoff[0][2].ticket or backoff[0][0] <= now):
             _, ticket, queued = heapq.heappop(backoff)
             if ticket == queued.ticket:
-                self._put(queued, Place.ACTIVE)
+                self._put(queued, Place.ACTIVE, "BackoffComplete")
         while self._unschedulable:
             queued = next(iter(self._unschedulable.values()))
             if queued.timestamp + self._unschedulable_seconds_max > now:
                 self._arm(queued.timestamp + self._unschedulable_seconds_max)
                 break
-            self._awaken(queued)
+            self._awaken(queued, "UnschedulableTimeout")
         if backoff:
             self._arm(backoff[0][0])

@@ -194,7 +194,7 @@ class Scheduler:
         self._is_following = True
         for pod in self._pods.list():
             self._on_pod(None, pod)
-        for place in Place:
+        for place in map(Place, metrics.WAITING):
             # Read when asked for: pending pods cost nothing per change.
             metrics.PENDING.labels(place.value).set_function(partial(self._count_pending, place))
 
@@ -294,11 +294,10 @@ class Scheduler:
     def schedule_one(self, queued: QueuedPod) -> Job | None:
         """Decide for one pod and count it on its node; returns what is left to do with the API."""
         pod = queued.pod
-        started = self._clock.monotonic()
+        queued.started = self._clock.monotonic()
         decision = self._planners[pod.scheduler_name].plan(pod)
-        metrics.ATTEMPT_SECONDS.observe(self._clock.monotonic() - started)
+        metrics.DECISION_SECONDS.observe(self._clock.monotonic() - queued.started)
         if isinstance(decision, Placed):
-            metrics.ATTEMPTS.labels("scheduled", pod.scheduler_name).inc()
             node = decision.node.name
             self.cache.assume(pod, decision.node)
             self._nominations.remove(pod.uid)
@@ -306,7 +305,9 @@ class Scheduler:
             if not reservations:
                 return lambda: self._bind(queued, pod, node)
             return self._beside(lambda: self._reserve_and_bind(queued, pod, node, reservations))
-        metrics.ATTEMPTS.labels("unschedulable", pod.scheduler_name).inc()
+        self._count_attempt(queued, "unschedulable")
+        if self.cache.nodes:
+            metrics.PREEMPTION_ATTEMPTS.inc()
         self._log.debug("pod.unschedulable", pod=pod.key, message=decision.message)
         self.queue.return_unschedulable(queued, decision.plugins)
         self._writer.tell(pod, pod, "Warning", "FailedScheduling", decision.message)
@@ -315,6 +316,11 @@ class Scheduler:
         self._nominations.remove(pod.uid)
         patch = plan_refusal(pod.obj, decision.message, now=format_time(self._clock.now()))
         return (lambda: self._writer.patch_status(pod, patch)) if patch else None
+
+    def _count_attempt(self, queued: QueuedPod, result: str) -> None:
+        profile = queued.pod.scheduler_name
+        metrics.ATTEMPTS.labels(result, profile).inc()
+        metrics.ATTEMPT_SECONDS.labels(result, profile).observe(self._clock.monotonic() - queued.started)
 
     def _plan_eviction(self, pod: PodInfo, refused: Refused, candidate: Candidate) -> Job:
         node = candidate.node.name
@@ -382,6 +388,10 @@ class Scheduler:
             self._on_bind_failed(queued, pod, node, message, error)
             return False
         self._log.info("pod.scheduled", pod=pod.key, node=node)
+        self._count_attempt(queued, "scheduled")
+        metrics.ATTEMPTS_OF_POD.observe(queued.attempts)
+        waited = self._clock.monotonic() - queued.added
+        metrics.POD_SECONDS.labels(metrics.attempts_label(queued.attempts)).observe(waited)
         if self.cache.is_assumed(pod.uid):
             self._expect(pod.uid)
         self.queue.delete(pod.uid)
@@ -411,7 +421,7 @@ class Scheduler:
                 self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))
 
     def _on_bind_failed(self, queued: QueuedPod, pod: PodInfo, node: str, message: str, error: Exception) -> None:
-        metrics.ATTEMPTS.labels("error", pod.scheduler_name).inc()
+        self._count_attempt(queued, "error")
         self._log.info("pod.bind_failed", pod=pod.key, node=node, error=str(error))
         if self.cache.forget(pod.uid):
             self.queue.on_event(ClusterEvent(PODS, Action.DELETE, old_pod=_as_on(pod, node)))

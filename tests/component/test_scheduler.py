@@ -20,6 +20,7 @@ from orchestrator.client.informer import Informers
 from orchestrator.client.transport import Request, Transport, WatchEvent, WatchStream
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.metrics import REGISTRY
 from orchestrator.scheduler import Scheduler
 from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
 from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
@@ -455,3 +456,37 @@ async def test_profiles_of_the_configuration_each_place_their_own_pods() -> None
         events = await eventually(client, EVENTS, lambda events: len(events) == 2)
         said = {event["involvedObject"]["name"]: event["reportingComponent"] for event in events}
         assert said == {"packed": "packer", "spread": "default-scheduler"}
+
+
+async def test_the_stable_metrics_tell_of_attempts_queues_and_preemption(client: Client) -> None:
+    """By difference: the registry is the process's."""
+    profile = {"profile": "default-scheduler"}
+    expected = [
+        ("scheduler_schedule_attempts_total", {**profile, "result": "scheduled"}, 1),
+        ("scheduler_schedule_attempts_total", {**profile, "result": "unschedulable"}, 1),
+        ("scheduler_scheduling_attempt_duration_seconds_count", {**profile, "result": "scheduled"}, 1),
+        ("scheduler_scheduling_attempt_duration_seconds_count", {**profile, "result": "unschedulable"}, 1),
+        ("scheduler_pod_scheduling_attempts_count", {}, 1),
+        ("scheduler_pod_scheduling_sli_duration_seconds_count", {"attempts": "1"}, 1),
+        ("scheduler_queue_incoming_pods_total", {"queue": "active", "event": "PodAdd"}, 2),
+        ("scheduler_queue_incoming_pods_total", {"queue": "gated", "event": "PodAdd"}, 1),
+        ("scheduler_queue_incoming_pods_total", {"queue": "unschedulable", "event": "ScheduleAttemptFailure"}, 1),
+        ("scheduler_preemption_attempts_total", {}, 1),
+    ]
+    before = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels, _ in expected]
+    await add_node(client, "a")
+    await client.create(PODS, pod("small"))
+    await eventually(client, PODS, lambda pods: places(pods) == {"small": "a"})
+    await client.create(PODS, pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
+    await client.create(PODS, pod("large", cpu="2"))
+
+    def is_refused(pods: Sequence[Object]) -> bool:
+        large = next((one for one in pods if name_of(one) == "large"), None)
+        return large is not None and condition_of(large, "PodScheduled") is not None
+
+    await eventually(client, PODS, is_refused)
+    after = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels, _ in expected]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [more for _, _, more in expected]
+    pending = {queue: REGISTRY.get_sample_value("scheduler_pending_pods", {"queue": queue})
+               for queue in ("active", "backoff", "unschedulable", "gated")}  # fmt: skip
+    assert pending == {"active": 0, "backoff": 0, "unschedulable": 1, "gated": 1}

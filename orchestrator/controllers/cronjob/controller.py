@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from prometheus_client import Histogram
+
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, controller_of, key_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import CRON_JOBS, JOBS
 from orchestrator.component.controller import Controller
+from orchestrator.component.metrics import REGISTRY, doubling
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.cronjob.plan import (
     job_name,
@@ -21,7 +24,13 @@ from orchestrator.controllers.cronjob.plan import (
 )
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
 from orchestrator.controllers.ownership import CONTROLLER_INDEX, index_by_controller, owner_in_cache
+from orchestrator.controllers.pods import created_at
 from orchestrator.controllers.replicas import is_namespace_terminating
+
+_CREATION_SKEW = Histogram(
+    "cronjob_controller_job_creation_skew_duration_seconds", "From the time of a schedule to the creation of its Job.",
+    registry=REGISTRY, buckets=doubling(1, 10),
+)  # fmt: skip
 
 
 class CronJobController(Controller):
@@ -123,6 +132,7 @@ class CronJobController(Controller):
             self.recorder.event(one, "Warning", "FailedCreate", f"Error creating job: {error.message}")
             raise
         self._expectations.wrote(key_of(one), self._jobs, created)
+        _CREATION_SKEW.observe((created_at(created) - at).total_seconds())
         self.recorder.event(one, "Normal", "SuccessfulCreate", f"Created job {name_of(created)}")
         return created
 

@@ -21,6 +21,7 @@ from orchestrator.api.selectors import LabelSelector, from_label_selector
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
+from orchestrator.controllers.job import metrics
 from orchestrator.controllers.job.plan import plan_job
 from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, finished_condition, has_finalizer
 from orchestrator.controllers.ownership import (
@@ -85,6 +86,7 @@ class JobController(Controller):
             return None
         if (job["spec"].get("managedBy") or MANAGED_BY) != MANAGED_BY:
             return None
+        started = self.clock.monotonic()
         is_current = self._expectations.is_fulfilled(key)
         selector = _selector(job)
         # A Job that is over takes nothing up any more: it would only be deleted.
@@ -93,13 +95,25 @@ class JobController(Controller):
         )
         pods = await claim(self.client, JOBS, job, selector, PODS, candidates)
         plan = plan_job(job, pods, self.clock.now(), may_manage=is_current)
-        if plan.status != (job.get("status") or {}):
-            job = await self.client.update_status(JOBS, with_status(job, plan.status))
-            self._expectations.wrote(key, self._jobs, job)
-            for event_type, reason, message in plan.events:
-                self.recorder.event(job, event_type, reason, message)
-        await self._apply(job, plan)
+        is_success = False
+        try:
+            job = await self._write_status(job, plan)
+            await self._apply(job, plan)
+            is_success = True
+        finally:
+            metrics.count_sync(job, plan, self.clock.monotonic() - started, is_success=is_success)
         return plan.again_seconds if is_current else RECHECK_SECONDS
+
+    async def _write_status(self, job: Object, plan: JobPlan) -> Object:
+        before = job.get("status") or {}
+        if plan.status == before:
+            return job
+        job = await self.client.update_status(JOBS, with_status(job, plan.status))
+        self._expectations.wrote(key_of(job), self._jobs, job)
+        metrics.count_change(job, before, plan.status)
+        for event_type, reason, message in plan.events:
+            self.recorder.event(job, event_type, reason, message)
+        return job
 
     async def _apply(self, job: Object, plan: JobPlan) -> None:
         # Only now, with the status written: a pod that is released may be gone the next moment.

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.api.objects import Object, annotations_of, condition_of, is_terminating, labels_of, name_of
 from orchestrator.api.resources import EVENTS, JOBS, PODS, SERVICE_ACCOUNTS
+from orchestrator.component.metrics import REGISTRY
 from orchestrator.testing import eventually, running_cluster
 
 from .conftest import Stage, TimedStage, template
@@ -349,3 +350,26 @@ async def test_a_finished_pod_keeps_its_finalizer_until_the_status_counts_it(sta
             assert one["metadata"]["uid"] in accounted
             released += 1
     assert released >= 5
+
+
+async def test_the_stable_metrics_count_jobs_and_their_pods(stage: Stage) -> None:
+    """By difference: the registry is the process's."""
+    mode = {"completion_mode": "NonIndexed"}
+    finished = "job_controller_jobs_finished_total"
+    names = [
+        (finished, {**mode, "result": "succeeded", "reason": "CompletionsReached"}, 1),
+        (finished, {**mode, "result": "failed", "reason": "BackoffLimitExceeded"}, 1),
+        ("job_controller_job_pods_finished_total", {**mode, "result": "succeeded"}, 2),
+        ("job_controller_job_pods_finished_total", {**mode, "result": "failed"}, 1),
+    ]
+    before = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels, _ in names]
+    stage.exit_code = lambda pod: 1 if labels_of(pod)["app"] == "bad" else 0
+    await stage.client.create(JOBS, job("good", completions=2))
+    await stage.client.create(JOBS, job("bad", backoffLimit=0))
+    await stage.until_one(JOBS, "good", has("Complete"))
+    await stage.until_one(JOBS, "bad", has("Failed"))
+    after = [REGISTRY.get_sample_value(name, labels) or 0 for name, labels, _ in names]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [more for _, _, more in names]
+    created = {**mode, "action": "pods_created", "result": "success"}
+    assert REGISTRY.get_sample_value("job_controller_job_syncs_total", created)
+    assert REGISTRY.get_sample_value("job_controller_job_sync_duration_seconds_count", created)
