@@ -164,6 +164,7 @@ CONTROLLERS: dict[str, Entry] = {
         requires=("servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io"),
     ),
     "nodelifecycle": _entry("node-lifecycle-controller", "nodelifecycle", "NodeLifecycleController", "node-controller"),
+    "ttl": _entry("ttl-controller", "nodettl", "NodeTTLController"),
     "taint-eviction": _entry("taint-eviction-controller", "tainteviction", "TaintEvictionController"),
     "podgc": _entry("pod-garbage-collector-controller", "podgc", "PodGarbageCollector"),
     "serviceaccount": _entry("serviceaccount-controller", "serviceaccount", "ServiceAccountController"),

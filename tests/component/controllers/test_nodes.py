@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from orchestrator.aiokit.clock import SystemClock, format_micro_time, format_time
-from orchestrator.api.objects import Object, condition_of, name_of
+from orchestrator.api.objects import Object, annotations_of, condition_of, name_of
 from orchestrator.api.resources import EVENTS, LEASES, NODES, PODS
 from orchestrator.client.informer import Informers
 from orchestrator.cluster.users import CONTROLLER_MANAGER, controller_groups, controller_user
 from orchestrator.component.controller import Controller
 from orchestrator.component.events import EventRecorder
 from orchestrator.controllers.nodelifecycle import NodeLifecycleController
+from orchestrator.controllers.nodettl import ANNOTATION, NodeTTLController
 from orchestrator.controllers.podgc import PodGarbageCollector
 from orchestrator.controllers.tainteviction import TaintEvictionController
 
@@ -176,3 +177,11 @@ async def test_finished_pods_above_the_threshold_go_oldest_first() -> None:
             done = {"status": {"phase": "Succeeded"}}
             await stage.client.patch(PODS, f"p{number}", done, "default", subresource="status")
         await stage.until(PODS, lambda pods: {name_of(pod) for pod in pods} == {"p3", "p4"})
+
+
+async def test_nodes_say_how_long_what_they_read_is_good() -> None:
+    async with node_controllers(NodeTTLController) as stage:
+        await add_node(stage, "a")
+        await stage.until_one(NODES, "a", lambda node: annotations_of(node).get(ANNOTATION) == "0")
+        await stage.client.patch(NODES, "a", {"metadata": {"annotations": {ANNOTATION: "7"}}})
+        await stage.until_one(NODES, "a", lambda node: annotations_of(node).get(ANNOTATION) == "0")
