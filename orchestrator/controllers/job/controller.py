@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from orchestrator.api import errors
@@ -23,7 +24,8 @@ from orchestrator.controllers.conditions import with_status
 from orchestrator.controllers.expectations import RECHECK_SECONDS, Expectations
 from orchestrator.controllers.job import metrics
 from orchestrator.controllers.job.plan import plan_job
-from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, finished_condition, has_finalizer
+from orchestrator.controllers.job.pods import plan_memory
+from orchestrator.controllers.job.state import FINALIZER, MANAGED_BY, JobPlan, Look, finished_condition, has_finalizer
 from orchestrator.controllers.ownership import (
     CONTROLLER_INDEX,
     claim,
@@ -51,6 +53,8 @@ class JobController(Controller):
         add_selector_index(self._jobs, _selector)
         self._expectations = Expectations()
         self._control = PodControl(self, self._pods, self._expectations)
+        self._failures: dict[str, dict[str, datetime]] = {}
+        """By Job, when its pods failed since the last success; lost with the process, as in Kubernetes."""
         self._jobs.add_handler(self._on_job)
         self._pods.add_handler(self._on_pod)
 
@@ -83,6 +87,7 @@ class JobController(Controller):
         job = self._jobs.get(key)
         if job is None:
             self._expectations.forget(key)
+            self._failures.pop(key, None)
             return None
         if (job["spec"].get("managedBy") or MANAGED_BY) != MANAGED_BY:
             return None
@@ -90,11 +95,13 @@ class JobController(Controller):
         is_current = self._expectations.is_fulfilled(key)
         selector = _selector(job)
         # A Job that is over takes nothing up any more: it would only be deleted.
-        candidates = (controlled_by if finished_condition(job.get("status") or {}) else controlled_or_orphaned)(
-            self._pods, job
-        )
+        is_over = finished_condition(job.get("status") or {}) is not None
+        candidates = controlled_by(self._pods, job) if is_over else controlled_or_orphaned(self._pods, job)
         pods = await claim(self.client, JOBS, job, selector, PODS, candidates)
-        plan = plan_job(job, pods, self.clock.now(), may_manage=is_current)
+        now, remembered = self.clock.now(), self._failures.pop(key, {})
+        plan = plan_job(job, pods, now, may_manage=is_current, remembered=remembered)
+        if not is_over and (failures := plan_memory(Look(job, pods, now, remembered))):
+            self._failures[key] = failures
         is_success = False
         try:
             job = await self._write_status(job, plan)

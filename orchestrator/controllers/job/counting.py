@@ -147,7 +147,7 @@ def _attempt(pod: Object) -> tuple[int, datetime]:
 
 def _is_index_failed(look: Look, pod: Object, judgement: Judgement) -> bool:
     limit = look.spec.get("backoffLimitPerIndex")
-    if limit is None:
+    if limit is None or judgement.action == "Ignore":
         return False
     return judgement.action == "FailIndex" or failure_count(pod) >= limit
 

@@ -6,7 +6,7 @@ on, which pods come and go (`pods`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,19 @@ from orchestrator.controllers.job.verdict import Verdict, end_of, judge_job
 from orchestrator.controllers.pods import is_ready, time_of
 
 
-def plan_job(job: Object, pods: Sequence[Object], now: datetime, *, may_manage: bool = True) -> JobPlan:
-    """What follows for a Job from its pods. `may_manage`: the cache shows all our own writes."""
-    look = Look(job, pods, now)
+def plan_job(
+    job: Object,
+    pods: Sequence[Object],
+    now: datetime,
+    *,
+    may_manage: bool = True,
+    remembered: Mapping[str, datetime] | None = None,
+) -> JobPlan:
+    """What follows for a Job from its pods.
+
+    `may_manage`: the cache shows all our own writes. `remembered`: as `plan_memory` made it at the last look.
+    """
+    look = Look(job, pods, now, remembered)
     old = job.get("status") or {}
     status: dict[str, Any] = copy_object(old)
     plan = JobPlan(status)

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, is_terminating, name_of, uid_of
 from orchestrator.controllers.job.counting import totals
 from orchestrator.controllers.job.failures import finished_at, judge
 from orchestrator.controllers.job.indexes import INDEX_ANNOTATION, index_of
@@ -27,6 +27,8 @@ INDEX_ENV = "JOB_COMPLETION_INDEX"
 PODS_PER_SYNC_MAX = 500
 BACKOFF_SECONDS = 10.0
 BACKOFF_SECONDS_MAX = 600.0
+FAILURES_REMEMBERED_MAX = 10
+"""More of them make no pod wait any longer."""
 
 
 def manage(look: Look, status: dict[str, Any], plan: JobPlan) -> None:
@@ -52,7 +54,7 @@ def manage(look: Look, status: dict[str, Any], plan: JobPlan) -> None:
     if look.indexed:
         _create_indexed(look, status, active, missing, plan)
         return
-    wait = _backoff([pod for pod in look.pods if look.has_failed(pod)], look)
+    wait = _backoff(look)
     if wait > 0:
         plan.again_seconds = wait
         return
@@ -83,8 +85,8 @@ def _create_indexed(look: Look, status: dict[str, Any], active: Sequence[Object]
         taken |= {index_of(pod) for pod in look.terminating}
     taken |= look.indexes(status, "completedIndexes") | look.indexes(status, "failedIndexes")
     per_index = look.spec.get("backoffLimitPerIndex") is not None
-    failed = [pod for pod in look.pods if look.has_failed(pod)]
-    if not per_index and (wait := _backoff(failed, look)) > 0:
+    failed = [pod for pod in look.pods if has_finalizer(pod) and look.has_failed(pod)]
+    if not per_index and (wait := _backoff(look)) > 0:
         plan.again_seconds = wait
         return
     waits: list[float] = []
@@ -118,18 +120,25 @@ def _failures_after(look: Look, pod: Object) -> tuple[int, int]:
     )
 
 
-def _backoff(failed: Sequence[Object], look: Look) -> float:
-    """Seconds to wait before the next pod: 10 s, doubled with each failure since the last success, up to 10 min."""
-    if not failed:
-        return 0.0
-    successes = [finished_at(pod) for pod in look.pods if phase_of(pod) == "Succeeded"]
-    last_success = max(successes, default=None)
-    recent = [finished_at(pod) for pod in failed]
+def plan_memory(look: Look) -> dict[str, datetime]:
+    """When pods failed since the last success, by uid, those included that are gone.
+
+    A pod that was let go (its finalizer went before it was deleted) did not fail.
+    """
+    failures = dict(look.remembered)
+    for pod in look.pods:
+        if look.has_failed(pod) and (has_finalizer(pod) or not is_terminating(pod)):
+            failures[uid_of(pod)] = finished_at(pod)
+    last_success = max((finished_at(pod) for pod in look.pods if phase_of(pod) == "Succeeded"), default=None)
     if last_success is not None:
-        recent = [moment for moment in recent if moment > last_success]
-    if not recent:
-        return 0.0
-    return _delay(len(recent), max(recent), look.now)
+        failures = {uid: moment for uid, moment in failures.items() if moment > last_success}
+    return dict(sorted(failures.items(), key=lambda item: item[1])[-FAILURES_REMEMBERED_MAX:])
+
+
+def _backoff(look: Look) -> float:
+    """Seconds to wait before the next pod: 10 s, doubled with each failure since the last success, up to 10 min."""
+    failures = plan_memory(look)
+    return _delay(len(failures), max(failures.values()), look.now) if failures else 0.0
 
 
 def _delay(failures: int, since: datetime, now: datetime) -> float:

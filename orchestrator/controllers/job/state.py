@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,8 +54,12 @@ def has_finalizer(pod: Object) -> bool:
 class Look:
     """The facts of one look; each property of the plan is derived from them."""
 
-    def __init__(self, job: Object, pods: Sequence[Object], now: datetime) -> None:
+    def __init__(
+        self, job: Object, pods: Sequence[Object], now: datetime, remembered: Mapping[str, datetime] | None = None
+    ) -> None:
         self.job, self.now = job, now
+        self.remembered = remembered or {}
+        """When pods failed, by uid, from earlier looks; they may be gone."""
         self.spec = job["spec"]
         self.pods = pods
         self.indexed = is_indexed(job)

@@ -373,3 +373,27 @@ async def test_the_stable_metrics_count_jobs_and_their_pods(stage: Stage) -> Non
     created = {**mode, "action": "pods_created", "result": "success"}
     assert REGISTRY.get_sample_value("job_controller_job_syncs_total", created)
     assert REGISTRY.get_sample_value("job_controller_job_sync_duration_seconds_count", created)
+
+
+async def test_a_pod_that_somebody_deleted_delays_the_next_one_also_when_it_is_gone(timed: TimedStage) -> None:
+    await timed.client.create(JOBS, job())
+    await timed.after(60)
+    (pod,) = await pods_of(timed)
+    await timed.client.delete(PODS, name_of(pod), "default", grace_period_seconds=0)
+    await timed.after(5)
+    assert await pods_of(timed) == []
+    await timed.after(6)
+    assert len(await pods_of(timed)) == 1
+
+
+async def test_pods_come_back_at_once_when_a_suspension_ends_early(timed: TimedStage) -> None:
+    timed.lingers = lambda pod: True
+    await timed.client.create(JOBS, job(parallelism=2, completions=2))
+    await timed.after(60)
+    before = set(map(name_of, await pods_of(timed)))
+    await timed.client.patch(JOBS, "j", {"spec": {"suspend": True}}, "default")
+    await timed.after(1)
+    await timed.client.patch(JOBS, "j", {"spec": {"suspend": False}}, "default")
+    await timed.after(1)
+    assert len(set(map(name_of, await pods_of(timed))) - before) == 2
+    assert not (await timed.client.get(JOBS, "j", "default"))["status"].get("failed")

@@ -13,7 +13,8 @@ from orchestrator.aiokit.clock import format_time
 from orchestrator.controllers.job.failures import finished_at
 from orchestrator.controllers.job.indexes import format_indexes, parse_indexes
 from orchestrator.controllers.job.plan import plan_job
-from orchestrator.controllers.job.state import FINALIZER, JobPlan
+from orchestrator.controllers.job.pods import plan_memory
+from orchestrator.controllers.job.state import FINALIZER, JobPlan, Look
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -395,3 +396,21 @@ def test_when_a_pod_ended(status: list[dict[str, Any]], metadata: dict[str, Any]
     assert finished_at(one) == datetime(2026, 1, 1, expected, tzinfo=UTC)
     one["status"]["conditions"] = [{**ready, "status": "False", "lastTransitionTime": "2026-01-01T11:00:00Z"}]
     assert finished_at(one) == datetime(2026, 1, 1, 11, tzinfo=UTC)
+
+
+def test_pods_that_were_let_go_delay_nothing() -> None:
+    """After a suspension pods come back at once, also while the old ones end, whatever they end with."""
+    going = pod("a", deleted=True, tracked=False)
+    ended = {**pod("b", "Failed", deleted=True, tracked=False, ago=1)}
+    assert len(plan_job(job(parallelism=2, completions=2), [going, ended], NOW).create) == 2
+    assert len(plan_job(job(**INDEXED, backoffLimitPerIndex=1), [{**going}], NOW).create) == 2
+
+
+def test_failures_are_remembered_until_a_success() -> None:
+    one = job(completions=3, backoffLimit=9)
+    look = Look(one, [pod("a", "Failed", ago=30), pod("b", deleted=True)], NOW)
+    memory = plan_memory(look)
+    assert memory == {"a": NOW - timedelta(seconds=30), "b": NOW}
+    later = NOW + timedelta(seconds=5)
+    assert plan_job(one, [], later, remembered=memory).again_seconds == 15
+    assert plan_memory(Look(one, [pod("c", "Succeeded", ago=10)], NOW, memory)) == {"b": NOW}
