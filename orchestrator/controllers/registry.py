@@ -126,6 +126,12 @@ CONTROLLERS: dict[str, Entry] = {
         "VolumeProtectionController",
         requires=("persistentvolumes",),
     ),
+    "volumeattributesclass-protection": _entry(
+        "volumeattributesclass-protection-controller",
+        "storageprotection",
+        "AttributesClassProtectionController",
+        requires=("volumeattributesclasses.storage.k8s.io", "persistentvolumeclaims", "persistentvolumes"),
+    ),
     "horizontalpodautoscaling": _entry(
         "horizontal-pod-autoscaler-controller",
         "horizontalpodautoscaler",

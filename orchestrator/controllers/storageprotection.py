@@ -1,8 +1,9 @@
-"""Claims and volumes that are in use outlive their deletion.
+"""Claims, volumes and classes of their attributes that are in use outlive their deletion.
 
-Owns the finalizers `kubernetes.io/pvc-protection` and `kubernetes.io/pv-protection`: admission adds
-them, and here they go when nobody uses the object any more. Never binds or deletes anything. Mirrors
-persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
+Owns the finalizers `kubernetes.io/pvc-protection` and `kubernetes.io/pv-protection`, which admission adds, and
+`kubernetes.io/vac-protection`: here they go when nobody uses the object any more. Never binds or deletes anything.
+Mirrors persistentvolumeclaim-protection-controller, persistentvolume-protection-controller and
+volumeattributesclass-protection-controller.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ from typing import ClassVar
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of, resource_version_of
-from orchestrator.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
+from orchestrator.api.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    VOLUME_ATTRIBUTES_CLASSES,
+    Resource,
+)
 from orchestrator.component.controller import Controller
 from orchestrator.controllers.pods import is_finished, node_of, phase_of
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+CLASS_FINALIZER = "kubernetes.io/vac-protection"
 CLAIM_INDEX = "claim"
+ATTRIBUTES_INDEX = "attributes-class"
 
 
 def claims_of(pod: Object) -> list[str]:
@@ -114,4 +123,46 @@ class VolumeProtectionController(_ProtectionController):
         volume = self._volumes.get(key)
         if volume is not None:
             await self._write(volume, in_use=phase_of(volume) == "Bound")
+        return None
+
+
+def attributes_classes_of(obj: Object) -> list[str]:
+    """The names of the VolumeAttributesClasses that a claim asks for, has or is on its way to, or that a volume has."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names = (
+        spec.get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    )
+    return [*dict.fromkeys(filter(None, names))]
+
+
+class AttributesClassProtectionController(_ProtectionController):
+    """Keys are VolumeAttributesClasses."""
+
+    name: ClassVar[str] = "volumeattributesclass-protection"
+    resource = VOLUME_ATTRIBUTES_CLASSES
+    finalizer = CLASS_FINALIZER
+
+    def setup(self) -> None:
+        """Classes by name; claims and volumes lead to those that they do not name any more."""
+        self._classes = self.informer(VOLUME_ATTRIBUTES_CLASSES)
+        self._users = [self.informer(PERSISTENT_VOLUME_CLAIMS), self.informer(PERSISTENT_VOLUMES)]
+        self._classes.add_handler(self.enqueue_object)
+        for informer in self._users:
+            informer.add_index(ATTRIBUTES_INDEX, attributes_classes_of)
+            informer.add_handler(self._on_user)
+
+    def _on_user(self, old: Object | None, new: Object | None) -> None:
+        before = attributes_classes_of(old) if old is not None else []
+        after = attributes_classes_of(new) if new is not None else []
+        for name in before:
+            if name not in after:
+                self.queue.add(name)
+
+    async def reconcile(self, key: str) -> float | None:
+        """Add the finalizer, or remove it from a class that nobody names."""
+        one = self._classes.get(key)
+        if one is not None:
+            await self._write(one, in_use=any(user.by_index(ATTRIBUTES_INDEX, key) for user in self._users))
         return None

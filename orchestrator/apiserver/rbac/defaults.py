@@ -474,6 +474,11 @@ _CONTROLLERS: dict[str, tuple[RuleText, ...]] = {
         allow(READ, "core", "pods"),
         EVENTS,
     ),
+    "volumeattributesclass-protection-controller": (
+        allow(READ, "core", "persistentvolumeclaims persistentvolumes"),
+        allow("get list patch update watch", "storage.k8s.io", "volumeattributesclasses"),
+        EVENTS,
+    ),
     "replicaset-controller": (
         allow("get list update watch", "apps extensions", "replicasets"),
         allow("update", "apps extensions", "replicasets/status"),

@@ -34,6 +34,7 @@ from orchestrator.api.resources import (
     SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
+    VOLUME_ATTRIBUTES_CLASSES,
     Resource,
 )
 from orchestrator.component.metrics import REGISTRY
@@ -130,6 +131,8 @@ async def add_cluster_parts(stage: TimedStage) -> None:
              "expiration": end}  # fmt: skip
     await stage.client.create(SECRETS, named("Secret", "bootstrap-token-abcdef", "kube-system",
                                              type="bootstrap.kubernetes.io/token", stringData=token))  # fmt: skip
+    attributes = named("VolumeAttributesClass", "fast", "", "storage.k8s.io/v1", driverName="d")
+    await stage.client.create(VOLUME_ATTRIBUTES_CLASSES, {**attributes, "parameters": {"iops": "1"}})
     of_account = named("Secret", "default-token", type="kubernetes.io/service-account-token")
     of_account["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
     await stage.client.create(SECRETS, of_account)

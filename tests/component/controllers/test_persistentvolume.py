@@ -13,6 +13,7 @@ from orchestrator.api.resources import (
     PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 
 from .conftest import Stage, template
@@ -162,3 +163,22 @@ async def test_a_claim_in_use_outlives_its_deletion(stage: Stage) -> None:
     await stage.client.delete(PODS, "p", "default", grace_period_seconds=0)
     await stage.until(PERSISTENT_VOLUME_CLAIMS, lambda now: now == [])
     await stage.until_one(PERSISTENT_VOLUMES, "v", phase("Released"))
+
+
+async def test_an_attributes_class_outlives_its_deletion_while_a_claim_names_it(stage: Stage) -> None:
+    metadata = {"name": "fast"}
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": metadata}
+    await stage.client.create(VOLUME_ATTRIBUTES_CLASSES, {**kind, "driverName": "d", "parameters": {"iops": "1"}})
+    finalizer = "kubernetes.io/vac-protection"
+    await stage.until_one(
+        VOLUME_ATTRIBUTES_CLASSES, "fast", lambda one: one["metadata"].get("finalizers") == [finalizer]
+    )
+    await stage.client.create(PERSISTENT_VOLUME_CLAIMS, claim("c", volumeAttributesClassName="fast"))
+    await stage.until_one(PERSISTENT_VOLUME_CLAIMS, "c", lambda one: bool(one["metadata"].get("finalizers")))
+    await stage.client.delete(VOLUME_ATTRIBUTES_CLASSES, "fast")
+    await stage.client.create(PERSISTENT_VOLUMES, volume("v"))
+    await stage.until_one(PERSISTENT_VOLUMES, "v", phase("Available"))
+    one = await stage.client.get(VOLUME_ATTRIBUTES_CLASSES, "fast")
+    assert one["metadata"]["finalizers"] == [finalizer]
+    await stage.client.delete(PERSISTENT_VOLUME_CLAIMS, "c", "default")
+    await stage.until(VOLUME_ATTRIBUTES_CLASSES, lambda classes: classes == [], namespace="")

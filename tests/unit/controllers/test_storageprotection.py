@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.controllers.storageprotection import CLAIM_FINALIZER, claims_of, is_claim_in_use, plan_finalizers
+from orchestrator.controllers.storageprotection import (
+    CLAIM_FINALIZER,
+    attributes_classes_of,
+    claims_of,
+    is_claim_in_use,
+    plan_finalizers,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +44,13 @@ def test_only_pods_that_were_bound_use_a_claim() -> None:
     assert not is_claim_in_use([pod])
     assert is_claim_in_use([{**pod, "spec": {"volumes": volumes, "nodeName": "n"}}])
     assert claims_of({**pod, "status": {"phase": "Succeeded"}}) == ["d/c"]
+
+
+def test_a_claim_uses_the_class_it_asks_for_has_and_is_on_its_way_to() -> None:
+    status = {
+        "currentVolumeAttributesClassName": "slow",
+        "modifyVolumeStatus": {"targetVolumeAttributesClassName": "fast"},
+    }
+    claim = {"spec": {"volumeAttributesClassName": "fast"}, "status": status}
+    assert attributes_classes_of(claim) == ["fast", "slow"]
+    assert attributes_classes_of({"spec": {}}) == []
