@@ -6,6 +6,7 @@ pkg/controller/controller_utils.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,11 +76,16 @@ def is_available(pod: Object, min_ready_seconds: int, now: datetime) -> bool:
     return available_in_seconds(pod, min_ready_seconds, now) == 0.0
 
 
-def restarts_of(pod: Object) -> int:
-    """The highest restart count of its containers, init containers that keep running included."""
-    status = pod.get("status") or {}
-    counts = [s.get("restartCount") or 0 for s in status.get("containerStatuses") or ()]
-    return max(counts, default=0)
+def restarts_of(pod: Object) -> tuple[int, int]:
+    """The highest restart counts: of its containers, and of the init containers that keep running (sidecars)."""
+    status, init = pod.get("status") or {}, (pod.get("spec") or {}).get("initContainers") or ()
+    sidecars = {container["name"] for container in init if container.get("restartPolicy") == "Always"}
+
+    def most(kind: str, names: Collection[str] | None) -> int:
+        shown = [one for one in status.get(kind) or () if names is None or one.get("name") in names]
+        return max((one.get("restartCount") or 0 for one in shown), default=0)
+
+    return most("containerStatuses", None), most("initContainerStatuses", sidecars) if sidecars else 0
 
 
 def time_of(text: str | None) -> datetime | None:

@@ -98,7 +98,7 @@ def deletion_rank(pod: Object, on_same_node: int, now: datetime) -> tuple[Any, .
     more related pods on the node, ready for a shorter time, more restarts, newer. Ages are compared
     on a logarithmic scale, so that among pods of about the same age the choice is arbitrary (KEP-2185).
     """
-    since = ready_since(pod)
+    since, (restarts, sidecar_restarts) = ready_since(pod), restarts_of(pod)
     return (
         bool(node_of(pod)),
         _PHASE_RANK.get(phase_of(pod), 0),
@@ -106,7 +106,8 @@ def deletion_rank(pod: Object, on_same_node: int, now: datetime) -> tuple[Any, .
         _deletion_cost(pod),
         -on_same_node,
         _age_rank(since, now) if since is not None else 0,
-        -restarts_of(pod),
+        -restarts,
+        -sidecar_restarts,
         _age_rank(created_at(pod), now),
         uid_of(pod),
     )

@@ -15,6 +15,7 @@ from orchestrator.scheduler.algorithm import (
     Evaluation,
     Nominations,
     evaluate,
+    run_filters,
     run_filters_with,
     run_pre_filters,
     score_table,
@@ -132,7 +133,7 @@ class Planner:
         diagnosis = Diagnosis(len(cache), placement.refusals() + self._counts(pod, placement, taken))
         if not self.profile.preempts:
             return Refused(diagnosis.sentence(), frozenset(diagnosis.plugins))
-        if not cache.has_lower_priority(pod.priority) or why_not_eligible(pod, cache, self.nominations):
+        if not cache.has_lower_priority(pod.priority) or self._why_not_eligible(pod):
             return self._refuse(self.cycle(pod), diagnosis, (), prepared=True)
         preemption = placement.evictions(pod.priority).plan(
             pod,
@@ -170,13 +171,25 @@ class Planner:
         nodes = self._cache.nodes
         return ((nodes[name], verdict) for name, verdict in result.refused.items())
 
+    def _why_not_eligible(self, pod: PodInfo) -> str:
+        """As `why_not_eligible`; a pod does not wait for a node that would not take it whoever leaves."""
+        why_not = why_not_eligible(pod, self._cache, self.nominations)
+        if why_not and pod.preempts:
+            node = self._cache.nodes[self.nominations.node_of(pod.uid) or pod.nominated_node_name]
+            cycle = self.cycle(pod)
+            refusal, _, _ = run_pre_filters(self.profile, cycle)
+            verdict = refusal or run_filters(self.profile.filters, cycle, node)
+            if verdict is not None and not verdict.resolvable:
+                return ""
+        return why_not
+
     def _refuse(
         self, cycle: Cycle, diagnosis: Diagnosis, refused: Iterable[tuple[NodeInfo, Verdict]], *, prepared: bool
     ) -> Refused:
         plugins = frozenset(diagnosis.plugins)
         if not self.profile.preempts:
             return Refused(diagnosis.sentence(), plugins)
-        if why_not := why_not_eligible(cycle.pod, self._cache, self.nominations):
+        if why_not := self._why_not_eligible(cycle.pod):
             return Refused(diagnosis.sentence(why_not), plugins)
         if not prepared and self._cache.has_lower_priority(cycle.pod.priority):
             run_pre_filters(self.profile, cycle)

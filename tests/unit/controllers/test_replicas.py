@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api import errors
-from orchestrator.controllers.pods import pod_from_template
+from orchestrator.controllers.pods import pod_from_template, restarts_of
 from orchestrator.controllers.replicas import BURST_REPLICAS, plan_scale, plan_status, slow_start
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -168,3 +168,16 @@ async def test_slow_start_makes_exactly_as_many_calls_as_asked() -> None:
 
     done, failure = await slow_start(10, call)
     assert (len(done), failure) == (10, None)
+
+
+def test_restarts_of_sidecars_count_after_those_of_containers() -> None:
+    def with_sidecar(containers: int, sidecar: int) -> dict[str, Any]:
+        spec = {"initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "once"}]}
+        init = [{"name": "s", "restartCount": sidecar}, {"name": "once", "restartCount": 9}]
+        return {
+            "spec": spec,
+            "status": {"containerStatuses": [{"restartCount": containers}], "initContainerStatuses": init},
+        }
+
+    assert restarts_of(with_sidecar(2, 3)) == (2, 3)
+    assert restarts_of({}) == (0, 0)

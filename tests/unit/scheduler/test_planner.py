@@ -315,3 +315,17 @@ def test_weights_come_from_the_configuration() -> None:
 def test_a_wrong_configuration_is_named(document: Object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse_configuration(document)
+
+
+def test_a_nominated_node_that_would_not_take_the_pod_anyhow_is_not_waited_for() -> None:
+    cache = full_cluster(low={}, other={"node": "b"})
+    victim = make_pod(
+        "low",
+        cpu="1",
+        node="a",
+        status={"conditions": [{"type": "DisruptionTarget", "reason": "PreemptionByScheduler"}]},
+    )
+    victim["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cache.set_pod(PodInfo(victim))
+    cache.set_node(make_node("a", cpu="1", unschedulable=True))
+    assert victims(plan(cache, make_pod(cpu="1", priority=10, status={"nominatedNodeName": "a"}))) == ("b", ["other"])
