@@ -54,6 +54,8 @@ class Stage:
         """Whether a pod that is being deleted takes its time."""
         self._queue: asyncio.Queue[Object] = asyncio.Queue()
         self._ip = 0
+        self._started: set[str] = set()
+        """The uids of pods that have an address: the queue may hold an older state of them."""
 
     async def until(
         self, resource: Resource, predicate: Callable[[list[Object]], bool], namespace: str = "default", **kwargs: Any
@@ -118,7 +120,8 @@ class Stage:
                 await self.client.delete(PODS, name, namespace, uid=uid_of(pod), grace_period_seconds=0)
         elif phase == "Running" and (code := self.exit_code(pod)) is not None:
             await self.finish(pod, code)
-        elif phase == "Pending" and not self.is_held(pod):
+        elif phase == "Pending" and not self.is_held(pod) and uid_of(pod) not in self._started:
+            self._started.add(uid_of(pod))
             self._ip += 1
             ip = f"10.244.{self._ip // 250}.{self._ip % 250 + 1}"
             stamp = format_time(self.clock.now())
