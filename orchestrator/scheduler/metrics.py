@@ -59,6 +59,27 @@ def came_in(queue: str, event: str) -> None:
     _incoming(queue, event).inc()
 
 
-def attempts_label(attempts: int) -> str:
-    """A number of attempts as a label."""
-    return str(attempts) if attempts < _ATTEMPTS_SHOWN_MAX else f"{_ATTEMPTS_SHOWN_MAX}+"
+# Children are kept: to look one up takes longer than to change it.
+
+
+@cache
+def _attempt(result: str, profile: str) -> tuple[Counter, Histogram]:
+    return ATTEMPTS.labels(result, profile), ATTEMPT_SECONDS.labels(result, profile)
+
+
+@cache
+def _pod_seconds(attempts: int) -> Histogram:
+    return POD_SECONDS.labels(str(attempts) if attempts < _ATTEMPTS_SHOWN_MAX else f"{_ATTEMPTS_SHOWN_MAX}+")
+
+
+def attempted(result: str, profile: str, seconds: float) -> None:
+    """Count an attempt to place a pod."""
+    count, durations = _attempt(result, profile)
+    count.inc()
+    durations.observe(seconds)
+
+
+def placed(attempts: int, seconds: float) -> None:
+    """Count a pod that got its node after so many attempts, so long after it came."""
+    ATTEMPTS_OF_POD.observe(attempts)
+    _pod_seconds(min(attempts, _ATTEMPTS_SHOWN_MAX)).observe(seconds)

@@ -318,9 +318,7 @@ class Scheduler:
         return (lambda: self._writer.patch_status(pod, patch)) if patch else None
 
     def _count_attempt(self, queued: QueuedPod, result: str) -> None:
-        profile = queued.pod.scheduler_name
-        metrics.ATTEMPTS.labels(result, profile).inc()
-        metrics.ATTEMPT_SECONDS.labels(result, profile).observe(self._clock.monotonic() - queued.started)
+        metrics.attempted(result, queued.pod.scheduler_name, self._clock.monotonic() - queued.started)
 
     def _plan_eviction(self, pod: PodInfo, refused: Refused, candidate: Candidate) -> Job:
         node = candidate.node.name
@@ -389,9 +387,7 @@ class Scheduler:
             return False
         self._log.info("pod.scheduled", pod=pod.key, node=node)
         self._count_attempt(queued, "scheduled")
-        metrics.ATTEMPTS_OF_POD.observe(queued.attempts)
-        waited = self._clock.monotonic() - queued.added
-        metrics.POD_SECONDS.labels(metrics.attempts_label(queued.attempts)).observe(waited)
+        metrics.placed(queued.attempts, self._clock.monotonic() - queued.added)
         if self.cache.is_assumed(pod.uid):
             self._expect(pod.uid)
         self.queue.delete(pod.uid)
