@@ -29,6 +29,7 @@ from orchestrator.api.resources import (
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_CLAIM_TEMPLATES,
     RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_CIDRS,
@@ -119,6 +120,12 @@ async def add_cluster_parts(stage: TimedStage) -> None:
     volume_source = {"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": claim_spec}}}
     with_volume = {**template()["spec"], "nodeName": "good", "volumes": [volume_source]}
     await stage.client.create(PODS, named("Pod", "with-volume", spec=with_volume))
+    device = {"name": "one", "exactly": {"deviceClassName": "any"}}
+    devices = named("ResourceClaimTemplate", "device", api_version="resource.k8s.io/v1")
+    devices["spec"] = {"spec": {"devices": {"requests": [device]}}}
+    await stage.client.create(RESOURCE_CLAIM_TEMPLATES, devices)
+    with_device = {**template()["spec"], "resourceClaims": [{"name": "d", "resourceClaimTemplateName": "device"}]}
+    await stage.client.create(PODS, named("Pod", "with-device", spec=with_device))
     role = named("ClusterRole", "sum", "", "rbac.authorization.k8s.io/v1", rules=[])
     role["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {"part": "yes"}}]}
     await stage.client.create(CLUSTER_ROLES, role)
