@@ -17,6 +17,7 @@ from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.apiserver import secret_tokens
+from orchestrator.apiserver.incoming import check_namespace
 from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
@@ -55,7 +56,10 @@ class ServiceAccountTokens:
         account = await server.read("serviceaccounts", request.name, request.namespace)
         if account is None:
             raise errors.not_found("", "serviceaccounts", request.name)
-        body = await server.admit_subresource(request, decode_part(request, request.body))
+        body = decode_part(request, request.body)
+        check_namespace(request, body)
+        _check_names_account(request, body, uid_of(account))
+        body = await server.admit_subresource(request, body)
         given: Object = body.get("spec") or {}
         spec: Object = dict(given)
         seconds = spec.get("expirationSeconds")
@@ -109,6 +113,7 @@ class ServiceAccountTokens:
                 "metadata": {
                     "name": request.name,
                     "namespace": request.namespace,
+                    "uid": uid_of(account),
                     "creationTimestamp": format_time(now),
                     "managedFields": server.ownership.entries_of_new(request, sent, "TokenRequest"),
                 },
@@ -139,6 +144,9 @@ class ServiceAccountTokens:
                 f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record."
                 " The object might have been deleted and then recreated",
             )
+        if kind == "Pod" and (found["spec"].get("serviceAccountName") or "") != request.name:
+            why = "to pod running with different serviceaccount name."
+            raise errors.BadRequest(f'cannot bind token for serviceaccount "{request.name}" {why}')
         bound: dict[str, Any] = {kind.lower(): {"name": name, "uid": uid_of(found)}}
         node_name = found["spec"].get("nodeName") if kind == "Pod" else None
         if node_name:
@@ -274,3 +282,19 @@ class ServiceAccountTokens:
 
 def _groups(namespace: str) -> tuple[str, ...]:
     return ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED_GROUP)
+
+
+def _check_names_account(request: ApiRequest, body: Object, uid: str) -> None:
+    """422 or 409 when a TokenRequest says that it is for another account than the URL does."""
+    metadata = body["metadata"]
+    if metadata.get("name") and metadata["name"] != request.name:
+        what = f'Invalid value: "{metadata["name"]}": must match the service account name if specified'
+        cause = Cause("FieldValueInvalid", what, "metadata.name")
+        raise errors.invalid("authentication.k8s.io", "TokenRequest", request.name, [cause])
+    if metadata.get("uid") and metadata["uid"] != uid:
+        raise errors.conflict(
+            "authentication.k8s.io",
+            "TokenRequest",
+            request.name,
+            f"the UID in the token request ({metadata['uid']}) does not match the UID of the service account ({uid})",
+        )

@@ -33,6 +33,7 @@ ADDED_SINCE: tuple[tuple[str, str], ...] = (
     (r"\.metadata\.generation$", "pods and others have a generation, v1.33 to v1.35"),
     (r"\.observedGeneration$", "pod conditions, v1.33 to v1.35"),
     (r"^\.body\.metadata\.(name|namespace)$", "a TokenRequest names its account, v1.22"),
+    (r"^\.body\.metadata\.uid$", "and its uid, v1.34"),
     (r"\.status\.user\.extra$", "the credential's id, v1.32"),
     (r"\.spec\.(volumeMode|resizePolicy|hostUsers)$", "newer defaults"),
     (r"\.spec\.(storageCapacity|requiresRepublish|seLinuxMount)$", "defaults of CSIDriver, v1.22 to v1.36"),
