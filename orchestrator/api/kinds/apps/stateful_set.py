@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from orchestrator.api import fields
+from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.apps.rollout_validation import (
     int_or_percent,
@@ -56,7 +56,7 @@ def default_stateful_set(obj: Object) -> None:
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
     if strategy["type"] == "RollingUpdate":
-        fill(struct(strategy, "rollingUpdate"), partition=0)
+        fill(struct(strategy, "rollingUpdate"), partition=0, maxUnavailable=1)
     policy = struct(spec, "persistentVolumeClaimRetentionPolicy")
     fill_empty(policy, whenDeleted="Retain", whenScaled="Retain")
     default_pod_template(struct(spec, "template"))
@@ -97,12 +97,12 @@ def validate_stateful_set(obj: Object) -> list[Cause]:
 
 def _with_claims(template: dict[str, Any] | None, claims: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """The template as its pods will be: claims are volumes, instead of those with the same names."""
-    names = [dig(claim, "metadata", "name") or "" for claim in claims]
-    if template is None or not names:
+    claimed = [dig(claim, "metadata", "name") or "" for claim in claims]
+    if template is None or not claimed:
         return template
     pod_spec = template.get("spec") or {}
-    volumes = [volume for volume in pod_spec.get("volumes") or () if volume.get("name") not in names]
-    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+    volumes = [volume for volume in pod_spec.get("volumes") or () if volume.get("name") not in claimed]
+    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claimed]
     return {**template, "spec": {**pod_spec, "volumes": volumes}}
 
 
@@ -172,6 +172,12 @@ def _validate_status(new: Object, old: Object) -> list[Cause]:
             causes.append(
                 fields.invalid(f"status.{key}", status.get(key) or 0, "cannot be greater than status.replicas")
             )
+    available, collisions = status.get("availableReplicas") or 0, status.get("collisionCount") or 0
+    if available > (status.get("readyReplicas") or 0):
+        detail = "cannot be greater than status.readyReplicas"
+        causes.append(fields.invalid("status.availableReplicas", available, detail))
+    if collisions < (dig(old, "status", "collisionCount") or 0):
+        causes.append(fields.invalid("status.collisionCount", collisions, "cannot be decremented"))
     return causes
 
 
@@ -200,6 +206,7 @@ STATEFUL_SET = Kind(
     validate=validate_stateful_set,
     validate_update=validate_stateful_set_update,
     validate_status_update=_validate_status,
+    validate_name=names.is_dns1123_label,
     warn=_warn,
     columns=(NAME, Column("Ready", description="Number of the pod with ready state"), AGE, CONTAINERS, IMAGES),
     row=_row,

@@ -9,6 +9,8 @@ from orchestrator.api import fields, names
 from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.apps.rollout_validation import non_negative
+from orchestrator.api.kinds.batch.indexes import IndexesError, parse_indexes
+from orchestrator.api.kinds.batch.job_status import validate_job_status_update
 from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import (
     AGE,
@@ -36,6 +38,10 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 _LEGACY_UID_LABEL = "controller-uid"
 _LEGACY_NAME_LABEL = "job-name"
 _INT32_MAX = 2**31 - 1
+_SAFE_COMPLETIONS_MAX = 100_000
+_SAFE_PARALLELISM_MAX = 10_000
+_FAILED_INDEXES_MAX = 100_000
+_SUCCEEDED_INDEXES_BYTES_MAX = 64 * 1024
 _PARALLELISM_MAX = 100000
 
 
@@ -102,19 +108,23 @@ def _validate_generated_selector(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     if spec.get("manualSelector"):
         return []
+    selector = spec.get("selector")
+    if selector is None:
+        return []
     causes: list[Cause] = []
-    uid = uid_of(obj)
+    uid, name = uid_of(obj), name_of(obj)
     labels = dig(spec, "template", "metadata", "labels") or {}
-    for key, wanted in (
-        (_LEGACY_UID_LABEL, uid), (CONTROLLER_UID_LABEL, uid),
-        (_LEGACY_NAME_LABEL, name_of(obj)), (JOB_NAME_LABEL, name_of(obj)),
-    ):  # fmt: skip
-        if key in labels and labels[key] != wanted:
-            causes.append(fields.invalid("spec.template.metadata.labels", labels, f"must be '{wanted}'"))
-    if spec.get("selector") is not None:
-        expected = {CONTROLLER_UID_LABEL: uid, _LEGACY_UID_LABEL: uid, JOB_NAME_LABEL: name_of(obj)}
-        if selects(spec["selector"], expected) is False:
-            causes.append(fields.invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
+    expected = {
+        _LEGACY_UID_LABEL: uid, _LEGACY_NAME_LABEL: name, CONTROLLER_UID_LABEL: uid, JOB_NAME_LABEL: name,
+    }  # fmt: skip
+    for key, wanted in expected.items():
+        where, detail = fields.key("spec.template.metadata.labels", key), f"must be '{wanted}'"
+        if key not in labels:
+            causes.append(fields.required(where, detail))
+        elif labels[key] != wanted:
+            causes.append(fields.invalid(where, labels, detail))
+    if selects(selector, expected) is False:
+        causes.append(fields.invalid("spec.selector", selector, "`selector` not auto-generated"))
     return causes
 
 
@@ -160,6 +170,7 @@ def validate_job_template_spec(spec: dict[str, Any], path: str) -> list[Cause]:
                         f"must be less than or equal to {_PARALLELISM_MAX} when completion mode is Indexed",
                     )
                 )
+            causes += _validate_failed_indexes(spec, path)
     if mode != "Indexed":
         for key in ("backoffLimitPerIndex", "maxFailedIndexes"):
             if spec.get(key) is not None:
@@ -177,6 +188,29 @@ def validate_job_template_spec(spec: dict[str, Any], path: str) -> list[Cause]:
         causes.append(fields.not_supported(where, policy, ("OnFailure", "Never")))
     elif spec.get("podFailurePolicy") is not None and policy != "Never":
         causes.append(fields.invalid(where, policy, 'only "Never" is supported when podFailurePolicy is specified'))
+    return causes
+
+
+def _validate_failed_indexes(spec: dict[str, Any], path: str) -> list[Cause]:
+    """As many indexes as can be told apart in a status when they fail."""
+    causes: list[Cause] = []
+    where, failed, completions = f"{path}.maxFailedIndexes", spec.get("maxFailedIndexes"), spec.get("completions")
+    if failed is not None and completions is not None and failed > completions:
+        causes.append(fields.invalid(where, failed, "must be less than or equal to completions"))
+    if failed is not None and failed > _FAILED_INDEXES_MAX:
+        causes.append(fields.invalid(where, failed, f"must be less than or equal to {_FAILED_INDEXES_MAX}"))
+    if (completions or 0) <= _SAFE_COMPLETIONS_MAX or spec.get("backoffLimitPerIndex") is None:
+        return causes
+    if failed is None:
+        detail = f"must be specified when completions is above {_SAFE_COMPLETIONS_MAX}"
+        causes.append(fields.required(where, detail))
+    for key in ("parallelism", "maxFailedIndexes"):
+        if (spec.get(key) or 0) > _SAFE_PARALLELISM_MAX:
+            detail = (
+                f"must be less than or equal to {_SAFE_PARALLELISM_MAX} when completions are above"
+                f" {_SAFE_COMPLETIONS_MAX} and used with backoff limit per index"
+            )
+            causes.append(fields.invalid(f"{path}.{key}", spec[key], detail))
     return causes
 
 
@@ -216,10 +250,11 @@ def _validate_failure_policy(spec: dict[str, Any], path: str) -> list[Cause]:
                 causes.append(fields.not_supported(f"{spot}.status", status, ("False", "True", "Unknown")))
         if codes is not None and conditions:
             causes.append(
-                fields.invalid(where, rule, "specifying both OnExitCodes and OnPodConditions is not supported")
+                fields.invalid(where, fields.OMIT, "specifying both OnExitCodes and OnPodConditions is not supported")
             )
         if codes is None and not conditions:
-            causes.append(fields.invalid(where, rule, "specifying one of OnExitCodes and OnPodConditions is required"))
+            detail = "specifying one of OnExitCodes and OnPodConditions is required"
+            causes.append(fields.invalid(where, fields.OMIT, detail))
     return causes
 
 
@@ -261,11 +296,10 @@ def _validate_success_policy(spec: dict[str, Any], path: str) -> list[Cause]:
     if spec.get("completionMode") != "Indexed":
         return [fields.invalid(path, policy, "requires indexed completion mode")]
     rules = policy.get("rules") or ()
-    if not rules:
-        return [
-            fields.required(f"{path}.rules", "at least one rules must be specified when the successPolicy is specified")
-        ]
     causes: list[Cause] = []
+    if not rules:
+        detail = "at least one rules must be specified when the successPolicy is specified"
+        causes.append(fields.required(f"{path}.rules", detail))
     if len(rules) > 20:
         causes.append(fields.too_many(f"{path}.rules", len(rules), 20))
     for position, rule in enumerate(rules):
@@ -274,17 +308,32 @@ def _validate_success_policy(spec: dict[str, Any], path: str) -> list[Cause]:
             causes.append(
                 fields.required(where, "at least one of succeededCount or succeededIndexes must be specified")
             )
-        count = rule.get("succeededCount")
-        if count is not None:
-            causes += non_negative(rule, "succeededCount", where)
-            if spec.get("completions") is not None and count > spec["completions"]:
-                causes.append(
-                    fields.invalid(
-                        f"{where}.succeededCount",
-                        count,
-                        f"must be less than or equal to {spec['completions']} (the number of specified completions)",
-                    )
-                )
+        causes += _validate_success_rule(rule, spec.get("completions") or 0, where)
+    return causes
+
+
+def _validate_success_rule(rule: dict[str, Any], completions: int, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    indexes, count = rule.get("succeededIndexes"), rule.get("succeededCount")
+    total = 0
+    if indexes is not None:
+        if len(indexes) > _SUCCEEDED_INDEXES_BYTES_MAX:
+            causes.append(fields.too_long(f"{path}.succeededIndexes", _SUCCEEDED_INDEXES_BYTES_MAX))
+        try:
+            total = parse_indexes(indexes, completions)
+        except IndexesError as error:
+            detail = f"error parsing succeededIndexes: {error}"
+            causes.append(fields.invalid(f"{path}.succeededIndexes", indexes, detail))
+    if count is not None:
+        causes += non_negative(rule, "succeededCount", path)
+        for limit, what in (
+            (completions, "completions"),
+            (total if indexes is not None else count, "indexes in the specified succeededIndexes field"),
+        ):
+            if count > limit:
+                number = "specified completions" if what == "completions" else what
+                detail = f"must be less than or equal to {limit} (the number of {number})"
+                causes.append(fields.invalid(f"{path}.succeededCount", count, detail))
     return causes
 
 
@@ -315,11 +364,13 @@ def validate_job_update(new: Object, old: Object) -> list[Cause]:
     """Selector, template and mode never change; a suspended Job that has not begun may be re-placed."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     causes = _validate_spec(spec, "spec")
-    elastic = spec.get("completionMode") == "Indexed"
-    if spec.get("completions") != before.get("completions") and not (
-        elastic and spec.get("completions") == spec.get("parallelism")
-    ):
-        causes.append(fields.immutable("spec.completions", spec.get("completions")))
+    completions = spec.get("completions")
+    if completions != before.get("completions"):
+        if spec.get("completionMode") != "Indexed":
+            causes.append(fields.immutable("spec.completions", completions))
+        elif completions is not None and completions != spec.get("parallelism"):
+            detail = "can only be modified in tandem with spec.parallelism"
+            causes.append(fields.invalid("spec.completions", completions, detail))
     if spec.get("selector") != before.get("selector"):
         causes.append(fields.immutable("spec.selector", spec.get("selector")))
     template, was = spec.get("template") or {}, before.get("template") or {}
@@ -334,7 +385,7 @@ def validate_job_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
-_PLACEMENT = ("nodeSelector", "tolerations", "schedulingGates", "affinity")
+_PLACEMENT = ("nodeSelector", "tolerations", "schedulingGates")
 
 
 def _with_placement_of(template: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -346,6 +397,7 @@ def _with_placement_of(template: dict[str, Any], old: dict[str, Any]) -> dict[st
             spec[key] = before[key]
         else:
             spec.pop(key, None)
+    _restore_node_affinity(spec, before)
     munged["metadata"] = old.get("metadata") or {}
     for key in ("containers", "initContainers"):
         for container, was in zip(spec.get(key) or (), before.get(key) or (), strict=False):
@@ -353,21 +405,17 @@ def _with_placement_of(template: dict[str, Any], old: dict[str, Any]) -> dict[st
     return munged
 
 
-def _validate_status(new: Object, old: Object) -> list[Cause]:
-    status = new.get("status") or {}
-    causes: list[Cause] = []
-    for key in ("active", "succeeded", "failed", "ready", "terminating"):
-        causes += non_negative(status, key, "status")
-    complete = condition_of(new, "Complete")
-    if complete and complete.get("status") == "True":
-        failed = condition_of(new, "Failed")
-        if failed and failed.get("status") == "True":
-            causes.append(
-                fields.invalid(
-                    "status.conditions", status.get("conditions"), "cannot set Complete=True and Failed=true conditions"
-                )
-            )
-    return causes
+def _restore_node_affinity(spec: dict[str, Any], before: dict[str, Any]) -> None:
+    """Of affinities only that to nodes may change."""
+    affinity, was = spec.get("affinity"), before.get("affinity")
+    node = (was or {}).get("nodeAffinity")
+    others = {key: value for key, value in (affinity or {}).items() if key != "nodeAffinity"}
+    if node is not None:
+        spec["affinity"] = {**others, "nodeAffinity": node}
+    elif others or was is not None:
+        spec["affinity"] = others
+    else:
+        spec.pop("affinity", None)
 
 
 def job_state(obj: Object) -> str:
@@ -415,10 +463,6 @@ def _row(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
-_SAFE_COMPLETIONS_MAX = 100_000
-_SAFE_PARALLELISM_MAX = 10_000
-
-
 def warn_job_spec(spec: dict[str, Any], path: str) -> list[str]:
     """About a Job's template, and about more indexes than can be told apart when they fail."""
     warnings: list[str] = []
@@ -452,7 +496,7 @@ JOB = Kind(
     prepare_create=prepare_create,
     validate=validate_job,
     validate_update=validate_job_update,
-    validate_status_update=_validate_status,
+    validate_status_update=validate_job_status_update,
     warn=_warn,
     columns=(
         NAME,

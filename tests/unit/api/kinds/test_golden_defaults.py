@@ -37,7 +37,11 @@ ADDED: dict[str, dict[str, tuple[str, ...]]] = {
         "spec.template.metadata": ("labels",),
         "metadata": ("labels",),
     },
-    "StatefulSet": {"spec": ("persistentVolumeClaimRetentionPolicy",), "status": ("availableReplicas",)},
+    "StatefulSet": {
+        "spec": ("persistentVolumeClaimRetentionPolicy",),
+        "spec.updateStrategy.rollingUpdate": ("maxUnavailable",),
+        "status": ("availableReplicas",),
+    },
     "PersistentVolumeClaim": {"spec": ("dataSourceRef",)},
     "DaemonSet": {"spec.updateStrategy.rollingUpdate": ("maxSurge",)},
     "CSIDriver": {"spec": ("requiresRepublish", "storageCapacity", "seLinuxMount")},
