@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ from orchestrator.api.resources import IP_ADDRESSES
 from orchestrator.apiserver import subresources
 from orchestrator.apiserver.admission.chain import default_plugins
 from orchestrator.apiserver.admission.plugin import AdmissionChain
+from orchestrator.apiserver.admission.without_effect import WithoutEffect
 from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import (
     AuthorizerChain,
@@ -42,9 +44,17 @@ class BuiltApiServer(Struct, frozen=True):
 
 
 async def build_api_server(
-    *, store: Store, clock: Clock, service_cidr: str, component_users: Sequence[str]
+    *,
+    store: Store,
+    clock: Clock,
+    service_cidr: str,
+    component_users: Sequence[str],
+    without_effect: Mapping[str, str] = MappingProxyType({}),
 ) -> BuiltApiServer:
-    """An API server on this store, ready to serve; `component_users` are let in by name."""
+    """An API server on this store, ready to serve; `component_users` are let in by name.
+
+    `without_effect` are warnings, by group-resource, of what is stored and nobody acts on.
+    """
     await ensure_default_policy(store, clock)
     await ensure_cluster_defaults(store, clock, service_cidr=service_cidr)
     policy = Policy()
@@ -63,7 +73,7 @@ async def build_api_server(
         ),
         indexed_fields=INDEXED_FIELDS,
     )
-    server.admission = AdmissionChain(default_plugins(server, policy))
+    server.admission = AdmissionChain((*default_plugins(server, policy), WithoutEffect(without_effect)))
     allocator = ServiceAllocator(server, service_cidr)
     server.write_hooks["services"] = [allocator.on_write]
     server.write_hooks[IP_ADDRESSES.group_resource] = [allocator.addresses.on_write]

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.cli.flags import EXIT_USAGE, UsageError
 from orchestrator.config import Config, ConfigError, load_config
 
-FIELDS = ("data_dir", "listen", "kubeconfig", "nodes", "runtime")
+FIELDS = ("data_dir", "listen", "kubeconfig", "nodes", "runtime", "network")
 
 
 def configuration(arguments: argparse.Namespace) -> Config:

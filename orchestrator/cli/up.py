@@ -56,6 +56,7 @@ def parser() -> Parser:
     flags.add_argument("--kubeconfig", metavar="FILE", help="where the kubeconfig is written (DIR/kubeconfig)")
     flags.add_argument("--nodes", metavar="N", type=int, help="number of nodes (1)")
     flags.add_argument("--runtime", metavar="docker|hollow", help="what runs containers (docker)")
+    flags.add_argument("--network", metavar="auto|kernel|docker", help="what the pods' network is made of (auto)")
     flags.add_flag("--ephemeral", help="keep nothing: state in memory, containers removed on exit")
     return flags
 

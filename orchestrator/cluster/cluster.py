@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -213,6 +213,7 @@ class Cluster:
             clock=self.clock,
             service_cidr=config.service_cidr,
             component_users=(KUBELETS, DNS, NETWORK_POLICY, INGRESS, PROVISIONER),
+            without_effect=self.nodes.without_effect if self.nodes is not None else {},
         )
         api = self._built.server
         self._cleanup.append(api.close)
@@ -369,31 +370,44 @@ class Cluster:
     @property
     def _has_network(self) -> bool:
         """Whether Services work in packets: hollow pods send none."""
-        return self.parts.network and self.nodes is not None and self.nodes.network is not None
+        return self.parts.network and self.nodes is not None and self.nodes.cidrs is not None
 
     def _build_network(self) -> None:
-        from orchestrator.cluster.network import add_dns, add_ingress, add_network_policies, add_service_proxy
+        from orchestrator.cluster.network import (
+            add_dns,
+            add_ingress,
+            add_network_policies,
+            add_service_proxy,
+            add_userspace_proxy,
+        )
+        from orchestrator.kubelet.network.plan import machine_address
 
         assert self.nodes is not None
-        assert self.nodes.network is not None
-        network, address = self.nodes.network, self._api_parts.service_allocator.dns_service_ip
-        add_service_proxy(
-            self.supervisor,
-            network=network,
-            informers=self._informers("kube-proxy", PROXY),
-            clock=self.clock,
-            dns_address=address,
-            api_listener=self._api_listener,
-            node_port=self._node_port,
-        )
-        add_network_policies(
-            self.supervisor,
-            cluster_id=network.cluster_id,
-            cidrs=network.cidrs,
-            informers=self._informers("network-policy", NETWORK_POLICY),
-            clock=self.clock,
-            dns_address=address,
-        )
+        network, docker_network, cidrs = self.nodes.network, self.nodes.docker_network, self.nodes.cidrs
+        assert cidrs is not None
+        local_address = address = self._api_parts.service_allocator.dns_service_ip
+        if docker_network is not None:
+            local_address = str(machine_address(cidrs))
+            informers = self._informers("kube-proxy", PROXY)
+            add_userspace_proxy(self.supervisor, network=docker_network, informers=informers, clock=self.clock)
+        elif network is not None:
+            add_service_proxy(
+                self.supervisor,
+                network=network,
+                informers=self._informers("kube-proxy", PROXY),
+                clock=self.clock,
+                dns_address=address,
+                api_listener=self._api_listener,
+                node_port=self._node_port,
+            )
+            add_network_policies(
+                self.supervisor,
+                cluster_id=network.cluster_id,
+                cidrs=cidrs,
+                informers=self._informers("network-policy", NETWORK_POLICY),
+                clock=self.clock,
+                dns_address=address,
+            )
         if self.config.ingress_addresses:
             add_ingress(
                 self.supervisor,
@@ -401,17 +415,18 @@ class Cluster:
                 informers=self._informers("ingress", INGRESS),
                 recorder=self._recorder("ingress-controller", INGRESS),
                 clock=self.clock,
-                local_address=address,
+                local_address=local_address,
                 listen=self.config.ingress_addresses,
             )
         add_dns(
             self.supervisor,
-            cidrs=network.cidrs,
+            cidrs=cidrs,
             client=self.client(DNS, ()),
             informers_for=lambda: self._informers("dns", DNS),
             clock=self.clock,
             domain=self.config.cluster_domain,
             address=address,
+            places=docker_network,
         )
 
     def kubelet(self, node_name: str) -> KubeletApi | None:
@@ -476,6 +491,7 @@ class Cluster:
         )
 
     async def _build_provisioner(self) -> None:
+        from orchestrator.kubelet.ownership import OWN_RIGHTS
         from orchestrator.provisioner.directories import Directories
         from orchestrator.provisioner.directory_backend import DirectoryBackend
         from orchestrator.provisioner.directory_snapshots import DirectorySnapshots
@@ -487,10 +503,11 @@ class Cluster:
 
         client = self.client(PROVISIONER, ())
         informers = self._informers("local-volume-provisioner", PROVISIONER)
-        directories = Directories(self.config.data_dir / "volumes")
+        remove = (self.nodes.ownership if self.nodes is not None else OWN_RIGHTS).remove
+        directories = Directories(self.config.data_dir / "volumes", remove=remove)
         snapshots = DirectorySnapshots(
-            Directories(self.config.data_dir / "snapshots"), directories, clock=self.clock
-        )  # fmt: skip
+            Directories(self.config.data_dir / "snapshots", remove=remove), directories, clock=self.clock
+        )
         backend = DirectoryBackend(directories, snapshots)
         if self.config.storage_class:
             standard = default_storage_class(self.config.storage_class, backend.provisioner)
@@ -563,15 +580,18 @@ class Cluster:
             self._open_node_port(nodes, cluster_dns)
 
     def _open_node_port(self, nodes: Nodes, address: str) -> None:
-        from orchestrator.cluster.node_port import add_node_port, listen_for_nodes
+        from orchestrator.cluster.node_port import add_node_port, add_node_ports, listen_for_nodes
 
-        listening = listen_for_nodes(address)
-        self._cleanup.append(partial(asyncio.to_thread, listening.close))
-        self._node_port = listening.getsockname()
         names = {one.ip: one.name for one in nodes.addresses}
-        add_node_port(
-            self.supervisor,
-            listening,
+        add: Callable[..., None]
+        if nodes.docker_network is not None:
+            add = partial(add_node_ports, self.supervisor, nodes.docker_network)
+        else:
+            listening = listen_for_nodes(address)
+            self._cleanup.append(partial(asyncio.to_thread, listening.close))
+            self._node_port = listening.getsockname()
+            add = partial(add_node_port, self.supervisor, listening)
+        add(
             kubelets=self,
             nodes=names,
             client_for=lambda name: self.client(f"system:node:{name}", ("system:nodes",)),

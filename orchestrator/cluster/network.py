@@ -16,12 +16,14 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
+from orchestrator.component.places import Places
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.network.plan import ClusterCidrs, bridge_of, cluster_key, machine_address
 
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.cleanup import Removed
+    from orchestrator.kubelet.docker.network.docker_network import DockerNetwork
     from orchestrator.kubelet.network.netlink import Netlink
     from orchestrator.kubelet.network.pod_network import PodNetwork
 
@@ -120,6 +122,16 @@ def add_service_proxy(
     supervisor.add("kube-proxy", proxy.run)
 
 
+def add_userspace_proxy(
+    supervisor: Supervisor, *, network: DockerNetwork, informers: Informers, clock: Clock
+) -> None:  # fmt: skip
+    """Supervise the proxy of a network of Docker's."""
+    from orchestrator.proxy.userspace.proxy import UserspaceProxy
+
+    proxy = UserspaceProxy(informers=informers, places=network, clock=clock, host_ports=network)
+    supervisor.add("kube-proxy", proxy.run)
+
+
 def add_ingress(
     supervisor: Supervisor,
     *,
@@ -153,13 +165,20 @@ def add_dns(
     clock: Clock,
     domain: str,
     address: str,
+    places: Places | None = None,
 ) -> None:
-    """Supervise the DNS server on the DNS Service's address."""
+    """Supervise the DNS server on the DNS Service's address, which may be in another place."""
     from orchestrator.dns.dns import ClusterDns
 
     reverse: list[IPv4Network] = [cidrs.services, cidrs.pods]
     dns = ClusterDns(
-        client=client, informers=informers_for(), clock=clock, domain=domain, address=address, reverse=reverse
+        client=client,
+        informers=informers_for(),
+        clock=clock,
+        domain=domain,
+        address=address,
+        reverse=reverse,
+        places=places,
     )
     supervisor.add("dns", dns.run)
 
@@ -172,11 +191,12 @@ async def remove_cluster(
     RuntimeFailure, NftError.
     """
     import os
+    import shutil
 
     from orchestrator.kubelet.docker.cleanup import remove_everything
     from orchestrator.proxy.nftables import remove_table
 
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and shutil.which("nft") is not None:
         for table in (service_table(cluster_id), policy_table(cluster_id)):
             await remove_table(table)
     return await remove_everything(cluster_id, clock=clock, engines=engines, data_dir=data_dir)

@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.api.node_ports import KUBELET
 from orchestrator.client.client import Client
 from orchestrator.component.delegated_auth import DelegatedAuth
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PortStream, StreamSession
+from orchestrator.component.places import Places, until_lost
 from orchestrator.component.secure_server import SecureServer
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.kubelet.node_port import NodePort
@@ -44,6 +46,43 @@ def add_node_port(
         kubelets, nodes=nodes, auth_for=lambda node: DelegatedAuth(client_for(node)), streams=NodeStreams(clock)
     )
     supervisor.add("kubelets/port", partial(SecureServer(port.answer, make_tls=make_tls).serve, listening))
+
+
+def add_node_ports(
+    supervisor: Supervisor,
+    places: Places,
+    *,
+    kubelets: KubeletConnector,
+    nodes: Mapping[str, str],
+    client_for: Callable[[str], Client],
+    make_tls: Callable[[], ssl.SSLContext],
+    clock: Clock,
+) -> None:
+    """The same on port 10250 of each node's own namespace."""
+    for address, node in nodes.items():
+        port = NodePort(
+            kubelets,
+            nodes=nodes,
+            auth_for=lambda node: DelegatedAuth(client_for(node)),
+            streams=NodeStreams(clock),
+            destination=partial(_node_itself, address),
+        )
+        server = SecureServer(port.answer, make_tls=make_tls)
+        supervisor.add(f"kubelets/port/{node}", partial(_serve_node, places, node, server))
+
+
+def _node_itself(address: str, _connection: object) -> tuple[str, int]:
+    return address, KUBELET
+
+
+async def _serve_node(places: Places, node: str, server: SecureServer) -> None:
+    """Serve port 10250 of a node until cancelled. PlaceLost, OSError."""
+    await places.ready(node)
+    with await places.make_socket(node, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("0.0.0.0", KUBELET))
+        listening.listen(BACKLOG)
+        await until_lost(places, server.serve(listening))
 
 
 class NodeStreams:

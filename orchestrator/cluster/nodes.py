@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -23,6 +24,7 @@ from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
+from orchestrator.kubelet.ownership import OWN_RIGHTS, Ownership
 from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.logs import get_logger
@@ -30,7 +32,11 @@ from orchestrator.logs import get_logger
 if TYPE_CHECKING:
     from orchestrator.kubelet.docker.engine import DockerEngine
     from orchestrator.kubelet.docker.engine_volumes import EngineVolumes
+    from orchestrator.kubelet.docker.network.docker_network import DockerNetwork
+    from orchestrator.kubelet.network.plan import ClusterCidrs
     from orchestrator.kubelet.network.pod_network import PodNetwork
+
+_DEFAULT_CIDRS = (Config().pod_cidr, Config().service_cidr, Config().node_cidr)
 
 
 class Nodes:
@@ -42,6 +48,9 @@ class Nodes:
         self.addresses: list[NodeAddresses] = []
         self.engine: DockerEngine | None = None
         self.network: PodNetwork | None = None
+        """The network that is made in the kernel, if it is."""
+        self.docker_network: DockerNetwork | None = None
+        """The network that is made of Docker's, if it is."""
         self._clock = clock
         self._stack = AsyncExitStack()
         self._cluster_id = ""
@@ -69,10 +78,7 @@ class Nodes:
         )
 
     async def _prepare_docker(self) -> None:
-        from orchestrator.cluster.network import remove_stray_tables
-        from orchestrator.kubelet.network.netlink import Netlink
-        from orchestrator.kubelet.network.plan import ClusterCidrs
-        from orchestrator.kubelet.network.pod_network import PodNetwork, check_prerequisites, choose_cidrs
+        from orchestrator.kubelet.network.pod_network import missing_prerequisites
 
         config = self.config
         self._cluster_id = ensure_cluster_id(config.data_dir)
@@ -86,18 +92,68 @@ class Nodes:
             which = "" if address is None or address == default else f"-{sha256(address.url.encode()).hexdigest()[:12]}"
             self._pull_records[engine] = PullRecords(config.data_dir / "kubelet" / f"pulls{which}.json")
         self._engines = {node: connected[config.engine_at(url)] for node, url in config.engine_urls.items()}
-        preferred = ClusterCidrs(
+        missing = missing_prerequisites() if config.network == "auto" else []
+        if missing or config.network == "docker":
+            await self._prepare_network_of_docker(self.engine, missing)
+        else:
+            await self._prepare_network_of_kernel()
+
+    def _configured_cidrs(self) -> ClusterCidrs:
+        from orchestrator.kubelet.network.plan import ClusterCidrs
+
+        config = self.config
+        return ClusterCidrs(
             IPv4Network(config.pod_cidr), IPv4Network(config.service_cidr), IPv4Network(config.node_cidr)
         )
+
+    def _take_cidrs(self, cidrs: ClusterCidrs) -> None:
+        self.config = replace(
+            self.config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)
+        )
+
+    async def _prepare_network_of_docker(self, engine: DockerEngine, missing: Sequence[str]) -> None:
+        from orchestrator.kubelet.docker.network.docker_network import DockerNetwork, make_network
+
+        config = self.config
+        if self._engines:
+            raise ConfigError(
+                "nodeEngines: nodes on a network of Docker's share one Engine; network: kernel has several"
+            )
+        get_logger("network").warning(
+            "network.of_docker",
+            because=" and ".join(missing) or "network: docker",
+            consequence="Services by a userspace proxy: clients' addresses are lost, NetworkPolicies have no effect; "
+            "docs/limits.md has the rest",
+        )
+        is_default = (config.pod_cidr, config.service_cidr, config.node_cidr) == _DEFAULT_CIDRS
+        preferred = None if is_default else self._configured_cidrs()
+        ranges = await make_network(engine, self._cluster_id, config.data_dir, preferred=preferred)
+        self._take_cidrs(ranges.parts)
+        self.docker_network = DockerNetwork(
+            engine=engine,
+            cluster_id=self._cluster_id,
+            ranges=ranges,
+            nodes=self.names,
+            state_dir=config.data_dir,
+            clock=self._clock,
+        )
+        self._network_start = asyncio.create_task(self.docker_network.start(), name="network-start")
+        self._stack.push_async_callback(self.docker_network.close)
+        self._stack.push_async_callback(_cancel, self._network_start)
+
+    async def _prepare_network_of_kernel(self) -> None:
+        from orchestrator.cluster.network import remove_stray_tables
+        from orchestrator.kubelet.network.netlink import Netlink
+        from orchestrator.kubelet.network.pod_network import PodNetwork, check_prerequisites, choose_cidrs
+
+        config, preferred = self.config, self._configured_cidrs()
         check_prerequisites()
         netlink = Netlink.open()
         self._stack.push_async_callback(netlink.close)
         if strays := await remove_stray_tables(netlink):
             get_logger("cluster").warning("stray_tables.removed", tables=strays)
         cidrs = await choose_cidrs(netlink, self._cluster_id, config.data_dir, preferred=preferred)
-        self.config = replace(
-            config, pod_cidr=str(cidrs.pods), service_cidr=str(cidrs.services), node_cidr=str(cidrs.nodes)
-        )
+        self._take_cidrs(cidrs)
         self.network = PodNetwork(cluster_id=self._cluster_id, cidrs=cidrs, state_dir=config.data_dir, netlink=netlink)
         # Its commands run while the API server is built; the first who needs it are the nodes.
         self._network_start = asyncio.create_task(self.network.start(), name="network-start")
@@ -149,11 +205,12 @@ class Nodes:
         from orchestrator.kubelet.volumes import PodVolumes
 
         assert self.engine is not None
-        assert self.network is not None
+        network = self.network or self.docker_network
+        assert network is not None
         engine = self._engines.get(addresses.name, self.engine)
         runtime = DockerRuntime(
             engine=engine,
-            network=self.network,
+            network=network,
             cluster_id=self._cluster_id,
             node_name=addresses.name,
             clock=self._clock,
@@ -169,6 +226,7 @@ class Nodes:
             node_name=addresses.name,
             cluster_domain=self.config.cluster_domain,
             cluster_dns=cluster_dns,
+            ownership=self.ownership,
         )
         options = replace(
             self._options(addresses),
@@ -181,7 +239,9 @@ class Nodes:
         )
         images = Path(str(engine.info.get("DockerRootDir") or "/var/lib/docker"))
         signals = partial(read_signals, self.config.data_dir, images)
-        cgroups = pod_cgroups_of(engine.info, cluster_id=self._cluster_id, node_name=addresses.name)
+        cgroups = None
+        if os.geteuid() == 0:
+            cgroups = pod_cgroups_of(engine.info, cluster_id=self._cluster_id, node_name=addresses.name)
         kubelets.add(
             options,
             runtime,
@@ -205,6 +265,26 @@ class Nodes:
             static_pod_folder=Path(folder).expanduser() / addresses.name if folder else None,
         )
 
+    @property
+    def ownership(self) -> Ownership:
+        """How files get other owners."""
+        return self.docker_network.ownership if self.docker_network is not None else OWN_RIGHTS
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """What the network does not do, as warnings by group-resource."""
+        if self.docker_network is None:
+            return {}
+        return {
+            "networkpolicies.networking.k8s.io": "this cluster has no packet filter: NetworkPolicies have no effect"
+        }
+
+    @property
+    def cidrs(self) -> ClusterCidrs | None:
+        """The ranges of the pods' network; None where no pod sends packets."""
+        network = self.network or self.docker_network
+        return network.cidrs if network is not None else None
+
     def docker_volumes(self) -> EngineVolumes | None:
         """The volumes of the nodes' Engines; None when the nodes have none."""
         if self.engine is None:
@@ -219,6 +299,8 @@ class Nodes:
         if self.engine is not None:
             from orchestrator.cluster.network import remove_cluster
 
+            if self.docker_network is not None:
+                await self._remove_files(self.engine)
             await remove_cluster(
                 self._cluster_id,
                 clock=self._clock,
@@ -227,6 +309,15 @@ class Nodes:
             )
         if (volumes := self.docker_volumes()) is not None:
             await volumes.remove_all()
+
+    async def _remove_files(self, engine: DockerEngine) -> None:
+        """What containers wrote as other users, while there is a helper that may remove it."""
+        from orchestrator.kubelet.docker.cleanup import remove_containers
+
+        await remove_containers(engine, self._cluster_id, helpers=False)
+        for folder in ("kubelet", "volumes", "snapshots"):
+            if (path := self.config.data_dir / folder).is_dir():
+                await asyncio.to_thread(self.ownership.remove, path)
 
     async def close(self) -> None:
         """Let go of the Engine and the network; containers keep running."""

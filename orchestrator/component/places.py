@@ -1,14 +1,16 @@
 """Places where a component makes sockets although its process is not there: network namespaces of others.
 
-Only shapes: the kubelet's Docker network has the places, Service proxy and DNS use them. A socket stays in the
-namespace that it was made in, whoever holds it.
+The kubelet's Docker network has the places; Service proxy, DNS and the kubelets' own server use them. A socket stays
+in the namespace that it was made in, whoever holds it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol
 
 SERVICES = "services/"
 """The place whose own addresses are the Service range; no node can have this name."""
@@ -18,6 +20,10 @@ MACHINE = "machine/"
 
 class PlaceLost(OSError):
     """A place is gone with all sockets in it; it is made anew for whoever asks for sockets again."""
+
+
+class PlaceNotReady(OSError):
+    """A place that has not been made yet; whoever waits with `Places.ready` is told when it can be."""
 
 
 class Listener(NamedTuple):
@@ -35,13 +41,35 @@ class Listener(NamedTuple):
 class Places(Protocol):
     """Where sockets can be made."""
 
-    async def socket(self, place: str, kind: socket.SocketKind) -> socket.socket:
-        """An unbound, non-blocking IPv4 socket in a place, made if need be; OSError, KeyError for an unknown place."""
+    async def make_socket(self, place: str, kind: socket.SocketKind) -> socket.socket:
+        """An unbound, non-blocking IPv4 socket in a place, which is made anew if need be.
+
+        OSError (PlaceNotReady, PlaceLost among them); KeyError for an unknown place.
+        """
+        ...
+
+    async def ready(self, place: str) -> None:
+        """Return when sockets can be made in a place."""
         ...
 
     async def lost(self) -> None:
         """Return when a place of sockets that were handed out is gone."""
         ...
+
+
+async def until_lost(places: Places, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until a place of sockets is lost: PlaceLost."""
+    working, lost = asyncio.ensure_future(work), asyncio.ensure_future(places.lost())
+    try:
+        await asyncio.wait((working, lost), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        else:
+            raise PlaceLost(errno.ENETDOWN, "the network namespace of a socket is gone")
+    finally:
+        for task in (working, lost):
+            task.cancel()
+        await asyncio.gather(working, lost, return_exceptions=True)
 
 
 class HostPorts(Protocol):

@@ -46,6 +46,8 @@ class Config(Struct, frozen=True):
     nodes: int = 1
     runtime: str = "docker"
     """`docker` or `hollow`."""
+    network: str = "auto"
+    """`kernel` (bridge and nftables; needs root), `docker` (a network of Docker's), `auto`: kernel where possible."""
     engine: str = ""
     """URL of the Docker Engine; empty: DOCKER_HOST, else the machine's socket."""
     node_engines: tuple[str, ...] = ()
@@ -151,6 +153,7 @@ KEYS = {
     "kubeconfig": "kubeconfig",
     "nodes": "nodes",
     "runtime": "runtime",
+    "network": "network",
     "engine": "engine",
     "nodeEngines": "node_engines",
     "engineAccess": "engine_access",
@@ -184,6 +187,7 @@ KEYS = {
 
 _CHOICES = {
     "runtime": ("docker", "hollow"),
+    "network": ("auto", "kernel", "docker"),
     "log_level": ("debug", "info", "warning", "error", "critical"),
     "log_format": ("auto", "console", "json"),
 }

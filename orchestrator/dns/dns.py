@@ -6,7 +6,8 @@ Mirrors CoreDNS with its kubernetes plug-in, and the Service `kube-dns` that kub
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 
 from orchestrator.aiokit.clock import Clock
@@ -15,6 +16,8 @@ from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespa
 from orchestrator.api.resources import CONFIG_MAPS, ENDPOINT_SLICES, NAMESPACES, SERVICES
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
+from orchestrator.component import places as named_places
+from orchestrator.component.places import Places, until_lost
 from orchestrator.dns.forwarding import parse_forwarding
 from orchestrator.dns.plan import is_headless, plan_records
 from orchestrator.dns.server import PORT, DnsServer, Ports
@@ -39,8 +42,13 @@ class ClusterDns:
         domain: str,
         address: str,
         reverse: Sequence[IPv4Network] = (),
+        places: Places | None = None,
     ) -> None:
-        """`address` is the cluster IP that pods ask; `reverse` the ranges whose reverse names are the cluster's."""
+        """`address` is the cluster IP that pods ask; `reverse` the ranges whose reverse names are the cluster's.
+
+        `places` have the address when this machine has not.
+        """
+        self._places = places
         self.zone = Zone(domain=domain, address=address, reverse=reverse)
         self._client = client
         self._address = address
@@ -61,8 +69,16 @@ class ClusterDns:
         for informer in (self._services, self._slices, self._namespaces, self._config):
             await informer.wait_synced()
         server = DnsServer(zone=self.zone, upstream=self._upstream, address=self._address)
+        if self._places is None:
+            await self._serve(server, server.open)
+            return
+        kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+        made = [await self._places.make_socket(named_places.SERVICES, kind) for kind in kinds]
+        await until_lost(self._places, self._serve(server, lambda: server.open_on(*made)))
+
+    async def _serve(self, server: DnsServer, listen: Callable[[], Ports]) -> None:
         try:
-            ports = server.open()
+            ports = listen()
             if ports != Ports(PORT, PORT):
                 self._log.warning("port.taken", address=self._address, udp=ports.udp, tcp=ports.tcp)
             await publish(self._client, self._address, ports)

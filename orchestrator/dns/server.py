@@ -30,6 +30,7 @@ from orchestrator.dns.zone import Answer, Zone
 from orchestrator.logs import get_logger
 
 PORT = 53
+_KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
 IP_FREEBIND = 15
 TCP_CONNECTIONS_MAX = 256
 TCP_IDLE_SECONDS = 10.0
@@ -61,17 +62,26 @@ class DnsServer:
 
     def open(self) -> Ports:
         """Take the port, or any free one when another program has it; OSError."""
-        udp = self._bind(socket.SOCK_DGRAM)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
-        tcp = self._bind(socket.SOCK_STREAM)
+        flags = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        return self.open_on(*[socket.socket(socket.AF_INET, kind | flags) for kind in _KINDS])
+
+    def open_on(self, udp: socket.socket, tcp: socket.socket) -> Ports:
+        """The same with sockets that are not bound yet, and ours from now on; OSError."""
+        try:
+            self._bind(udp)
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
+            self._bind(tcp)
+        except BaseException:
+            udp.close()
+            tcp.close()
+            raise
         return Ports(udp=udp.getsockname()[1], tcp=tcp.getsockname()[1])
 
-    def _bind(self, kind: socket.SocketKind) -> socket.socket:
-        listener = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    def _bind(self, listener: socket.socket) -> None:
         self._sockets.append(listener)
         # The address may be given to the interface only later, or be taken from it for a moment.
         listener.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        if kind == socket.SOCK_STREAM:
+        if listener.type == socket.SOCK_STREAM:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._address, self._port))
@@ -79,7 +89,6 @@ class DnsServer:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             listener.bind((self._address, 0))
-        return listener
 
     def close(self) -> None:
         """Close the sockets that `run` has not taken over."""

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from orchestrator.kubelet.ownership import OWN_RIGHTS, Ownership
 from orchestrator.kubelet.payload import FileContent
 
 DATA = "..data"
@@ -42,7 +43,12 @@ def check_path(path: str) -> None:
 
 
 def write_payload(
-    directory: Path, payload: Mapping[str, FileContent], *, stamp: str, group: int | None = None
+    directory: Path,
+    payload: Mapping[str, FileContent],
+    *,
+    stamp: str,
+    group: int | None = None,
+    ownership: Ownership = OWN_RIGHTS,
 ) -> bool:  # fmt: skip
     """Make the directory show exactly these files; False when it did already.
 
@@ -59,7 +65,7 @@ def write_payload(
     fresh.mkdir(mode=0o755)
     os.chmod(fresh, 0o755)
     for path, content in payload.items():
-        _write_file(fresh, path, content, group)
+        _write_file(fresh, path, content, group, ownership)
     new_data = directory / _NEW_DATA
     new_data.unlink(missing_ok=True)
     os.symlink(fresh.name, new_data)
@@ -105,7 +111,9 @@ def _mode_of(content: FileContent, group: int | None) -> int:
     return content.mode | 0o440 if group is not None else content.mode
 
 
-def _write_file(directory: Path, path: str, content: FileContent, group: int | None) -> None:
+def _write_file(
+    directory: Path, path: str, content: FileContent, group: int | None, ownership: Ownership
+) -> None:  # fmt: skip
     target = directory / path
     missing = [parent for parent in target.relative_to(directory).parents if str(parent) != "."]
     for parent in reversed(missing):
@@ -117,11 +125,11 @@ def _write_file(directory: Path, path: str, content: FileContent, group: int | N
         view = memoryview(content.data)
         while view:
             view = view[os.write(descriptor, view) :]
-        if group is not None or content.user is not None:
-            os.fchown(descriptor, -1 if content.user is None else content.user, -1 if group is None else group)
         os.fchmod(descriptor, _mode_of(content, group))
     finally:
         os.close(descriptor)
+    if group is not None or content.user is not None:
+        ownership.chown(target, -1 if content.user is None else content.user, -1 if group is None else group)
 
 
 def _link_names(directory: Path, payload: Mapping[str, FileContent]) -> None:

@@ -19,8 +19,9 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestrator.aiokit.clock import Clock, parse_time
-from orchestrator.aiokit.trees import remove_tree
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
 from orchestrator.api.quantity import int_value
@@ -41,9 +42,10 @@ from orchestrator.kubelet.mounts import (
     share_mount,
     unmount_below,
 )
-from orchestrator.kubelet.ownership import give_to_group
+from orchestrator.kubelet.ownership import OWN_RIGHTS, Ownership
 from orchestrator.kubelet.parts import VolumeError
 from orchestrator.kubelet.payload import (
+    FileContent,
     Payload,
     PayloadError,
     TokenWish,
@@ -84,6 +86,7 @@ class PodVolumes:
         cluster_domain: str = "cluster.local",
         cluster_dns: str | Sequence[str] = (),
         resolv_conf: Path = Path("/etc/resolv.conf"),
+        ownership: Ownership = OWN_RIGHTS,
     ) -> None:
         """`cluster_dns` are the addresses of the cluster's DNS service; empty: pods use the node's."""
         self._pods = state_dir / "pods"
@@ -98,6 +101,7 @@ class PodVolumes:
         self._claims: dict[str, tuple[tuple[str, str, Path], ...]] = {}
         """By pod uid: volume, claim, and where its files are."""
         self._stamps = 0
+        self._ownership = ownership
         self._log = get_logger("kubelet/volumes", node=node_name)
 
     def pod_dir(self, uid: str) -> Path:
@@ -201,7 +205,7 @@ class PodVolumes:
                     _check_local(volume["local"])
                     if group is not None and not volume.get("readOnly"):
                         policy = context.get("fsGroupChangePolicy") or "Always"
-                        give_to_group(Path(volume["local"]["path"]), group, policy=policy)
+                        self._ownership.give_to_group(Path(volume["local"]["path"]), group, policy)
                 elif volume.get(BLOCK) is not None:
                     map_device(directory, name, Path(volume[BLOCK]))
                 elif volume.get("image") is None and volume.get(DOCKER_VOLUME) is None:
@@ -222,10 +226,12 @@ class PodVolumes:
             self._keep_in_memory(target)
         self._stamps += 1
         stamp = f"{self._clock.now().strftime('%Y_%m_%d_%H_%M_%S.%f')}{os.getpid()}{self._stamps}"
-        write_payload(target, payload, stamp=stamp, group=group)
+        if not self._ownership.gives_to_users:
+            payload = {path: _for_all_users(content) for path, content in payload.items()}
+        write_payload(target, payload, stamp=stamp, group=group, ownership=self._ownership)
         os.chmod(target, 0o755 if group is None else 0o2775)
         if group is not None:
-            os.chown(target, -1, group)
+            self._ownership.chown(target, -1, group)
 
     def _keep_in_memory(self, target: Path) -> None:
         try:
@@ -243,7 +249,12 @@ class PodVolumes:
         source = volume["emptyDir"] or {}
         medium = source.get("medium") or ""
         if medium == "Memory":
-            mount_tmpfs(target, size_bytes=memory_volume_bytes(pod, source, allocatable), mode=0o777)
+            try:
+                mount_tmpfs(target, size_bytes=memory_volume_bytes(pod, source, allocatable), mode=0o777)
+            except PermissionError as error:
+                raise _failed(
+                    volume["name"], "an emptyDir in memory needs root rights, which this node does not have"
+                ) from error
         elif medium:
             raise OSError(f"emptyDir medium {medium} is not supported on this node")
         if _is_propagated(pod, str(volume["name"])):
@@ -252,8 +263,8 @@ class PodVolumes:
             # Simplified: the size limit of an emptyDir on the disk is not enforced by eviction.
             os.chmod(target, 0o777)
             if group is not None:
-                os.chown(target, -1, group)
                 os.chmod(target, 0o2777)
+                self._ownership.chown(target, -1, group)
 
     # One container's view.
 
@@ -453,20 +464,28 @@ class PodVolumes:
 
     def _tear_down(self, directory: Path) -> None:
         unmap_devices(directory, self._pods.parent.parent)
-        _remove(directory)
+        _remove(directory, self._ownership)
 
 
-def _remove(directory: Path) -> None:
+def _for_all_users(content: FileContent) -> FileContent:
+    """A file that belongs to no user of the pod, and is therefore readable for all of them.
+
+    Simplified: with root rights a token belongs to the user whom the pod runs as.
+    """
+    return content if content.user is None else replace(content, user=None, mode=content.mode | 0o044)
+
+
+def _remove(directory: Path, ownership: Ownership) -> None:
     if not directory.is_dir():
         return
     # Only when nothing is mounted any more may anything be deleted: a bind mount leads to somebody's data.
     unmount_below(directory)
-    remove_tree(directory)
+    ownership.remove(directory)
 
 
 def remove_all(state_dir: Path) -> None:
     """Remove the files of all pods of a node, also of a process that was killed; for `down`."""
-    _remove(state_dir / "pods")
+    _remove(state_dir / "pods", OWN_RIGHTS)
 
 
 def _engine_mount(handle: str, volume: Object, mount: Object) -> Mount:

@@ -30,8 +30,10 @@ MODE = 0o777
 class Directories:
     """Everything below `root`, which is made 0700 with the first directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, remove: Callable[[Path], None] = remove_tree) -> None:
+        """`remove` takes a tree away whose files may be anybody's."""
         self.root = root
+        self._remove_tree = remove
 
     def path(self, name: str) -> Path:
         """Where a directory is or would be; ValueError for what is no plain name. Names with a dot are ours."""
@@ -54,7 +56,7 @@ class Directories:
 
     def _prepare(self, partial: Path) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove_tree(partial)
+        self._clear(partial)
         partial.mkdir()
         partial.chmod(MODE)  # whatever the umask
 
@@ -79,11 +81,15 @@ class Directories:
         await asyncio.to_thread(self._remove, path, partial, gone)
 
     def _remove(self, path: Path, partial: Path, gone: Path) -> None:
-        remove_tree(partial)  # a copy that was interrupted
-        remove_tree(gone)  # an earlier removal that was interrupted
+        self._clear(partial)  # a copy that was interrupted
+        self._clear(gone)  # an earlier removal that was interrupted
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
-        remove_tree(gone)
+        self._clear(gone)
+
+    def _clear(self, path: Path) -> None:
+        if os.path.lexists(path):
+            self._remove_tree(path)
 
 
 async def copy_directory(source: Path, target: Path) -> None:

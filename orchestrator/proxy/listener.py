@@ -7,8 +7,10 @@ not a socket in each node's network namespace. Owns the connections and their li
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from msgspec import Struct
 
@@ -55,10 +57,20 @@ class Asked(Struct, frozen=True):
 class NodeListener:
     """Accepts what rules lead here and has it answered."""
 
-    def __init__(self, address: str, answer: Callable[[Asked], Response | None]) -> None:
-        """`address` is one of this machine's that rules may lead to; None closes without an answer."""
+    def __init__(
+        self,
+        address: str,
+        answer: Callable[[Asked], Response | None],
+        *,
+        destination: Callable[[Any], Listener | None] = original_destination,
+    ) -> None:
+        """`address` is one of this machine's that rules may lead to; None closes without an answer.
+
+        `destination` finds out where the socket of a connection was addressed to.
+        """
         self._address = address
         self._answer = answer
+        self._destination = destination
         self._server: asyncio.Server | None = None
 
     async def open(self) -> Listener:
@@ -66,6 +78,10 @@ class NodeListener:
         self._server = await asyncio.start_server(self._serve, self._address, 0, limit=REQUEST_BYTES_MAX)
         host, port = self._server.sockets[0].getsockname()
         return host, port
+
+    async def open_on(self, listening: socket.socket) -> None:
+        """Listen on a bound socket, which is ours from now on; OSError."""
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=REQUEST_BYTES_MAX)
 
     def close(self) -> None:
         """Stop listening."""
@@ -75,7 +91,7 @@ class NodeListener:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            listener = original_destination(writer.get_extra_info("socket"))
+            listener = self._destination(writer.get_extra_info("socket"))
             if listener is not None:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
                     method, path = parse_request(await reader.readuntil(b"\r\n\r\n"))

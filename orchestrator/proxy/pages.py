@@ -40,8 +40,9 @@ def plan_kubelet_listeners(node_ips: Iterable[str], machine: str) -> list[Listen
 class ProxyPages:
     """What the proxy tells of itself."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, mode: str = MODE) -> None:
         self._clock = clock
+        self._mode = mode
         self._updated = clock.now()
         self._pending_since: datetime | None = None
         self._metrics = ProxyMetrics()
@@ -91,9 +92,9 @@ class ProxyPages:
         if path in ("/healthz", "/healthz/ping"):
             return Response(b"ok")
         if path == "/proxyMode":
-            return Response(MODE.encode())
+            return Response(self._mode.encode())
         if path == "/configz":
-            return Response(json.dumps(_CONFIGURATION).encode(), content_type="application/json")
+            return Response(json.dumps(_configuration(self._mode)).encode(), content_type="application/json")
         if path == "/metrics":
             return Response(generate_latest(self._metrics.registry), content_type=METRICS_TYPE)
         return NOT_FOUND
@@ -124,15 +125,16 @@ class ProxyMetrics:
         }
 
 
-_CONFIGURATION = {
-    "kubeproxy.config.k8s.io": {
-        "kind": "KubeProxyConfiguration",
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "mode": MODE,
-        "healthzBindAddress": f"0.0.0.0:{KUBE_PROXY_HEALTH}",
-        "metricsBindAddress": f"127.0.0.1:{KUBE_PROXY_STATUS}",
+def _configuration(mode: str) -> dict[str, dict[str, str]]:
+    return {
+        "kubeproxy.config.k8s.io": {
+            "kind": "KubeProxyConfiguration",
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "mode": mode,
+            "healthzBindAddress": f"0.0.0.0:{KUBE_PROXY_HEALTH}",
+            "metricsBindAddress": f"127.0.0.1:{KUBE_PROXY_STATUS}",
+        }
     }
-}
 
 
 def _stamp(at: datetime) -> str:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.objects import Object, is_terminating, key_of, name_of
+from orchestrator.api.objects import Object, key_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from orchestrator.client.informer import Informers
 from orchestrator.logs import get_logger
@@ -24,10 +24,9 @@ from orchestrator.proxy.pages import ProxyPages, plan_kubelet_listeners, plan_li
 from orchestrator.proxy.plan import ServiceRules, plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
-from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, Target, node_facts, service_keys
+from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, Target, is_leaving, node_facts, service_keys
 
 VOLATILE_SETS = "affinity_"
-AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 PAGES_KEY = "pages"
 """Where the rules of the proxy's own pages stand among those of Services, whose keys have a slash."""
 PLANNED_AT_ONCE = 200
@@ -109,7 +108,7 @@ class ServiceProxy:
     def _on_node(self, old: Object | None, new: Object | None) -> None:
         before = node_facts(old) if old is not None else None
         after = node_facts(new) if new is not None else None
-        if new is not None and _is_leaving(new):
+        if new is not None and is_leaving(new):
             self._leaving.add(name_of(new))
         else:
             self._leaving.discard(name_of(new if new is not None else old or {}))
@@ -244,9 +243,3 @@ class ServiceProxy:
             self._log.warning("conntrack.failed", error=str(error))
         else:
             self._log.debug("conntrack.forgotten", count=count)
-
-
-def _is_leaving(node: Object) -> bool:
-    """Whether load balancers are to send nothing to a node any more (KEP-3836)."""
-    taints = (node.get("spec") or {}).get("taints") or ()
-    return is_terminating(node) or any(taint.get("key") == AUTOSCALER_TAINT for taint in taints)

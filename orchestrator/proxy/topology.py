@@ -11,12 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
+from orchestrator.api.objects import Object, is_terminating, labels_of, name_of, namespace_of
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SERVICE_INDEX = "proxy/service"
 """The index of EndpointSlices by the key of their Service."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
+AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 Target = tuple[str, int]
 """Address and port."""
@@ -53,6 +54,12 @@ def node_facts(node: Object) -> NodeFacts:
         pod_cidr=(node.get("spec") or {}).get("podCIDR") or "",
         zone=labels_of(node).get(ZONE_LABEL, ""),
     )
+
+
+def is_leaving(node: Object) -> bool:
+    """Whether load balancers are to send nothing to a node any more (KEP-3836)."""
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return is_terminating(node) or any(taint.get("key") == AUTOSCALER_TAINT for taint in taints)
 
 
 def service_keys(one: Object) -> list[str]:

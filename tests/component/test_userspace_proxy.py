@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+import uvloop
 
 from orchestrator.api.objects import Object
-from orchestrator.api.resources import ENDPOINT_SLICES, SERVICES
+from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
 from orchestrator.cluster.users import PROXY
@@ -39,8 +40,11 @@ class LoopbackPlaces:
         self.taken: set[int] = set()
         self.refused = asyncio.Event()
 
-    async def socket(self, place: str, kind: socket.SocketKind) -> socket.socket:
+    async def make_socket(self, place: str, kind: socket.SocketKind) -> socket.socket:
         return _Placed(self, place, kind)
+
+    async def ready(self, place: str) -> None:
+        """At once."""
 
     async def lost(self) -> None:
         await self.gone.wait()
@@ -75,6 +79,14 @@ class _Placed(socket.socket):
 
     def close(self) -> None:
         super().close()
+        self._forget()
+
+    def detach(self) -> int:
+        """How uvloop closes it."""
+        self._forget()
+        return super().detach()
+
+    def _forget(self) -> None:
         if self._listener is not None:
             self._owner.ports.pop(self._listener, None)
             self._owner.changed.set()
@@ -136,6 +148,12 @@ def _slice(number: int, address: str, port: int, protocol: str) -> Object:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
+    async with running_stage() as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def running_stage() -> AsyncIterator[Stage]:
     clock = ManualClock()
     async with running_cluster(nodes=0, controllers=(), scheduler=False, clock=clock) as cluster:
         informers = Informers(cluster.client(PROXY, ()), clock=clock)
@@ -200,6 +218,30 @@ async def test_bytes_go_both_ways_and_one_half_may_end_first(stage: Stage) -> No
         writer.write_eof()
         assert await reader.read() == b"got " + data
         writer.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_what_clients_send_at_once_is_not_lost(run: Callable[[Any], Any]) -> None:
+    """The loop of `up` is uvloop's; the two differ in when they read."""
+
+    async def talk(address: tuple[str, int], text: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(text)
+        writer.write_eof()
+        try:
+            return await asyncio.wait_for(reader.read(), 5)
+        finally:
+            writer.close()
+
+    async def all_talk() -> None:
+        async with running_stage() as stage, server(echo_at_the_end) as target:
+            await stage.serve(target)
+            address = await stage.places.port(WEB)
+            texts = [b"client %d" % number for number in range(50)]
+            answers = await asyncio.gather(*[talk(address, text) for text in texts])
+            assert answers == [b"got " + text for text in texts]
+
+    run(all_talk())
 
 
 async def test_who_reads_slowly_slows_down_who_writes(stage: Stage) -> None:
@@ -297,7 +339,7 @@ async def udp_server() -> AsyncIterator[tuple[tuple[str, int], UdpEcho]]:
 
 async def ask(client: socket.socket, address: tuple[str, int], data: bytes) -> bytes:
     loop = asyncio.get_running_loop()
-    await loop.sock_sendto(client, data, address)
+    client.sendto(data, address)
     return await asyncio.wait_for(loop.sock_recv(client, 1000), 5)
 
 
@@ -347,6 +389,26 @@ async def test_host_ports_are_carried_too(stage: Stage) -> None:
         reader, writer = await asyncio.open_connection(*await stage.places.port(listener))
         assert await reader.readline() == b"hello\n"
         writer.close()
+
+
+async def test_the_proxys_own_pages_are_on_each_node(stage: Stage) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}
+    status = {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}
+    await stage.client.create(NODES, {**node, "status": status})
+    health = await stage.places.port(Listener("node-1", "0.0.0.0", "tcp", 10256))
+    assert await get(health, "/healthz") == "200 OK"
+    assert await get(health, "/nothing") == "404 Not Found"
+    status_page = await stage.places.port(Listener("node-1", "127.0.0.1", "tcp", 10249))
+    assert await get(status_page, "/proxyMode", body=True) == "userspace"
+
+
+async def get(address: tuple[str, int], path: str, *, body: bool = False) -> str:
+    """The status of a page, or what it says."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    head, _, text = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    return text if body else head.partition("\r\n")[0].partition(" ")[2]
 
 
 async def test_a_lost_place_ends_the_proxy(stage: Stage) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.accounts import Account
+
 READY = re.compile(r"ready (https://\S+) kubeconfig=(\S+)\n")
 START_SECONDS_MAX = 60.0
 
@@ -21,7 +23,9 @@ START_SECONDS_MAX = 60.0
 class OrchestratorProcess:
     """One orchestrator on a data dir; can be stopped, killed and started again."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, account: Account | None = None) -> None:
+        """An account: somebody else runs it."""
+        self.account = account
         self.data_dir = data_dir
         self.options = options
         self.url = ""
@@ -48,14 +52,12 @@ class OrchestratorProcess:
     def start(self) -> float:
         """Start and wait for the ready line; returns how many seconds that took."""
         command = [
-            sys.executable, "-m", "orchestrator", "up",
+            *self._program(), "up",
             "--data-dir", str(self.data_dir), "--listen", "127.0.0.1:0", *self.options,
         ]  # fmt: skip
         started = time.monotonic()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=clean_environment()
-            )
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, **self._runs_as())
         line = self._read_line(START_SECONDS_MAX)
         match = READY.fullmatch(line)
         if not match:
@@ -63,6 +65,12 @@ class OrchestratorProcess:
             raise AssertionError(f"no ready line but {line!r}; the log says:\n{self.tail()}")
         self.url, self.kubeconfig = match[1], Path(match[2])
         return time.monotonic() - started
+
+    def _program(self) -> list[str]:
+        return [sys.executable if self.account is None else self.account.python, "-m", "orchestrator"]
+
+    def _runs_as(self) -> dict[str, Any]:
+        return {"env": clean_environment()} if self.account is None else self.account.options()
 
     def _read_line(self, seconds: float) -> str:
         assert self._process is not None
@@ -113,8 +121,8 @@ class OrchestratorProcess:
     def down(self, *options: str) -> subprocess.CompletedProcess[str]:
         """`python -m orchestrator down`: remove everything that the cluster left on the machine."""
         return subprocess.run(
-            [sys.executable, "-m", "orchestrator", "down", "--data-dir", str(self.data_dir), *options],
-            capture_output=True, text=True, check=True, timeout=120, env=clean_environment(),
+            [*self._program(), "down", "--data-dir", str(self.data_dir), *options],
+            capture_output=True, text=True, check=True, timeout=120, **self._runs_as(),
         )  # fmt: skip
 
     def tail(self, lines: int = 60) -> str:

@@ -21,7 +21,8 @@ from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.block_volumes import release_devices
 from orchestrator.kubelet.cgroups.pods import remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
-from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, KIND_LABEL, SANDBOX_KIND
+from orchestrator.kubelet.docker.network.docker_network import remove_networks
+from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, HELPER_KIND, KIND_LABEL, SANDBOX_KIND
 from orchestrator.kubelet.network.pod_network import remove_network
 from orchestrator.kubelet.runtime import RuntimeFailure
 
@@ -79,15 +80,22 @@ async def _clear_engine(
         raise RuntimeFailure(f"DOCKER_HOST: {error}") from None
     try:
         await engine.connect()
-        return await remove_containers(engine, cluster_id), engine.info
+        removed = await remove_containers(engine, cluster_id)
+        await remove_networks(engine, cluster_id)
+        return removed, engine.info
     finally:
         await engine.close()
 
 
-async def remove_containers(engine: DockerEngine, cluster_id: str) -> int:
-    """Kill and remove all containers of a cluster, those in sandboxes first; returns how many there were."""
+async def remove_containers(engine: DockerEngine, cluster_id: str, *, helpers: bool = True) -> int:
+    """Kill and remove all containers of a cluster, those in sandboxes first; returns how many there were.
+
+    Without `helpers` those stay that are part of a network on Docker's.
+    """
     filters = json.dumps({"label": [f"{CLUSTER_LABEL}={cluster_id}"]})
     items: list[dict[str, Any]] = await engine.call("GET", "containers/json", params={"all": "1", "filters": filters})
+    if not helpers:
+        items = [item for item in items if (item.get("Labels") or {}).get(KIND_LABEL) != HELPER_KIND]
     for batch in plan_removal_order(items):
         async with asyncio.TaskGroup() as group:
             for container_id in batch:

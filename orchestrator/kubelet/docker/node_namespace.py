@@ -8,7 +8,7 @@ interface in it is the pod network's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -34,13 +34,18 @@ class NodeNamespace:
         run: Callable[[str, dict[str, Any]], Awaitable[Inspected]],
         remove: Callable[[str], Awaitable[None]],
         connect: Callable[[Held | None], Awaitable[None]],
+        settings: Callable[[], Mapping[str, Any] | None],
     ) -> None:
-        """`run` creates and starts a pause container that has left the machine's network when it returns."""
+        """`run` creates and starts a pause container that has left the machine's network when it returns.
+
+        `settings` make it a helper; None: it only holds the namespace.
+        """
         self._owner = owner
         self._inspect = inspect
         self._run = run
         self._remove = remove
         self._connect = connect
+        self._settings = settings
         self._held: Held | None = None
         self._lock = asyncio.Lock()
 
@@ -61,7 +66,7 @@ class NodeNamespace:
             if found is None:
                 name = node_container_name(self._owner)
                 await self._remove(name)
-                inspected = await self._run(name, node_container_config(self._owner))
+                inspected = await self._run(name, node_container_config(self._owner, self._settings()))
                 found = Held(inspected.id, inspected.context.pid)
             if found != self._held:
                 self._held = None

@@ -54,7 +54,7 @@ from orchestrator.kubelet.docker.translate import (
 )
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import namespace_inode
-from orchestrator.kubelet.network.pod_network import PodNetwork
+from orchestrator.kubelet.network.sandbox_network import SandboxNetwork
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -94,7 +94,7 @@ class DockerRuntime:
         self,
         *,
         engine: DockerEngine,
-        network: PodNetwork,
+        network: SandboxNetwork,
         cluster_id: str,
         node_name: str,
         clock: Clock,
@@ -121,6 +121,7 @@ class DockerRuntime:
             run=self._run_pause,
             remove=self._remove,
             connect=self._connect_node,
+            settings=lambda: network.helper_settings(node_name),
         )
         self._log = get_logger("kubelet/runtime", node=node_name)
 
@@ -134,6 +135,9 @@ class DockerRuntime:
         await self._images.ensure_pause()
         await self._network.start()
         await self._namespace.find()
+        if not self._network.enters_namespaces and self._pod_cidr:
+            self._network.namespace_by(self.owner.node_name, self._namespace.ensure)
+            await self._namespace.ensure()
         reserved = self._network.reserved_sandboxes(self.owner.node_name)
         if reserved:
             present = {item["Id"] for item in await self._inspections.list()}
@@ -270,8 +274,19 @@ class DockerRuntime:
         if not self._pod_cidr:
             raise NetworkUnavailable(f"network of node {self.owner.node_name} is not ready: no pod CIDR yet")
         network_of = await self._namespace.ensure() if spec.host_network else ""
-        config = sandbox_config(self.owner, spec, network_of=network_of, shares_shim=self._engine.passes_annotations)
-        container_id = await self._create(sandbox_name(self.owner, spec), config)
+        name, node = sandbox_name(self.owner, spec), self.owner.node_name
+        ports = host_ports(spec)
+        endpoint = None if spec.host_network else self._network.endpoint(name, node_name=node, host_ports=ports)
+        config = sandbox_config(
+            self.owner,
+            spec,
+            network_of=network_of,
+            endpoint=endpoint,
+            shares_shim=self._engine.passes_annotations,
+        )
+        container_id = await self._create(name, config)
+        if endpoint is not None:
+            self._network.claim(name, container_id)
         try:
             if meanwhile is None:
                 return await self._start_sandbox(container_id, spec)
@@ -348,7 +363,7 @@ class DockerRuntime:
                 f"process {pid} of the sandbox is not on this machine: the pod network needs a Docker Engine "
                 "that runs here, in the same PID namespace"
             )
-        if namespace_inode(pid) == namespace_inode():
+        if self._network.enters_namespaces and namespace_inode(pid) == namespace_inode():
             raise NetworkUnavailable("the Engine gave the sandbox the machine's own network namespace")
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
@@ -672,7 +687,12 @@ class DockerRuntime:
         inspected = await self._inspections.lookup(sandbox_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
-        return await streams.dial(inspected.context.pid, port)
+        if self._network.enters_namespaces:
+            return await streams.dial(inspected.context.pid, port)
+        return await streams.over(
+            self._network.dial(self.owner.node_name, sandbox_id, port, host_network=inspected.context.host_network),
+            port,
+        )
 
 
 def _disk_bytes(directory: str) -> int:
@@ -690,7 +710,10 @@ def _measure_disks(places: Sequence[tuple[str, str, int, str]]) -> dict[str, tup
     for container_id, known_upper, pid, log in places:
         upper = known_upper or _upper_dir_of(pid)
         root = tree_usage(Path(upper)) if upper else DiskUsage(0)
-        logs = [*Path(log).parent.glob(f"{Path(log).name}*")] if log else []
+        try:
+            logs = [*Path(log).parent.glob(f"{Path(log).name}*")] if log else []
+        except PermissionError:
+            logs = []  # only root sees the Engine's folder
         found[container_id] = (root, tree_usage(*logs))
     return found
 

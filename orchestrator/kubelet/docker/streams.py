@@ -268,8 +268,13 @@ async def dial(pid: int, port: int) -> SocketStream:
                 return connection
         raise failure or OSError("no address family")
 
+    return await over(in_thread(connect, name=f"dial-{pid}-{port}"), port)
+
+
+async def over(dialled: Awaitable[socket.socket], port: int) -> SocketStream:
+    """The stream over a connection to a port of a pod, once it is made; RuntimeFailure when it is not."""
     try:
-        connection = await in_thread(connect, name=f"dial-{pid}-{port}")
+        connection = await dialled
         reader, writer = await asyncio.open_connection(sock=connection)
     except OSError as error:
         raise RuntimeFailure(f"failed to connect to localhost:{port} inside the pod: {error}") from error

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from orchestrator.kubelet.network.plan import HostPort
+from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.kubelet.runtime import (
     Container,
     ContainerPhase,
@@ -42,7 +43,7 @@ RESERVED_PREFIX = "orchestrator.dev/"
 ANNOTATION_PREFIX = "annotation."
 SHIM_GROUP_ANNOTATION = "io.containerd.runc.v2.group"
 """Of the low-level runtime's specification: whose value is the same share a shim, as pods do with containerd's CRI."""
-SANDBOX_KIND, CONTAINER_KIND, NODE_KIND = "sandbox", "container", "node"
+SANDBOX_KIND, CONTAINER_KIND, NODE_KIND, HELPER_KIND = "sandbox", "container", "node", "helper"
 SANDBOX_CONTAINER_NAME = "POD"
 
 MEMORY_BYTES_MIN = 6 * 1024 * 1024
@@ -111,8 +112,11 @@ def node_container_name(owner: Owner) -> str:
     return "_".join(("orc", owner.cluster_id, owner.node_name, NODE_KIND))
 
 
-def node_container_config(owner: Owner) -> dict[str, Any]:
-    """The body of POST /containers/create for the holder of a node's network namespace."""
+def node_container_config(owner: Owner, helper: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of POST /containers/create for the holder of a node's network namespace, which may be a helper."""
+    if helper is not None:
+        own = {"Labels": owner.labels() | {KIND_LABEL: NODE_KIND}, "Hostname": owner.node_name[:63]}
+        return {**helper, **own}
     return {
         "Image": PAUSE_IMAGE,
         "Labels": owner.labels() | {KIND_LABEL: NODE_KIND},
@@ -164,16 +168,22 @@ def _pause_settings(*, network_mode: str) -> dict[str, Any]:
 
 
 def sandbox_config(
-    owner: Owner, spec: SandboxSpec, *, network_of: str = "", shares_shim: bool = False
+    owner: Owner,
+    spec: SandboxSpec,
+    *,
+    network_of: str = "",
+    endpoint: Endpoint | None = None,
+    shares_shim: bool = False,
 ) -> dict[str, Any]:
     """The body of POST /containers/create for a sandbox.
 
     With hostNetwork it joins the network of the node's container `network_of`, and has its host name. Without, its
     network is disabled for the Engine: the low-level runtime makes an empty namespace in a millisecond, where the
-    Engine itself would take a hundred and its network lock. With `shares_shim`, which needs an Engine that passes
-    annotations on, the containers of the pod run under the sandbox's shim.
+    Engine itself would take a hundred and its network lock. With an endpoint it is on a network of the Engine's. With
+    `shares_shim`, which needs an Engine that passes annotations on, the containers of the pod run under the sandbox's
+    shim.
     """
-    ipc_sysctls, _ = split_sysctls(spec.sysctls)
+    ipc_sysctls, network_sysctls = split_sysctls(spec.sysctls)
     own = owner.labels() | {
         KIND_LABEL: SANDBOX_KIND,
         ATTEMPT_LABEL: str(spec.attempt),
@@ -192,14 +202,20 @@ def sandbox_config(
         host["PidMode"] = "host"
     if spec.cgroup_parent:
         host["CgroupParent"] = spec.cgroup_parent
-    if ipc_sysctls and not spec.host_ipc:
-        host["Sysctls"] = ipc_sysctls
+    sysctls = {} if spec.host_ipc else ipc_sysctls
+    if endpoint is not None:
+        host["NetworkMode"] = endpoint.network
+        sysctls = sysctls | network_sysctls
+    if sysctls:
+        host["Sysctls"] = sysctls
     config: dict[str, Any] = {
         "Image": PAUSE_IMAGE,
         "Labels": _labels(spec.labels, spec.annotations, own),
-        "NetworkDisabled": not spec.host_network,
+        "NetworkDisabled": not spec.host_network and endpoint is None,
         "HostConfig": host,
     }
+    if endpoint is not None:
+        config["NetworkingConfig"] = endpoint.config()
     if spec.hostname and not spec.host_network:
         config["Hostname"] = spec.hostname[:HOSTNAME_MAX]
     return config

@@ -19,7 +19,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -52,6 +53,7 @@ from orchestrator.kubelet.network.plan import (
 )
 from orchestrator.kubelet.network.reservations import AddressesExhausted, HostPortTaken, Reservations
 from orchestrator.kubelet.network.rtnetlink import RouteSocket
+from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.logs import get_logger
 
 CLAIM_LOCK = "orchestrator-network.lock"
@@ -140,11 +142,33 @@ def check_prerequisites() -> None:
         raise NetworkUnavailable("the pod network needs " + " and ".join(missing))
 
 
+def set_aside(
+    reservations: Reservations,
+    node: NodeNetwork | None,
+    *,
+    node_name: str,
+    sandbox_id: str,
+    host_ports: tuple[HostPort, ...],
+) -> str:
+    """The address of a sandbox on a node, reserved if it has none yet; NetworkUnavailable."""
+    if node is None:
+        raise NetworkUnavailable(f"network of node {node_name} is not ready: no pod CIDR yet")
+    try:
+        reservation = reservations.reserve(
+            sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
+        )
+    except (AddressesExhausted, HostPortTaken) as error:
+        raise NetworkUnavailable(str(error)) from None
+    return str(reservation.address)
+
+
 class PodNetwork:
     """The pod network of one cluster; shared by all its nodes in this process.
 
     A netlink socket that it is given is its own from then on; without one it opens one when it starts.
     """
+
+    enters_namespaces = True
 
     def __init__(
         self, *, cluster_id: str, cidrs: ClusterCidrs, state_dir: Path, netlink: Netlink | None = None
@@ -296,18 +320,25 @@ class PodNetwork:
         with accepting(errno.EEXIST):
             await self._netlink.call(RouteSocket.add_address, self._bridge_index, address, prefixlen)
 
+    def helper_settings(self, node_name: str) -> Mapping[str, object] | None:
+        return None
+
+    def namespace_by(self, node_name: str, ensure: Callable[[], Awaitable[str]]) -> None:
+        """A node's namespace is needed for its hostNetwork pods only, and made with the first of them."""
+
+    def endpoint(self, name: str, *, node_name: str, host_ports: tuple[HostPort, ...] = ()) -> Endpoint | None:
+        return None
+
+    def claim(self, name: str, sandbox_id: str) -> None:
+        """It gets its address by its id."""
+
+    async def dial(self, node_name: str, sandbox_id: str, port: int, *, host_network: bool) -> socket.socket:
+        raise NotImplementedError("the runtime enters namespaces itself")
+
     def reserve(self, *, node_name: str, sandbox_id: str, host_ports: tuple[HostPort, ...] = ()) -> str:
         """Set the address aside that `attach` will give to the sandbox; `detach` gives it back. NetworkUnavailable."""
         node = self._nodes.get(node_name)
-        if node is None:
-            raise NetworkUnavailable(f"network of node {node_name} is not ready: no pod CIDR yet")
-        try:
-            reservation = self._reservations.reserve(
-                sandbox_id, node_name=node_name, pod_cidr=node.pod_cidr, node_ip=node.ip, host_ports=host_ports
-            )
-        except (AddressesExhausted, HostPortTaken) as error:
-            raise NetworkUnavailable(str(error)) from None
-        return str(reservation.address)
+        return set_aside(self._reservations, node, node_name=node_name, sandbox_id=sandbox_id, host_ports=host_ports)
 
     async def attach(
         self,

@@ -12,6 +12,8 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestrator.api.host_ports import ANY_ADDRESS, is_port_taken
 from orchestrator.api.host_ports import HostPort as Claim
 from orchestrator.kubelet.network.plan import (
@@ -102,13 +104,29 @@ class Reservations:
             host_ports=host_ports,
             machine_ports=tuple(sorted(wanted - self._machine_ports.keys())),
         )
-        path = self._directory / str(address)
-        temporary = self._directory / f"{address}.tmp"
-        temporary.write_text(json.dumps(reservation.to_json()))
-        os.replace(temporary, path)
+        self._write(reservation)
         self._last[pod_cidr] = address
         self._remember(reservation)
         return reservation
+
+    def rename(self, name: str, sandbox_id: str) -> None:
+        """What was reserved under a name is the sandbox' own from now on, unless it has an address already."""
+        reservation = self._by_sandbox.get(name)
+        if reservation is None:
+            return
+        if sandbox_id in self._by_sandbox:
+            self.release(name)
+            return
+        renamed = replace(reservation, sandbox_id=sandbox_id)
+        self._write(renamed)
+        del self._by_sandbox[name]
+        self._remember(renamed)
+
+    def _write(self, reservation: Reservation) -> None:
+        path = self._directory / str(reservation.address)
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_text(json.dumps(reservation.to_json()))
+        os.replace(temporary, path)
 
     def _check_host_ports(self, node_name: str, host_ports: tuple[HostPort, ...]) -> None:
         if not host_ports:

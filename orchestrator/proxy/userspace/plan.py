@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from orchestrator.api.objects import Object, key_of
 from orchestrator.component.places import MACHINE, SERVICES, Listener
+from orchestrator.proxy.health import plan_health
 from orchestrator.proxy.plan import affinity_seconds, cluster_ips_of, is_ipv4, is_proxied, load_balancer_ips
 from orchestrator.proxy.topology import Endpoint, NodeFacts, Target, endpoints_of, local_to, preferred_by, usable
 
@@ -31,6 +32,8 @@ class Route(Struct, frozen=True):
     affinity: str = ""
     """What remembers clients together; empty: each connection goes anywhere."""
     affinity_seconds: int = 0
+    answers_as: str = ""
+    """The proxy answers itself, in the name of the node with this address; empty: it carries to the targets."""
 
     def targets_for(self, client: str) -> tuple[Target, ...]:
         """What a client may be led to; empty when nobody serves it."""
@@ -62,6 +65,9 @@ def plan_routes(
     for port in (service.get("spec") or {}).get("ports") or ():
         if (port.get("protocol") or "TCP") in ("TCP", "UDP"):
             _PortPlanner(service, port, slices, nodes, routes).plan()
+    by_address = {node.ip: node.name for node in nodes}
+    for address, number in plan_health(service, slices, nodes):
+        routes[Listener(by_address[address], address, "tcp", number)] = Route((), answers_as=address)
     return routes
 
 

@@ -15,17 +15,22 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, key_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.informer import Informers
-from orchestrator.component.places import HostPorts, Listener, PlaceLost, Places
+from orchestrator.component.places import HostPorts, Listener, PlaceLost, PlaceNotReady, Places
 from orchestrator.logs import get_logger
-from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, node_facts, service_keys
+from orchestrator.proxy.health import ServiceHealth, plan_health
+from orchestrator.proxy.listener import Asked, Response
+from orchestrator.proxy.pages import ProxyPages
+from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, is_leaving, node_facts, service_keys
 from orchestrator.proxy.userspace.carrier import Carrier
 from orchestrator.proxy.userspace.choice import Chooser
 from orchestrator.proxy.userspace.datagrams import DatagramCarrier
+from orchestrator.proxy.userspace.own_pages import PageCarrier, plan_pages
 from orchestrator.proxy.userspace.plan import Route, plan_routes
 from orchestrator.proxy.userspace.streams import Connections, StreamCarrier
 
 HOST_PORTS_KEY = "host-ports"
 """Where host ports of pods stand among Services, whose keys have a slash."""
+PAGES_KEY = "pages"
 RETRY_SECONDS = 10.0
 """After this a listener is tried again whose port somebody else had."""
 LISTENERS_MAX = 16_384
@@ -49,6 +54,9 @@ class UserspaceProxy:
         self._wanted = WantedRoutes()
         self._carriers: dict[Listener, Carrier] = {}
         self._refused: dict[Listener, str] = {}
+        self._health = ServiceHealth()
+        self._pages = ProxyPages(clock, mode="userspace")
+        self._leaving: set[str] = set()
         self._facts: dict[str, NodeFacts] = {}
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -65,6 +73,7 @@ class UserspaceProxy:
         for informer in (self._services, self._slices, self._nodes):
             await informer.wait_synced()
         self._mark(HOST_PORTS_KEY)
+        self._mark(PAGES_KEY)
         self._mark_all()
         lost = asyncio.ensure_future(self._places.lost())
         lost.add_done_callback(lambda _: self._wake.set())
@@ -107,6 +116,10 @@ class UserspaceProxy:
 
     def _on_node(self, old: Object | None, new: Object | None) -> None:
         name = name_of(new if new is not None else old or {})
+        if new is not None and is_leaving(new):
+            self._leaving.add(name)
+        else:
+            self._leaving.discard(name)
         before, after = self._facts.get(name), node_facts(new) if new is not None else None
         if before == after:
             return
@@ -114,10 +127,12 @@ class UserspaceProxy:
             self._facts.pop(name, None)
         else:
             self._facts[name] = after
+        self._mark(PAGES_KEY)
         self._mark_all()
 
     def _mark(self, key: str) -> None:
         self._dirty[key] = None
+        self._pages.queued()
         self._wake.set()
 
     def _mark_all(self) -> None:
@@ -127,6 +142,7 @@ class UserspaceProxy:
     # Bringing it about.
 
     async def _sync(self) -> None:
+        started = self._clock.monotonic()
         nodes = sorted(self._facts.values(), key=lambda node: node.name)
         changed = dict.fromkeys(self._refused)
         planned = 0
@@ -152,12 +168,24 @@ class UserspaceProxy:
                 opening.append((listener, route))
         for listener, route in opening:  # after what was closed: one may take the other's port
             await self._open(listener, route)
+        if not self._dirty:
+            self._pages.synced(self._clock.monotonic() - started)
 
     def _plan(self, key: str, nodes: list[NodeFacts]) -> Mapping[Listener, Route]:
         if key == HOST_PORTS_KEY:
             forwards = self._host_ports.forwards() if self._host_ports is not None else {}
             return {listener: Route((target,)) for listener, target in forwards.items()}
-        return plan_routes(self._services.get(key), self._slices.by_index(SERVICE_INDEX, key), nodes)
+        if key == PAGES_KEY:
+            return plan_pages(nodes)
+        service, slices = self._services.get(key), self._slices.by_index(SERVICE_INDEX, key)
+        self._health.update(key, plan_health(service, slices, nodes))
+        return plan_routes(service, slices, nodes)
+
+    def _answer(self, asked: Asked) -> Response | None:
+        health = self._health.find(asked.listener)
+        if health is not None:
+            return health.response()
+        return self._pages.answer(asked, {node.ip: node.name for node in self._facts.values()}, self._leaving)
 
     async def _open(self, listener: Listener, route: Route) -> None:
         try:
@@ -166,6 +194,8 @@ class UserspaceProxy:
             self._carriers[listener] = await self._listen(listener, route)
         except PlaceLost:
             raise
+        except PlaceNotReady:
+            self._refused[listener] = ""  # it is told when that has changed
         except KeyError:
             return  # a node of somebody else's: who registered it answers there
         except OSError as error:
@@ -178,12 +208,13 @@ class UserspaceProxy:
 
     async def _listen(self, listener: Listener, route: Route) -> Carrier:
         kind = socket.SOCK_STREAM if listener.protocol == "tcp" else socket.SOCK_DGRAM
-        listening = await self._places.socket(listener.place, kind)
-        carrier: StreamCarrier | DatagramCarrier
+        listening = await self._places.make_socket(listener.place, kind)
+        carrier: StreamCarrier | DatagramCarrier | PageCarrier
         try:
             if kind == socket.SOCK_STREAM:
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                carrier = StreamCarrier(route, self._connections)
+                own = PageCarrier(route, self._answer) if route.answers_as else None
+                carrier = own or StreamCarrier(route, self._connections)
             else:
                 carrier = DatagramCarrier(route, self._chooser, self._clock)
             listening.bind((listener.address, listener.port))

@@ -55,9 +55,8 @@ class StreamCarrier:
 
     async def open(self, listening: socket.socket) -> None:
         """Accept connections on a bound socket, which is ours from now on; OSError."""
-        listening.listen(BACKLOG)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Side(self), sock=listening)
+        self._server = await loop.create_server(lambda: _Side(self), sock=listening, backlog=BACKLOG)
 
     def follow(self, route: Route) -> None:
         self.route = route
@@ -116,6 +115,8 @@ class _Side(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._peer: _Side | None = None
         self._has_ended = False
+        self._early: list[bytes] = []
+        """What came before there was a peer: uvloop may read once although it was told to pause."""
 
     def join(self, peer: _Side) -> None:
         """Begin to carry."""
@@ -123,6 +124,11 @@ class _Side(asyncio.Protocol):
         for side in (self, peer):
             assert side._transport is not None
             side._transport.resume_reading()
+            early, side._early = side._early, []
+            for data in early:
+                side.data_received(data)
+            if side._has_ended:
+                side.eof_received()
 
     def abort(self) -> None:
         """Break the connection, with a reset."""
@@ -147,12 +153,15 @@ class _Side(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._peer is not None and self._peer._transport is not None:
             self._peer._transport.write(data)
+        elif self._transport is not None:
+            self._early.append(data)
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._has_ended = True
         peer = self._peer
         if peer is None or peer._transport is None:
-            return False
+            return not self.is_lost  # it may still want to hear an answer
         if peer._has_ended:
             peer._transport.close()  # both halves have ended; what is left is sent first
             return False

@@ -32,6 +32,7 @@ from orchestrator.kubelet.docker.translate import (
     update_settings,
 )
 from orchestrator.kubelet.network.plan import HostPort
+from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerSpec,
@@ -118,6 +119,21 @@ def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
     data = inspection({"Status": "running", "Pid": 5}, **{"orchestrator.dev/kind": "node"})
     found = from_inspect(data)
     assert (found.container, found.sandbox, found.context.pid) == (None, None, 5)
+
+
+def test_a_sandbox_on_a_network_of_the_engines_has_its_address_from_the_start() -> None:
+    spec = replace(SPEC, sysctls={"net.core.somaxconn": "9", "kernel.shm_rmid_forced": "1"})
+    config = sandbox_config(OWNER, spec, endpoint=Endpoint("net", "10.244.0.5"))
+    assert not config["NetworkDisabled"]
+    assert config["HostConfig"]["NetworkMode"] == "net"
+    assert config["HostConfig"]["Sysctls"] == spec.sysctls
+    assert config["NetworkingConfig"]["EndpointsConfig"]["net"]["IPAMConfig"] == {"IPv4Address": "10.244.0.5"}
+
+
+def test_the_holder_of_a_nodes_network_may_be_a_helper() -> None:
+    config = node_container_config(OWNER, {"Image": "pause", "HostConfig": {"NetworkMode": "net"}})
+    assert config["HostConfig"] == {"NetworkMode": "net"}
+    assert config["Labels"] == node_container_config(OWNER)["Labels"]
 
 
 def test_logs_rotate_as_the_node_says() -> None:

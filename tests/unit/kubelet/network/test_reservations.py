@@ -90,3 +90,25 @@ def test_a_host_port_of_a_node_is_one_pods(tmp_path: Path) -> None:
     reservations.reserve("s3", node_name="n1", pod_cidr=CIDR, host_ports=(HostPort("udp", 80, 8080),))
     reservations.release("s1")
     reservations.reserve("s4", node_name="n1", pod_cidr=CIDR, host_ports=port)
+
+
+def test_what_was_reserved_by_name_becomes_the_sandboxs(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    port = (HostPort("tcp", 80, 8080),)
+    address = reservations.reserve("name", node_name="n", pod_cidr=CIDR, host_ports=port).address
+    reservations.rename("name", "id")
+    assert reservations.get("name") is None
+    for known in (reservations, opened(tmp_path)):
+        (one,) = known.all()
+        assert (one.sandbox_id, one.address, one.host_ports) == ("id", address, port)
+    reservations.release("id")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sandbox_that_has_an_address_keeps_it(tmp_path: Path) -> None:
+    reservations = opened(tmp_path)
+    first = reservations.reserve("id", node_name="n", pod_cidr=CIDR)
+    reservations.reserve("name", node_name="n", pod_cidr=CIDR)
+    reservations.rename("name", "id")
+    reservations.rename("another", "id")
+    assert reservations.all() == [first]

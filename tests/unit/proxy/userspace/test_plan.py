@@ -88,6 +88,12 @@ def test_source_ranges_of_a_load_balancer() -> None:
     assert route.targets_for("203.0.113.7") == ()
 
 
+def test_the_health_check_port_is_answered_on_each_node() -> None:
+    one = service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=32000)
+    found = {listener: route for listener, route in plan(one).items() if listener.port == 32000}
+    assert found == {Listener(node.name, node.ip, "tcp", 32000): Route((), answers_as=node.ip) for node in NODES}
+
+
 def test_session_affinity_has_a_name_and_a_time() -> None:
     route = plan(service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 7}}))[
         CLUSTER
