@@ -70,11 +70,12 @@ class StatefulSetController(Controller):
                 self.queue.add(key_of(owner))
 
     def _on_claim(self, old: Object | None, new: Object | None) -> None:
-        """A pod may wait for a claim to be gone, when it belonged to its predecessor."""
+        """A pod may wait for a claim to be gone, its predecessor's or one that somebody deleted."""
         if new is None and old is not None:
-            for reference in old["metadata"].get("ownerReferences") or ():
-                if reference.get("kind") == "Pod":
-                    self.queue.add(f"{namespace_of(old)}/{identity.split_name(reference['name'])[0]}")
+            for name in identity.sets_of_claim(name_of(old)):
+                key = f"{namespace_of(old)}/{name}"
+                if self._sets.get(key) is not None:
+                    self.queue.add(key)
 
     async def reconcile(self, key: str) -> float | None:
         """One step for one set."""

@@ -53,6 +53,12 @@ def claim_name(stateful_set: Object, template: Object, ordinal: int) -> str:
     return f"{name_of(template)}-{name_of(stateful_set)}-{ordinal}"
 
 
+def sets_of_claim(name: str) -> list[str]:
+    """The names that the set of a claim may have: names of templates and of sets may both have dashes."""
+    parts = split_name(name)[0].split("-")
+    return ["-".join(parts[start:]) for start in range(1, len(parts))]
+
+
 def new_pod(stateful_set: Object, template: Object, revision: str, ordinal: int) -> Object:
     """The pod with this ordinal, from a revision's template."""
     pod = pod_from_template(template, stateful_set)

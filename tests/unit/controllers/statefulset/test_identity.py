@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.controllers.statefulset.identity import is_stale_claim, new_claims, plan_claim_owners, split_name
+from orchestrator.controllers.statefulset.identity import (
+    is_stale_claim,
+    new_claims,
+    plan_claim_owners,
+    sets_of_claim,
+    split_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +81,10 @@ def test_a_claim_of_an_earlier_pod_is_stale() -> None:
     assert is_stale_claim(claim, "new")
     assert not is_stale_claim(claim, "old")
     assert not is_stale_claim({"metadata": {}}, "")
+
+
+def test_a_claim_tells_the_sets_whose_it_may_be() -> None:
+    assert sets_of_claim("data-web-0") == ["web"]
+    assert sets_of_claim("my-data-web-app-11") == ["data-web-app", "web-app", "app"]
+    assert sets_of_claim("data") == []
+    assert sets_of_claim("data-0") == []
