@@ -15,7 +15,7 @@ from orchestrator.api.objects import (
     name_of,
     uid_of,
 )
-from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orchestrator.api.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
 from orchestrator.api.volume_binding import (
     BIND_COMPLETED,
     SELECTED_NODE,
@@ -39,6 +39,8 @@ from orchestrator.controllers.persistentvolume.plan import (
     plan_volume_status,
     unbound_volume,
 )
+from orchestrator.controllers.pods import is_finished, node_of
+from orchestrator.controllers.storageprotection import CLAIM_INDEX, claims_of
 
 _VOLUME = "volume:"
 _CLASS_INDEX = "class"
@@ -59,6 +61,7 @@ class PersistentVolumeBinder(Controller):
         self._volumes = self.informer(PERSISTENT_VOLUMES)
         self._classes = self.informer(STORAGE_CLASSES)
         self._nodes = self.informer(NODES)
+        self._pods = self.informer(PODS)
         self._expectations = Expectations()
         self._volumes.add_index(_CLASS_INDEX, lambda volume: [f"class/{class_of(volume)}"])
         self._volumes.add_index(_CLAIM_INDEX, lambda volume: [key] if (key := claim_key_of(volume)) else [])
@@ -67,6 +70,8 @@ class PersistentVolumeBinder(Controller):
         self._claims.add_handler(self._on_claim)
         self._volumes.add_handler(self._on_volume)
         self._classes.add_handler(self._on_class)
+        self._pods.add_index(CLAIM_INDEX, claims_of)
+        self._pods.add_handler(self._on_pod)
 
     def _on_claim(self, old: Object | None, new: Object | None) -> None:
         claim = new if new is not None else old
@@ -96,6 +101,14 @@ class PersistentVolumeBinder(Controller):
             for claim in self._claims.by_index(_UNBOUND_INDEX, "class/"):
                 self.queue.add(key_of(claim))
 
+    def _on_pod(self, old: Object | None, new: Object | None) -> None:
+        """A claim that waits for its first pod tells of the one that came."""
+        if old is None and new is not None and not node_of(new):
+            for key in claims_of(new):
+                claim = self._claims.get(key)
+                if claim is not None and BIND_COMPLETED not in annotations_of(claim):
+                    self.queue.add(key)
+
     async def reconcile(self, key: str) -> float | None:
         """One claim, or one volume."""
         if not self._expectations.is_fulfilled(""):
@@ -122,13 +135,19 @@ class PersistentVolumeBinder(Controller):
         named = self._volumes.get((claim.get("spec") or {}).get("volumeName") or "")
         candidates = self._volumes.by_index(_CLASS_INDEX, f"class/{class_of(claim)}")
         storage_class = self._classes.get(class_of(claim))
-        plan = plan_claim(claim, candidates, named, storage_class, self._node_of(claim))
+        plan = plan_claim(
+            claim, candidates, named, storage_class, self._node_of(claim), self._waiting_pods(key_of(claim))
+        )
         if plan.bind is not None:
             claim = await self._bind(claim, plan.bind)
         elif plan.provisioner:
             claim = await self._ask_provisioner(claim, plan.provisioner)
         await self._write_claim_status(claim, plan)
         return None
+
+    def _waiting_pods(self, key: str) -> list[str]:
+        pods = self._pods.by_index(CLAIM_INDEX, key)
+        return sorted(name_of(pod) for pod in pods if not node_of(pod) and not is_finished(pod))
 
     def _node_of(self, claim: Object) -> Object | None:
         """The node that the scheduler chose for the first pod of the claim."""

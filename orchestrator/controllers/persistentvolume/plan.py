@@ -6,7 +6,7 @@ the claim the volume (`spec.volumeName`), so that a crash between the two is rep
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -78,8 +78,13 @@ def plan_claim(
     named: Object | None,
     storage_class: Object | None,
     node: Object | None,
+    waiting_pods: Sequence[str] = (),
 ) -> ClaimPlan:
-    """What a claim needs. `named`: the volume in its spec, if that exists; `node`: where its pod is or will be."""
+    """What a claim needs.
+
+    `named`: the volume in its spec, if that exists; `node`: where its pod is or will be; `waiting_pods`: the names of
+    its pods that have no node yet.
+    """
     wanted = (claim.get("spec") or {}).get("volumeName") or ""
     if annotations_of(claim).get(BIND_COMPLETED):
         return _plan_bound(claim, wanted, named)
@@ -93,8 +98,12 @@ def plan_claim(
     plan = ClaimPlan(phase="Pending")
     class_name = class_of(claim)
     if waits:
-        message = "waiting for first consumer to be created before binding"
-        plan.events.append(("Normal", "WaitForFirstConsumer", message))
+        if waiting_pods:
+            pods = f"pod{'s' if len(waiting_pods) > 1 else ''} {','.join(waiting_pods)}"
+            plan.events.append(("Normal", "WaitForPodScheduled", f"waiting for {pods} to be scheduled"))
+        else:
+            message = "waiting for first consumer to be created before binding"
+            plan.events.append(("Normal", "WaitForFirstConsumer", message))
     elif not class_name:
         message = "no persistent volumes available for this claim and no storage class is set"
         plan.events.append(("Normal", "FailedBinding", message))

@@ -128,6 +128,11 @@ async def test_binding_waits_for_the_first_consumer_and_fits_its_node(stage: Sta
         )
     await stage.client.create(PERSISTENT_VOLUME_CLAIMS, claim("c", storageClassName="local"))
     await stage.until(EVENTS, lambda events: any(e["reason"] == "WaitForFirstConsumer" for e in events))
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]
+    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {**template()["spec"], "volumes": volumes}}
+    await stage.client.create(PODS, {"apiVersion": "v1", "kind": "Pod", **pod})
+    waits = ("WaitForPodScheduled", "waiting for pod p to be scheduled")
+    await stage.until(EVENTS, lambda events: any((e["reason"], e["message"]) == waits for e in events))
     patch = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "b"}}}
     await stage.client.patch(PERSISTENT_VOLUME_CLAIMS, "c", patch, "default")
     one = await stage.until_one(PERSISTENT_VOLUME_CLAIMS, "c", phase("Bound"))

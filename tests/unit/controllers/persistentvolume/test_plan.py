@@ -99,6 +99,12 @@ def test_claims(
     assert shown == expected
 
 
+@pytest.mark.parametrize(("pods", "who"), [(("a",), "pod a"), (("a", "b"), "pods a,b")])
+def test_a_claim_names_the_pods_that_it_waits_for(pods: tuple[str, ...], who: str) -> None:
+    plan = plan_claim(claim(), [], None, LATE, None, pods)
+    assert plan.events == [("Normal", "WaitForPodScheduled", f"waiting for {who} to be scheduled")]
+
+
 @pytest.mark.parametrize(
     ("one", "its_claim", "expected"),
     [
