@@ -74,14 +74,18 @@ class _Output:
             return
         # What the supervisor says of a component belongs to that component.
         logger = str(event.get("failed") or event.get("component", "")) if self.copies else ""
-        if self.render is None or self.stream is None:
+        if self.render is None:
             if self.copies:
                 self._copy(logger, _json_renderer()({**event, "timestamp": self._timestamp()}))
             _emit_to_logging(level, event)
             return
+        if self.stream is None and not self.copies:
+            return
         event.setdefault("timestamp", self._timestamp())
         line = self.render(event)
         self._copy(logger, line)
+        if self.stream is None:
+            return
         try:
             self.stream.write(line + "\n")
             self.stream.flush()
@@ -89,7 +93,6 @@ class _Output:
             # The reader of our stderr is gone (closed pipe, closed file). There is nowhere left to
             # say so, and the cluster must outlive its log.
             self.stream = None
-            self.render = _render_nothing
 
     def _copy(self, logger: str, line: str) -> None:
         for copy in self.copies:
@@ -101,10 +104,6 @@ class _Output:
 
 def _wall_time() -> datetime:
     return datetime.now(UTC)
-
-
-def _render_nothing(_event: Event) -> str:
-    return ""
 
 
 class Logger(structlog.BoundLoggerBase):
@@ -164,7 +163,7 @@ _output = _Output()
 
 def can_write() -> bool:
     """Whether events still go anywhere: False once the reader of our stderr was found to be gone."""
-    return _output.render is not _render_nothing
+    return _output.render is None or _output.stream is not None
 
 
 def get_logger(component: str, **fields: object) -> Logger:

@@ -205,3 +205,24 @@ def test_a_copy_of_each_line_goes_to_who_asked_until_they_ask_no_more(is_configu
     logs.get_logger("kube-proxy").warning("rules.late", seconds=4)
     assert [logger for logger, _ in copies] == ["kube-proxy", "dns"]
     assert json.loads(copies[0][1])["seconds"] == 3
+
+
+def test_a_log_that_nobody_reads_any_more_costs_nothing_and_its_copies_go_on(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    copies: list[str] = []
+
+    def copy(_: str, line: str) -> None:
+        copies.append(line)
+
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    stream.close()
+    logs.add_copy(copy)
+    log = logs.get_logger("kube-proxy")
+    log.info("first")
+    log.info("second")
+    logs.remove_copy(copy)
+    log.info("third")
+    assert [json.loads(line)["event"] for line in copies] == ["first", "second"]
+    assert capfd.readouterr() == ("", "")
