@@ -487,8 +487,15 @@ class Cluster:
             api_address=(self.advertised_host, self.port) if self.parts.https else None,
             controllers=self.parts.controllers,
             scheduler=self.parts.scheduler,
-            network=self._has_network,
+            proxy_mode=self._proxy_mode,
         )
+
+    @property
+    def _proxy_mode(self) -> str:
+        """How Services are led to their endpoints; empty where they are not."""
+        if not self._has_network or self.nodes is None:
+            return ""
+        return "nftables" if self.nodes.docker_network is None else "userspace"
 
     async def _build_provisioner(self) -> None:
         from orchestrator.kubelet.ownership import OWN_RIGHTS

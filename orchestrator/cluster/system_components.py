@@ -88,9 +88,12 @@ LABELS: Mapping[str, Mapping[str, str]] = {
 
 
 def plan_components(
-    config: Config, *, api_address: tuple[str, int] | None, controllers: bool, scheduler: bool, network: bool
+    config: Config, *, api_address: tuple[str, int] | None, controllers: bool, scheduler: bool, proxy_mode: str
 ) -> dict[str, dict[str, str]]:
-    """The components that run, with the flags that are true of them; `api_address` is where pods find the API."""
+    """The components that run, with the flags that are true of them.
+
+    `api_address` is where pods find the API; without a `proxy_mode` there is neither a proxy nor DNS.
+    """
     services = {"service-cluster-ip-range": config.service_cidr}
     pods = {"cluster-cidr": config.pod_cidr}
     found: dict[str, dict[str, str]] = {"etcd": {}, "kube-apiserver": {"authorization-mode": "Node,RBAC", **services}}
@@ -101,7 +104,7 @@ def plan_components(
         found["kube-controller-manager"] = {"controllers": ",".join(config.controllers), **pods, **services}
     if scheduler:
         found["kube-scheduler"] = {}
-    if network:
-        found["kube-proxy"] = {"proxy-mode": "nftables", **pods}
+    if proxy_mode:
+        found["kube-proxy"] = {"proxy-mode": proxy_mode, **pods}
         found["coredns"] = {}
     return found
