@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -583,18 +583,30 @@ def _time(value: Any, *, micro: bool) -> str:
 # --- the public functions ------------------------------------------------------------------------
 
 
+class Repeated(NamedTuple):
+    """Which fields a JSON body names more than once, by path; and where, counted in fields from its beginning."""
+
+    again: dict[str, int]
+    """Where the field stands for the second time, in document order."""
+    first: dict[str, int]
+    """Where each field of the body stands for the first time; empty when none is repeated."""
+
+
+NOTHING_REPEATED = Repeated({}, {})
+
+
 def decode(
     obj: Object,
     schema: Schema,
     *,
     field_validation: FieldValidation = "Warn",
-    duplicates: Sequence[str] = (),
+    repeated: Repeated = NOTHING_REPEATED,
     problems: Sequence[str] = (),
     kind: str = "",
 ) -> tuple[Object, list[str]]:
     """The object as the API keeps it, and the warnings to send back.
 
-    Never changes `obj`; returns it itself when nothing has to change. `duplicates` are the paths that
+    Never changes `obj`; returns it itself when nothing has to change. `repeated` is what
     `find_duplicate_fields` found in the body, `problems` what else is wrong with its text. With `Strict`, all that
     and unknown fields refuse the request; with `Warn` they become warnings (`unknown field "spec.foo"`). `kind` is
     the kind that was expected, when it may differ from the object's own. NotDecodable (a BadRequest) for a value of
@@ -606,7 +618,7 @@ def decode(
             decoded = _decode_custom_resource(obj, schema, walk)
         except _Refused as refused:
             raise _cannot_be_handled(obj, kind, str(refused)) from None
-        found = [f"duplicate field {quote(path)}" for path in duplicates]
+        found = [f"duplicate field {quote(path)}" for path in repeated.again]
         found += [f"unknown field {quote(path)}" for path in sorted(walk.unknown)]
     else:
         check = _check_of(schema)
@@ -617,14 +629,22 @@ def decode(
                 decoded = walk.decode(obj, schema, "", "", schema.struct_name)
             except _Refused as refused:
                 raise _cannot_be_handled(obj, kind, str(refused)) from None
-        found = [f"unknown field {quote(path)}" for path in walk.unknown]
-        found += [f"duplicate field {quote(path)}" for path in duplicates]
+        found = in_document_order(walk.unknown, repeated)
     found = [*problems, *found]
     if not found or field_validation == "Ignore":
         return decoded, []
     if field_validation == "Strict":
         raise _cannot_be_handled(obj, kind, f"strict decoding error: {', '.join(found)}")
-    return decoded, found
+    return decoded, [line for text in found for line in warnings_of(text)]
+
+
+_YAML_ERRORS = "yaml: unmarshal errors:\n"
+
+
+def warnings_of(text: str) -> list[str]:
+    """One warning for each line of what a YAML decoder found; everything else is one warning."""
+    _, is_yaml, lines = text.partition(_YAML_ERRORS)
+    return [line.strip() for line in lines.split("\n")] if is_yaml else [text]
 
 
 def _decode_custom_resource(obj: Object, schema: Schema, walk: _Walk) -> Object:
@@ -655,8 +675,8 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object with its keys as they were written."""
 
 
-def find_duplicate_fields(body: bytes, obj: Any = None) -> list[str]:
-    """The paths of the fields that a JSON body names twice, in document order, each once.
+def find_duplicate_fields(body: bytes, obj: Any = None) -> Repeated:
+    """The fields that a JSON body names twice.
 
     `obj`, the decoded body if there is one already, makes the usual answer (none) cheap: a key that was
     named twice is missing in it, and with it two quotation marks.
@@ -665,21 +685,40 @@ def find_duplicate_fields(body: bytes, obj: Any = None) -> list[str]:
         if obj is None:
             obj = orjson.loads(body)
         if orjson.dumps(obj).count(b'"') == body.count(b'"'):
-            return []
-    found: dict[str, None] = {}
-    _collect_duplicates(json.loads(body, object_pairs_hook=_Pairs), "", found)
-    return list(found)
+            return NOTHING_REPEATED
+    found = Repeated({}, {})
+    _count_fields(json.loads(body, object_pairs_hook=_Pairs), "", found, 0)
+    return found if found.again else NOTHING_REPEATED
 
 
-def _collect_duplicates(value: Any, path: str, found: dict[str, None]) -> None:
+def _count_fields(value: Any, path: str, found: Repeated, position: int) -> int:
+    """The position after all fields of the value."""
     if isinstance(value, _Pairs):
         seen: set[str] = set()
         for name, child in value:
             child_path = f"{path}.{name}" if path else name
-            if name in seen and len(found) < _STRICT_ERRORS_MAX:
-                found[child_path] = None
+            position += 1
+            found.first.setdefault(child_path, position)
+            if name in seen and len(found.again) < _STRICT_ERRORS_MAX:
+                found.again.setdefault(child_path, position)
             seen.add(name)
-            _collect_duplicates(child, child_path, found)
+            position = _count_fields(child, child_path, found, position)
     elif isinstance(value, list):
-        for position, child in enumerate(value):
-            _collect_duplicates(child, f"{path}[{position}]", found)
+        for index, child in enumerate(value):
+            position = _count_fields(child, f"{path}[{index}]", found, position)
+    return position
+
+
+def in_document_order(unknown: Sequence[str], repeated: Repeated) -> list[str]:
+    """What is wrong with the fields of a typed object; of what is unknown nobody looks whether it is repeated."""
+    found = [(repeated.first.get(path, 0), f"unknown field {quote(path)}") for path in unknown]
+    if repeated.again:
+        parents = tuple(unknown)
+        nested = tuple(f"{path}{sign}" for path in unknown for sign in ".[")
+        found += [
+            (position, f"duplicate field {quote(path)}")
+            for path, position in repeated.again.items()
+            if path not in parents and not path.startswith(nested)
+        ]
+        found.sort(key=lambda one: one[0])
+    return [text for _, text in found]

@@ -14,7 +14,7 @@ import orjson
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
-from orchestrator.api.decode import decode
+from orchestrator.api.decode import decode, warnings_of
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.managed_fields import (
@@ -160,13 +160,11 @@ class FieldOwnership:
         """The configuration that a request applies, with its type checked; it is not decoded: nulls count."""
         kind = request.kind
         resource = kind.resource
-        for problem in request.yaml_problems:
-            why = f"error converting YAML to JSON: {problem}"
-            validation = request.query.get("fieldValidation") or "Warn"
-            if validation == "Strict":
-                raise errors.BadRequest(f"error strict decoding YAML: {why}")
-            if validation == "Warn":
-                request.warnings.append(why)
+        for problem in request.problems:
+            if request.field_validation == "Strict":
+                raise errors.BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {problem}")
+            if request.field_validation == "Warn":
+                request.warn(warnings_of(problem))
         if isinstance(body, dict) and body.get("apiVersion") == resource.api_version:
             kind_name = body.get("kind") or ""
             if kind_name != resource.kind:

@@ -6,12 +6,12 @@ that of kube-apiserver, because it decides which of several errors a client sees
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from orchestrator.api import errors, names
-from orchestrator.api.decode import FieldValidation, NotDecodable, decode, find_duplicate_fields
+from orchestrator.api.decode import NOTHING_REPEATED, NotDecodable, decode, find_duplicate_fields
 from orchestrator.api.fields import invalid
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
@@ -143,16 +143,16 @@ def decode_object(request: ApiRequest, kind: Kind, body: Any) -> Object:
     Returns a fresh object whose first keys are kind, apiVersion and metadata.
     """
     obj = check_kind(request, kind, body)
-    validation = cast(FieldValidation, request.query.get("fieldValidation") or "Warn")
-    duplicates: list[str] = []
+    validation = request.field_validation
+    repeated = NOTHING_REPEATED
     if validation != "Ignore" and request.raw_body is not None:
-        duplicates = find_duplicate_fields(request.raw_body, obj)
+        repeated = find_duplicate_fields(request.raw_body, obj)
     decoded, warnings = decode(
         obj,
         schema_of(kind),
         field_validation=validation,
-        duplicates=duplicates,
-        problems=request.yaml_problems,
+        repeated=repeated,
+        problems=request.problems,
         kind=kind.resource.kind,
     )
     request.warn(warnings)

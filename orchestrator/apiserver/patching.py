@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.api import errors
+from orchestrator.api.decode import find_duplicate_fields, in_document_order
+from orchestrator.api.fields import quote
 from orchestrator.api.objects import Object
 from orchestrator.api.patch.json_patch import apply_json_patch, json_kind
 from orchestrator.api.patch.merge_patch import apply_merge_patch
@@ -34,6 +38,25 @@ def check_patch_type(request: ApiRequest) -> None:
     raise errors.UnsupportedMediaType(
         "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
     )
+
+
+_FIELDS_OF_OPERATIONS = frozenset(("op", "path", "from", "value"))
+
+
+def patch_problems(content_type: str, body: bytes, patch: Any) -> list[str]:
+    """What a strict decoder finds wrong with the text of a patch: repeated fields, and unknown ones of operations."""
+    if content_type in (MERGE_PATCH, STRATEGIC_MERGE_PATCH):
+        return [f"duplicate field {quote(path)}" for path in find_duplicate_fields(body, patch).again]
+    if content_type != JSON_PATCH or not isinstance(patch, list):
+        return []
+    unknown = [
+        f"[{position}].{name}"
+        for position, operation in enumerate(patch)
+        if isinstance(operation, dict)
+        for name in operation
+        if name not in _FIELDS_OF_OPERATIONS
+    ]
+    return [f"json patch {text}" for text in in_document_order(unknown, find_duplicate_fields(body, patch))]
 
 
 def apply_patch(request: ApiRequest, current: Object) -> Object:

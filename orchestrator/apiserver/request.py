@@ -7,11 +7,12 @@ common (authorization, decoding, defaulting, admission, validation, storage) lie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from msgspec import Struct, field
 
 from orchestrator.api import errors
+from orchestrator.api.decode import FieldValidation
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
@@ -52,8 +53,8 @@ class ApiRequest(Struct):
     """Whether others have parts of the body: it is copied before anything in it may change."""
     raw_body: bytes | None = None
     """The bytes it was decoded from, when they were JSON; to find duplicate fields."""
-    yaml_problems: list[str] = field(default_factory=list)
-    """What a strict decoder would have refused, when the body was YAML: keys that are given twice."""
+    problems: list[str] = field(default_factory=list)
+    """What a strict decoder would have refused in the text of YAML or of a patch: keys that are given twice."""
     content_type: str = "application/json"
     user_agent: str = ""
     owned_through: str = ""
@@ -75,6 +76,11 @@ class ApiRequest(Struct):
     def key(self) -> Key:
         """Where the object is stored."""
         return Key(self.kind.stored_resource, self.namespace, self.name)
+
+    @property
+    def field_validation(self) -> FieldValidation:
+        """What happens to unknown and repeated fields; `check_options` has validated the parameter."""
+        return cast("FieldValidation", self.query.get("fieldValidation") or "Warn")
 
     @property
     def dry_run(self) -> bool:

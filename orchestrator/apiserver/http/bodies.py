@@ -84,16 +84,16 @@ async def _read(request: web.BaseRequest) -> bytes:
         chunks.append(chunk)
 
 
-def decode_body(body: bytes, content_type: str, yaml_problems: list[str] | None = None) -> Any:
+def decode_body(body: bytes, content_type: str, problems: list[str] | None = None) -> Any:
     """The value of a JSON or YAML body; 400 when it does not parse, 415 for another media type.
 
-    `yaml_problems` gets what a strict decoder of YAML refuses (see `decode_yaml`).
+    `problems` gets what a strict decoder of YAML refuses (see `decode_yaml`).
     """
     media_type = content_type.partition(";")[0].strip().lower() or JSON
     if media_type == JSON or media_type.endswith("+json"):
         return decode_json(body)
     if media_type in (YAML, "text/yaml", "application/x-yaml") or media_type.endswith("+yaml"):
-        return decode_yaml(body, yaml_problems)
+        return decode_yaml(body, problems)
     if media_type == PROTOBUF:
         from orchestrator.api.protobuf import decode_protobuf
 

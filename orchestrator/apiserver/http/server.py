@@ -44,7 +44,7 @@ from orchestrator.apiserver.http.request import About, HttpRequest, PathHandler,
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
 from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
 from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
-from orchestrator.apiserver.patching import check_patch_type
+from orchestrator.apiserver.patching import check_patch_type, patch_problems
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of
 from orchestrator.apiserver.server import ApiServer
@@ -379,7 +379,7 @@ class HttpServer:
                 f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
             )
         try:
-            api_request.body = decode_body(body, content_type or JSON, api_request.yaml_problems)
+            api_request.body = decode_body(body, content_type or JSON, api_request.problems)
         except NotJson as error:
             if api_request.verb == "patch":
                 raise
@@ -387,6 +387,8 @@ class HttpServer:
             raise error.of_type(api_request.kind.resource.kind if is_object else "DeleteOptions") from error
         if media_type in ("", JSON) and api_request.verb in ("create", "update"):
             api_request.raw_body = body
+        elif api_request.verb == "patch" and api_request.field_validation != "Ignore":
+            api_request.problems += patch_problems(api_request.content_type, body, api_request.body)
 
     def _respond(
         self,

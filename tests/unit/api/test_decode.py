@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.api.decode import _CANONICAL_TIME, decode, find_duplicate_fields
+from orchestrator.api.decode import _CANONICAL_TIME, Repeated, decode, find_duplicate_fields
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.schema import for_kind, schema_from_openapi_v3
 
@@ -54,7 +54,7 @@ def test_unknown_fields_are_dropped_and_named_in_document_order() -> None:
     assert orjson.dumps(pod) == before
     assert decode(pod, POD, field_validation="Ignore") == (decoded, [])
     with pytest.raises(BadRequest) as caught:
-        decode(pod, POD, field_validation="Strict", duplicates=["spec.x"])
+        decode(pod, POD, field_validation="Strict", repeated=Repeated({"spec.x": 9}, {}))
     assert caught.value.message == _HEAD + (
         'strict decoding error: unknown field "spec.containers[0].foo", unknown field "spec.RestartPolicy", '
         'unknown field "status.zz", duplicate field "spec.x"'
@@ -179,8 +179,31 @@ def test_wrong_types_are_refused(obj: dict[str, Any], why: str) -> None:
     ],
 )
 def test_duplicate_fields(body: bytes, paths: list[str]) -> None:
-    assert find_duplicate_fields(body) == paths
-    assert find_duplicate_fields(body, orjson.loads(body)) == paths
+    assert list(find_duplicate_fields(body).again) == paths
+    assert list(find_duplicate_fields(body, orjson.loads(body)).again) == paths
+
+
+def test_what_is_wrong_with_fields_is_told_in_document_order() -> None:
+    body = b"""{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": {
+        "unknown1": "a", "unknownDupe": {"x": 1, "x": 2}, "unknownDupe": 2, "paused": true, "paused": false,
+        "template": {"spec": {"containers": [
+            {"name": "a", "unknownNested": 1, "imagePullPolicy": "Always", "imagePullPolicy": "Never"}]}},
+        "last": 1}}"""
+    obj = orjson.loads(body)
+    expected = [
+        'unknown field "spec.unknown1"',
+        'unknown field "spec.unknownDupe"',
+        'duplicate field "spec.paused"',
+        'unknown field "spec.template.spec.containers[0].unknownNested"',
+        'duplicate field "spec.template.spec.containers[0].imagePullPolicy"',
+        'unknown field "spec.last"',
+    ]
+    schema = for_kind("apps", "v1", "Deployment")
+    _, warnings = decode(obj, schema, repeated=find_duplicate_fields(body, obj))
+    assert warnings == expected
+    with pytest.raises(BadRequest, match="strict decoding error") as caught:
+        decode(obj, schema, field_validation="Strict", repeated=find_duplicate_fields(body, obj))
+    assert ", ".join(expected) in caught.value.message
 
 
 def test_recursive_definitions_compile() -> None:
