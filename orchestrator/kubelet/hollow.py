@@ -268,6 +268,9 @@ class HollowRuntime:
             raise ImageNameInvalid(f'couldn\'t parse image name "{reference}": invalid reference format')
         return self.images.get(reference) or (None if self._is_missing(reference) else self._image(reference))
 
+    async def image_layers(self, image: Image) -> tuple[str, ...]:
+        return image.layers
+
     async def list_images(self) -> list[Image]:
         return [*self.images.values()]
 

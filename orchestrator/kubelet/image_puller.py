@@ -9,18 +9,28 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, namespace_of
 from orchestrator.api.resources import SECRETS
 from orchestrator.client.client import Client
 from orchestrator.kubelet.images import PullCredentials, credentials_for, hold_after_failed_pull, pull_policy_of
-from orchestrator.kubelet.parts import PodFiles, Probes
+from orchestrator.kubelet.parts import PodFiles, Probes, VolumeError
 from orchestrator.kubelet.plan import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.pod import spec_of
 from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.reporter import PodReporter
-from orchestrator.kubelet.runtime import ContainerRuntime, Image, ImageNameInvalid, ImagePullError, RuntimePod
+from orchestrator.kubelet.runtime import (
+    ContainerRuntime,
+    Image,
+    ImageNameInvalid,
+    ImagePullError,
+    RuntimeFailure,
+    RuntimePod,
+    RuntimeUnavailable,
+)
 from orchestrator.kubelet.sources import read_all
 
 PARALLEL_PULLS_MAX = 4
@@ -115,8 +125,18 @@ class ImagePuller:
             if source is not None and mount["name"] not in images:
                 wanted = {"image": source.get("reference"), "imagePullPolicy": source.get("pullPolicy")}
                 wanted = {**container, **wanted}
-                images[mount["name"]] = await self.ensure(record, wanted, observed, may_pull=may_pull)
+                image = await self.ensure(record, wanted, observed, may_pull=may_pull)
+                images[mount["name"]] = replace(image, layers=await self.layers_of(image))
         return images
+
+    async def layers_of(self, image: Image) -> tuple[str, ...]:
+        """The directories of an image's layers; VolumeError when the runtime could not find out."""
+        try:
+            return await self._runtime.image_layers(image)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            raise VolumeError(str(error), retry=True) from error
 
     async def _pull(
         self, record: PodRecord, name: str, reference: str, observed: RuntimePod | None, present: Image | None

@@ -405,6 +405,13 @@ class ContainerRuntime(ShowsContainers, Protocol):
 
     async def image_status(self, reference: str) -> Image | None: ...
 
+    async def image_layers(self, image: Image) -> tuple[str, ...]:
+        """Directories of this machine with an image's layers, topmost first; empty where there are none.
+
+        Raises RuntimeFailure.
+        """
+        ...
+
     async def list_images(self) -> list[Image]: ...
 
     async def pull_image(self, reference: str, auth: Mapping[str, Any] | None = None) -> Image: ...

@@ -131,7 +131,7 @@ class ContainerStarter:
                     mounts=mounts,
                     node_memory_bytes=self._facts.memory_bytes,
                     seccomp_root=self._seccomp_root,
-                    accounts=await _accounts_of(pod, container, image),
+                    accounts=await self._accounts_of(pod, container, image),
                     target=target,
                     round=start.round,
                 ),
@@ -162,6 +162,12 @@ class ContainerStarter:
         record.inherited[container_id] = inherited_limits(container, spec_of(record.view()).get("resources"))
         self._reporter.event(pod, "Normal", "Created", "Container created", container=start.name)
         return container_id
+
+    async def _accounts_of(self, pod: Object, container: Object, image: Image) -> Accounts:
+        if not needs_accounts(pod, container, image):
+            return NO_ACCOUNTS
+        layers = await self._images.layers_of(image)
+        return await asyncio.to_thread(read_accounts, layers) if layers else NO_ACCOUNTS
 
     async def _start(self, record: PodRecord, name: str, container_id: str, sandbox: Sandbox) -> None:
         pod = record.pod
@@ -205,9 +211,3 @@ def _definition(pod: Object, name: str) -> Object:
     found = find_container(pod, name)
     assert found is not None
     return found[1]
-
-
-async def _accounts_of(pod: Object, container: Object, image: Image) -> Accounts:
-    if not image.layers or not needs_accounts(pod, container, image):
-        return NO_ACCOUNTS
-    return await asyncio.to_thread(read_accounts, image.layers)

@@ -377,7 +377,9 @@ class PodVolumes:
         if volume.get("image") is not None:
             layers = sources.images[volume["name"]].layers
             if not layers:
-                raise ConfigurationError("image volumes need an Engine with the overlay2 storage driver")
+                raise ConfigurationError(
+                    "image volumes need an Engine with the storage driver overlay2, or 28 or newer with containerd's"
+                )
             target.mkdir(parents=True, exist_ok=True)
             try:
                 mount_layers(target, layers)

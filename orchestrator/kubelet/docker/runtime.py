@@ -26,12 +26,13 @@ from orchestrator.kubelet.docker import streams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
 from orchestrator.kubelet.docker.engine_volumes import has_volume
 from orchestrator.kubelet.docker.event_queue import EventQueue
+from orchestrator.kubelet.docker.image_layers import ImageLayers, overlay_of
 from orchestrator.kubelet.docker.image_service import ImageService
 from orchestrator.kubelet.docker.inspections import Inspections
 from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from orchestrator.kubelet.docker.translate import (
-    NODE_KIND,
+    NOT_OF_PODS,
     POD_UID_LABEL,
     SANDBOX_KIND,
     SANDBOX_LABEL,
@@ -44,7 +45,6 @@ from orchestrator.kubelet.docker.translate import (
     container_name,
     host_ports,
     missing_capabilities,
-    overlay_upper_dir,
     sandbox_config,
     sandbox_context,
     sandbox_name,
@@ -123,6 +123,7 @@ class DockerRuntime:
             connect=self._connect_node,
             settings=lambda: network.helper_settings(node_name),
         )
+        self._layers = ImageLayers(engine=engine, owner=self.owner, run=self._run_pause, remove=self._remove)
         self._log = get_logger("kubelet/runtime", node=node_name)
 
     # ------------------------------------------------------------ life
@@ -236,7 +237,7 @@ class DockerRuntime:
         containers: dict[str, list[Container]] = {}
         names: dict[str, tuple[str, str]] = {}
         for item in inspected:
-            if item.kind == NODE_KIND:
+            if item.kind in NOT_OF_PODS:
                 continue
             names.setdefault(item.pod_uid, (item.pod_namespace, item.pod_name))
             if item.sandbox is not None:
@@ -556,6 +557,9 @@ class DockerRuntime:
     async def image_status(self, reference: str) -> Image | None:
         return await self._images.status(reference)
 
+    async def image_layers(self, image: Image) -> tuple[str, ...]:
+        return await self._layers.of(image)
+
     async def list_images(self) -> list[Image]:
         return await self._images.list()
 
@@ -721,9 +725,10 @@ def _measure_disks(places: Sequence[tuple[str, str, int, str]]) -> dict[str, tup
 def _upper_dir_of(pid: int) -> str:
     """Where what a process writes to its root goes: an Engine with containerd's image store does not tell."""
     try:
-        return overlay_upper_dir(Path(f"/proc/{pid}/mountinfo").read_text())
+        overlay = overlay_of(pid, "/")
     except OSError:
         return ""  # it has ended
+    return overlay.upper if overlay is not None else ""
 
 
 def _nothing() -> None:

@@ -44,6 +44,10 @@ ANNOTATION_PREFIX = "annotation."
 SHIM_GROUP_ANNOTATION = "io.containerd.runc.v2.group"
 """Of the low-level runtime's specification: whose value is the same share a shim, as pods do with containerd's CRI."""
 SANDBOX_KIND, CONTAINER_KIND, NODE_KIND, HELPER_KIND = "sandbox", "container", "node", "helper"
+IMAGE_KIND = "image"
+NOT_OF_PODS = frozenset((NODE_KIND, HELPER_KIND, IMAGE_KIND))
+IMAGE_TARGET = "/image"
+"""Where the container that shows an image has it."""
 SANDBOX_CONTAINER_NAME = "POD"
 
 MEMORY_BYTES_MIN = 6 * 1024 * 1024
@@ -123,6 +127,22 @@ def node_container_config(owner: Owner, helper: Mapping[str, Any] | None = None)
         "Hostname": owner.node_name[:63],
         "NetworkDisabled": True,
         "HostConfig": _pause_settings(network_mode="none"),
+    }
+
+
+def image_container_name(owner: Owner) -> str:
+    """The name of the container in which a node looks at an image, one at a time."""
+    return "_".join(("orc", owner.cluster_id, owner.node_name, IMAGE_KIND))
+
+
+def image_container_config(owner: Owner, image_id: str) -> dict[str, Any]:
+    """The body of POST /containers/create for a container that does nothing but have an image mounted."""
+    mount = {"Type": "image", "Source": image_id, "Target": IMAGE_TARGET, "ReadOnly": True}
+    return {
+        "Image": PAUSE_IMAGE,
+        "Labels": owner.labels() | {KIND_LABEL: IMAGE_KIND},
+        "NetworkDisabled": True,
+        "HostConfig": {**_pause_settings(network_mode="none"), "Mounts": [mount]},
     }
 
 
@@ -504,7 +524,7 @@ def from_inspect(data: Mapping[str, Any], addresses: tuple[str, ...] = (), *, at
             created_at=created_at,
             pid=context.pid,
         )
-    elif kind != NODE_KIND:
+    elif kind not in NOT_OF_PODS:
         container = _container(data, labels, phase, created_at)
     return Inspected(
         id=data["Id"],
@@ -614,15 +634,31 @@ def process_user(process_status: str) -> ProcessUser:
     return ProcessUser(int(lines["Uid"].split()[1]), int(lines["Gid"].split()[1]), groups)
 
 
-def overlay_upper_dir(mountinfo: str) -> str:
-    """The upper directory of the overlay that is `/`, out of a `/proc/<pid>/mountinfo` text; empty for other roots.
+class Overlay(Struct, frozen=True):
+    """What an overlay mount is made of."""
 
-    One with characters that the kernel writes in another way is not found.
+    lower: tuple[str, ...]
+    """Directories, topmost first."""
+    upper: str
+    """Where writes go; empty without."""
+
+
+def overlay_at(mountinfo: str, point: str) -> Overlay | None:
+    """The overlay that is mounted at a point, out of a `/proc/<pid>/mountinfo` text; None for other mounts.
+
+    Directories with characters that the kernel writes in another way are not found.
     """
     for line in mountinfo.splitlines():
         place, _, source = line.partition(" - ")
-        if place.split(" ")[4] == "/":
-            kind, _, options = source.split(" ", 2)
-            upper = [option for option in options.split(",") if option.startswith("upperdir=")]
-            return upper[-1].removeprefix("upperdir=") if kind == "overlay" and upper else ""
-    return ""
+        if place.split(" ")[4] != point:
+            continue
+        kind, _, text = source.split(" ", 2)
+        options = dict(option.partition("=")[::2] for option in text.split(","))
+        if kind != "overlay" or not options.get("lowerdir"):
+            return None
+        upper = options.get("upperdir", "")
+        # Many directories are given relative to where all snapshots are: <snapshots>/<number>/fs.
+        snapshots = upper.rsplit("/", 2)[0]
+        lower = (one if one.startswith("/") else f"{snapshots}/{one}" for one in options["lowerdir"].split(":"))
+        return Overlay(tuple(lower), upper)
+    return None

@@ -12,6 +12,7 @@ from orchestrator.kubelet.docker.translate import (
     CAPABILITY_NAMES,
     EngineLimits,
     LogRotation,
+    Overlay,
     Owner,
     SandboxContext,
     container_config,
@@ -20,7 +21,7 @@ from orchestrator.kubelet.docker.translate import (
     host_ports,
     missing_capabilities,
     node_container_config,
-    overlay_upper_dir,
+    overlay_at,
     parse_engine_time,
     resource_settings,
     sandbox_config,
@@ -97,20 +98,24 @@ def test_containers_share_the_shim_of_a_sandbox_that_has_a_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mountinfo", "upper"),
+    ("mountinfo", "overlay"),
     [
         (
             "1 2 0:3 / / rw,relatime master:24 - overlay overlay rw,lowerdir=/l/1/fs:/l/2/fs,upperdir=/s/3/fs,"
             "workdir=/s/3/work\n4 1 0:5 / /proc rw - proc proc rw\n",
-            "/s/3/fs",
+            Overlay(("/l/1/fs", "/l/2/fs"), "/s/3/fs"),
         ),
-        ("1 2 0:3 / / ro - overlay overlay ro,lowerdir=/l/1/fs\n", ""),
-        ("1 2 8:1 / / rw shared:1 - ext4 /dev/vda rw\n", ""),
-        ("4 1 0:5 / /proc rw - proc proc rw\n", ""),
+        (
+            "1 2 0:3 / / rw - overlay overlay rw,lowerdir=7/fs:12/fs,upperdir=/var/snapshots/3/fs,workdir=x\n",
+            Overlay(("/var/snapshots/7/fs", "/var/snapshots/12/fs"), "/var/snapshots/3/fs"),
+        ),
+        ("1 2 0:3 / / ro - overlay overlay ro,lowerdir=/l/1/fs\n", Overlay(("/l/1/fs",), "")),
+        ("1 2 8:1 / / rw shared:1 - ext4 /dev/vda rw\n", None),
+        ("4 1 0:5 / /proc rw - proc proc rw\n", None),
     ],
 )
-def test_where_a_process_writes(mountinfo: str, upper: str) -> None:
-    assert overlay_upper_dir(mountinfo) == upper
+def test_what_an_overlay_is_made_of(mountinfo: str, overlay: Overlay | None) -> None:
+    assert overlay_at(mountinfo, "/") == overlay
 
 
 def test_the_holder_of_a_nodes_network_is_no_pod() -> None:
