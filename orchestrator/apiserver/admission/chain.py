@@ -44,7 +44,7 @@ def default_plugins(server: ApiServer, policy: Policy) -> list[AdmissionPlugin]:
         NodeRestriction(server),
         TaintNodesByCondition(),
         PodSecurity(server),
-        Priority(server),
+        Priority(server.store),
         DefaultTolerationSeconds(),
         DefaultStorageClass(server),
         StorageObjectInUseProtection(),

@@ -6,7 +6,9 @@ from typing import Any
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
+from orchestrator.api.resources import PRIORITY_CLASSES
 from orchestrator.apiserver.admission.plugin import AdmissionPlugin, Attributes, Reader
+from orchestrator.store import Event, EventType, Record, Store
 
 NOT_READY_TAINT = "node.kubernetes.io/not-ready"
 UNREACHABLE_TAINT = "node.kubernetes.io/unreachable"
@@ -48,15 +50,24 @@ class Priority(AdmissionPlugin):
     """Turns `priorityClassName` into `priority` and `preemptionPolicy`; keeps PriorityClasses consistent."""
 
     name = "Priority"
-    resources = frozenset(("pods", "priorityclasses.scheduling.k8s.io"))
+    resources = frozenset(("pods", PRIORITY_CLASSES.group_resource))
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, store: Store) -> None:
+        self._classes: dict[str, Record] = {}
+        """By name: every new pod asks for them."""
+        store.observe(PRIORITY_CLASSES.group_resource, self._on_class)
+
+    def _on_class(self, event: Event) -> None:
+        name = event.record.key.name
+        if event.type is EventType.DELETED:
+            self._classes.pop(name, None)
+        else:
+            self._classes[name] = event.record
 
     def handles(self, attributes: Attributes) -> bool:
         if attributes.subresource or attributes.operation not in ("CREATE", "UPDATE"):
             return False
-        return attributes.group_resource in ("pods", "priorityclasses.scheduling.k8s.io")
+        return attributes.group_resource in self.resources
 
     async def admit(self, attributes: Attributes) -> None:
         if attributes.group_resource != "pods":
@@ -70,11 +81,11 @@ class Priority(AdmissionPlugin):
             return
         name = spec.get("priorityClassName") or ""
         if name:
-            chosen = await self._class(name)
+            chosen = self._class(name)
             if chosen is None:
                 raise errors.forbidden("", "pods", attributes.name, f"no PriorityClass with name {name} was found")
         else:
-            chosen = await self._global_default()
+            chosen = self._global_default()
             if chosen is not None:
                 spec["priorityClassName"] = chosen["metadata"]["name"]
         priority = chosen["value"] if chosen else 0
@@ -101,7 +112,7 @@ class Priority(AdmissionPlugin):
     async def validate(self, attributes: Attributes) -> None:
         if attributes.group_resource == "pods" or not attributes.obj.get("globalDefault"):
             return
-        current = await self._global_default()
+        current = self._global_default()
         if current is not None and current["metadata"]["name"] != attributes.name:
             raise errors.forbidden(
                 "scheduling.k8s.io",
@@ -110,18 +121,15 @@ class Priority(AdmissionPlugin):
                 f"PriorityClass {current['metadata']['name']} is already marked as default. Only one default can exist",
             )
 
-    async def _class(self, name: str) -> Object | None:
+    def _class(self, name: str) -> Object | None:
         if name in SYSTEM_PRIORITY_CLASSES:
             return {"metadata": {"name": name}, "value": SYSTEM_PRIORITY_CLASSES[name]}
-        return await self._reader.read("priorityclasses.scheduling.k8s.io", name)
+        found = self._classes.get(name)
+        return found.obj if found is not None else None
 
-    async def _global_default(self) -> Object | None:
+    def _global_default(self) -> Object | None:
         """The class for pods that name none; of several the one with the lowest value."""
-        defaults = [
-            found
-            for found in await self._reader.read_all("priorityclasses.scheduling.k8s.io")
-            if found.get("globalDefault")
-        ]
+        defaults = [found.obj for found in self._classes.values() if found.obj.get("globalDefault")]
         return min(defaults, key=lambda found: int(found["value"]), default=None)
 
 

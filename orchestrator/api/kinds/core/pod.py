@@ -84,6 +84,8 @@ def _profiles_from_annotations(spec: dict[str, Any], annotations: Mapping[str, s
 
 
 def _resolve_match_label_keys(spec: dict[str, Any], labels: Mapping[str, str]) -> None:
+    if "affinity" not in spec and "topologySpreadConstraints" not in spec:
+        return
     affinity = spec.get("affinity") or {}
     for kind in ("podAffinity", "podAntiAffinity"):
         part = affinity.get(kind) or {}
