@@ -6,11 +6,13 @@ Source: "Using RBAC Authorization" on kubernetes.io. Nothing here knows of roles
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
 ALL = "*"
+SETS_MAX = 512
 
 
 class Rule(Struct, frozen=True):
@@ -56,12 +58,18 @@ def url_matches(pattern: str, path: str) -> bool:
 def compile_rule(rule: dict[str, Any]) -> Rule:
     """A rule of the API, ready for matching."""
     return Rule(
-        verbs=frozenset(rule.get("verbs") or ()),
-        groups=frozenset(rule.get("apiGroups") or ()),
+        verbs=_set_of(*(rule.get("verbs") or ())),
+        groups=_set_of(*(rule.get("apiGroups") or ())),
         resources=frozenset(rule.get("resources") or ()),
         names=frozenset(rule.get("resourceNames") or ()),
         urls=tuple(rule.get("nonResourceURLs") or ()),
     )
+
+
+@lru_cache(maxsize=SETS_MAX)
+def _set_of(*texts: str) -> frozenset[str]:
+    """A set, held once: hundreds of rules name the same verbs, and most one of few groups."""
+    return frozenset(texts)
 
 
 def compile_rules(rules: Iterable[dict[str, Any]] | None) -> tuple[Rule, ...]:
