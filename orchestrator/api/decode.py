@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -88,10 +89,13 @@ def _is_int_or_string(value: Any) -> bool:
 
 
 def _is_canonical_quantity(value: Any) -> bool:
-    if type(value) is not str:
-        return False
+    return type(value) is str and _is_canonical_amount(value)
+
+
+@lru_cache(maxsize=4096)  # the same few amounts stand in most pods, and again in their statuses
+def _is_canonical_amount(text: str) -> bool:
     try:
-        return canonical(value) == value
+        return canonical(text) == text
     except QuantityError:
         return False
 

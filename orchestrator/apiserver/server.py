@@ -304,7 +304,7 @@ class ApiServer:
     async def _renew(self, request: ApiRequest) -> ObjectResult | None:
         """The short way of an update that only renews an object; None when it does more, and nothing was done."""
         kind = request.kind
-        is_text = request.raw_body is not None or request.yaml_problems  # and may name a field twice
+        is_text = request.raw_body is not None or request.problems  # and may name a field twice
         if is_text or request.dry_run or kind.stored_resource in self.write_hooks:
             return None
         record = await self.store.get(request.key)
