@@ -282,7 +282,7 @@ def forbidden(group: str, resource: str, name: str, why: str) -> Forbidden:
 
 def invalid(group: str, kind: str, name: str, causes: list[Cause]) -> Invalid:
     """`Pod "a" is invalid: <causes>`; `details.kind` is the *kind* here."""
-    lines = [f"{c.field}: {c.message}" for c in causes]
+    lines = list(dict.fromkeys(f"{c.field}: {c.message}" for c in causes))
     if len(lines) > 1:
         body = "[" + ", ".join(lines) + "]"
     else:

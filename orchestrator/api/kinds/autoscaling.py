@@ -11,8 +11,9 @@ from typing import Any
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds import autoscaling_v1 as old
+from orchestrator.api.kinds.apps.rollout_validation import non_negative
 from orchestrator.api.kinds.columns import AGE, NAME, UNKNOWN, UNSET, age, dig, ref
-from orchestrator.api.kinds.core.resource_names import parsed
+from orchestrator.api.kinds.core.resource_names import parsed, validate_container_resource_name
 from orchestrator.api.kinds.defaulting import canonical_quantity, condition_times, fill, fill_empty, items, struct
 from orchestrator.api.kinds.descriptor import Column, Conversion, Kind
 from orchestrator.api.objects import Object, copy_object, name_of
@@ -25,7 +26,7 @@ BEHAVIOR_ANNOTATION = "autoscaling.alpha.kubernetes.io/behavior"
 _ANNOTATIONS = (METRICS_ANNOTATION, CURRENT_METRICS_ANNOTATION, CONDITIONS_ANNOTATION, BEHAVIOR_ANNOTATION)
 
 _SOURCES = {
-    "Resource": "resource", "Pods": "pods", "Object": "object", "External": "external",
+    "Object": "object", "External": "external", "Pods": "pods", "Resource": "resource",
     "ContainerResource": "containerResource",
 }  # fmt: skip
 _STABILIZATION_SECONDS_MAX = 3600
@@ -183,7 +184,7 @@ def validate_autoscaler(obj: Object) -> list[Cause]:
     if low is not None and high < low:
         causes.append(fields.invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
     causes += _validate_reference(spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef")
-    causes += _validate_metrics(spec.get("metrics") or (), "spec.metrics", low)
+    causes += _validate_metrics(spec.get("metrics") or (), "spec.metrics")
     if low == 0 and not has_external:
         causes.append(
             fields.forbidden(
@@ -213,7 +214,7 @@ def _validate_reference(reference: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
-def _validate_metrics(metrics: Any, path: str, low: int | None) -> list[Cause]:
+def _validate_metrics(metrics: Any, path: str) -> list[Cause]:
     causes: list[Cause] = []
     known = tuple(sorted(_SOURCES))
     for position, metric in enumerate(metrics):
@@ -221,18 +222,22 @@ def _validate_metrics(metrics: Any, path: str, low: int | None) -> list[Cause]:
         kind = metric.get("type") or ""
         if not kind:
             causes.append(fields.required(f"{where}.type", "must specify a metric source type"))
-        elif kind not in _SOURCES:
+        if kind not in _SOURCES:
             causes.append(fields.not_supported(f"{where}.type", kind, known))
         given = [key for key in _SOURCES.values() if metric.get(key) is not None]
         wanted = _SOURCES.get(kind, "")
-        for key in given:
-            if len(given) > 1 and key != given[0]:
-                causes.append(
-                    fields.forbidden(f"{where}.{key}", "must populate the given metric source only, was already given")
-                )
-            causes += _validate_source(key, metric[key], f"{where}.{key}")
-        if wanted and wanted not in given:
+        if given:
+            causes += _validate_source(given[0], metric[given[0]], f"{where}.{given[0]}")
+        if not wanted:
+            causes.append(fields.not_supported(f"{where}.type", kind, known))
+        elif wanted not in given:
             causes.append(fields.required(f"{where}.{wanted}", "must populate information for the given metric source"))
+        if len(given) > 1:
+            causes += [
+                fields.forbidden(f"{where}.{key}", "must populate the given metric source only")
+                for key in given
+                if key != wanted
+            ]
     return causes
 
 
@@ -242,14 +247,22 @@ def _validate_source(key: str, source: dict[str, Any], path: str) -> list[Cause]
     if key in ("resource", "containerResource"):
         if not source.get("name"):
             causes.append(fields.required(f"{path}.name", "must specify a resource name"))
-        if key == "containerResource" and not source.get("container"):
+        elif key == "containerResource":
+            causes += validate_container_resource_name(source["name"], f"{path}.name")
+        container = source.get("container")
+        if key == "containerResource" and not container:
             causes.append(fields.required(f"{path}.container", "must specify a container"))
+        elif key == "containerResource":
+            causes += [
+                fields.invalid(f"{path}.container", container, text) for text in names.is_dns1123_label(container or "")
+            ]
     else:
-        metric = source.get("metric") or {}
-        if not metric.get("name"):
-            causes.append(fields.required(f"{path}.metric.name", "must specify a metric name"))
         if key == "object":
             causes += _validate_reference(source.get("describedObject") or {}, f"{path}.describedObject")
+        metric = (source.get("metric") or {}).get("name") or ""
+        if not metric:
+            causes.append(fields.required(f"{path}.metric.name", "must specify a metric name"))
+        causes += [fields.invalid(f"{path}.metric.name", metric, text) for text in names.is_path_segment_name(metric)]
     causes += _validate_target(target or {}, f"{path}.target")
     given = {name for name in ("value", "averageValue", "averageUtilization") if (target or {}).get(name) is not None}
     where = f"{path}.target"
@@ -270,9 +283,10 @@ def _validate_source(key: str, source: dict[str, Any], path: str) -> list[Cause]
         if "averageValue" not in given:
             causes.append(fields.required(f"{where}.averageValue", "must specify a positive target averageValue"))
     elif not given & {"value", "averageValue"}:
-        causes.append(
-            fields.required(f"{where}.averageValue", "must set either a target value for metric or a per-pod target")
+        detail = (
+            "a target value or averageValue" if key == "object" else "a target value for metric or a per-pod target"
         )
+        causes.append(fields.required(f"{where}.averageValue", f"must set either {detail}"))
     elif key == "external" and {"value", "averageValue"} <= given:
         causes.append(
             fields.forbidden(f"{where}.value", "may not set both a target value for metric and a per-pod target")
@@ -285,7 +299,7 @@ def _validate_target(target: dict[str, Any], path: str) -> list[Cause]:
     kind = target.get("type") or ""
     if not kind:
         causes.append(fields.required(f"{path}.type", "must specify a metric target type"))
-    elif kind not in ("Utilization", "Value", "AverageValue"):
+    if kind not in ("Utilization", "Value", "AverageValue"):
         causes.append(fields.invalid(f"{path}.type", kind, "must be either Utilization, Value, or AverageValue"))
     for key in ("value", "averageValue"):
         if target.get(key) is not None and parsed(target[key]).sign() != 1:
@@ -328,6 +342,11 @@ def _validate_rules(rules: dict[str, Any], path: str) -> list[Cause]:
     if tolerance is not None and parsed(tolerance).sign() < 0:
         causes.append(fields.invalid(f"{path}.tolerance", str(parsed(tolerance)), "must be greater or equal to zero"))
     return causes
+
+
+def _validate_status(new: Object, old: Object) -> list[Cause]:
+    status = new.get("status") or {}
+    return [cause for key in ("currentReplicas", "desiredReplicas") for cause in non_negative(status, key, "status")]
 
 
 def _validate_v1(obj: Object) -> list[Cause]:
@@ -408,6 +427,7 @@ HORIZONTAL_POD_AUTOSCALER = Kind(
     default=default_autoscaler,
     prepare_create=prepare_create,
     validate=validate_autoscaler,
+    validate_status_update=_validate_status,
     columns=_COLUMNS,
     row=_row,
 )

@@ -5,17 +5,20 @@ Who asked (username, groups) is filled in by the API server, which knows it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.durations import human_duration
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.changes import describe_changes
 from orchestrator.api.kinds.columns import AGE, NAME, NONE, age, dig, ref
 from orchestrator.api.kinds.core.configuration import decoded_bytes
 from orchestrator.api.kinds.defaulting import clear_status, condition_times, spec_and_status
 from orchestrator.api.kinds.descriptor import Column, Kind, Subresource
-from orchestrator.api.objects import Object, name_of
+from orchestrator.api.objects import Object, condition_of, name_of
 from orchestrator.api.resources import CERTIFICATE_SIGNING_REQUESTS
 
 _USAGES = frozenset({
@@ -25,6 +28,9 @@ _USAGES = frozenset({
     "ipsec user", "timestamping", "ocsp signing", "microsoft sgc", "netscape sgc",
 })  # fmt: skip
 _EXPIRATION_SECONDS_MIN = 600
+_DOMAIN_BYTES_MAX = 253
+_SIGNER_PATH_BYTES_MAX = 253 + 1 + 63
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([^-]*)-----(.*?)-----END \1-----", re.DOTALL)
 _DECISIONS = ("Approved", "Denied")
 
 
@@ -80,14 +86,21 @@ def validate_signer_name(name: str, path: str) -> list[Cause]:
                 path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"
             )
         ]
-    causes = [fields.invalid(path, domain, f'validating label "{part}": {text}')
-              for part in domain.split(".") for text in names.is_dns1123_label(part)]  # fmt: skip
-    if domain.count(".") < 1:
+    causes = [fields.too_long(path, _DOMAIN_BYTES_MAX)] if len(domain) > _DOMAIN_BYTES_MAX else []
+    causes += _first_bad_label(domain, path, names.is_dns1123_label)
+    if "." not in domain:
         causes.append(fields.invalid(path, domain, "should be a domain with at least two segments separated by dots"))
-    causes += [fields.invalid(path, rest, text) for text in names.is_dns1123_subdomain(rest)]
-    if len(name.encode()) > 253 + 1 + 63 * 5:
-        causes.append(fields.too_long(path, 571))
+    causes += _first_bad_label(rest, path, names.is_dns1123_subdomain)
+    if len(rest) > _SIGNER_PATH_BYTES_MAX:
+        causes.append(fields.too_long(path, _SIGNER_PATH_BYTES_MAX))
     return causes
+
+
+def _first_bad_label(segment: str, path: str, complaints: Callable[[str], list[str]]) -> list[Cause]:
+    for label in segment.split("."):
+        if texts := complaints(label):
+            return [fields.invalid(path, segment, f"validating label {fields.quote(label)}: {text}") for text in texts]
+    return []
 
 
 def _validate_conditions(obj: Object) -> list[Cause]:
@@ -99,21 +112,21 @@ def _validate_conditions(obj: Object) -> list[Cause]:
         kind, status = condition.get("type") or "", condition.get("status") or ""
         if not kind:
             causes.append(fields.required(f"{path}.type"))
-        if kind in seen:
-            causes.append(fields.duplicate(f"{path}.type", kind))
-        seen.add(kind)
         if not status:
             causes.append(fields.required(f"{path}.status"))
         elif kind in (*_DECISIONS, "Failed") and status != "True":
             causes.append(fields.not_supported(f"{path}.status", status, ("True",)))
-        elif status not in ("True", "False", "Unknown"):
-            causes.append(fields.not_supported(f"{path}.status", status, ("True", "False", "Unknown")))
+        elif status not in ("False", "True", "Unknown"):
+            causes.append(fields.not_supported(f"{path}.status", status, ("False", "True", "Unknown")))
         if kind in _DECISIONS:
             found.add(kind)
             if len(found) > 1:
                 causes.append(
                     fields.invalid(f"{path}.type", kind, "Approved and Denied conditions are mutually exclusive")
                 )
+        if kind in seen:
+            causes.append(fields.duplicate(f"{path}.type", kind))
+        seen.add(kind)
     return causes
 
 
@@ -129,16 +142,46 @@ def validate_request_update(new: Object, old: Object) -> list[Cause]:
 
 
 def _validate_status(new: Object, old: Object) -> list[Cause]:
-    causes = validate_request_update(new, old)
-    before = {c.get("type") for c in dig(old, "status", "conditions") or ()}
-    current = {c.get("type") for c in dig(new, "status", "conditions") or ()}
+    certificate, was = dig(new, "status", "certificate") or "", dig(old, "status", "certificate") or ""
+    causes: list[Cause] = []
+    complaint = _certificate_complaint(certificate) if certificate not in ("", was) else ""
+    if complaint and not _certificate_complaint(was):
+        causes.append(fields.invalid("status.certificate", "<certificate data>", complaint))
+    causes += validate_request_update(new, old)
     for kind in _DECISIONS:
-        if kind in current and kind not in before:
+        condition, before = condition_of(new, kind), condition_of(old, kind)
+        if condition and not before:
             causes.append(fields.forbidden("status.conditions", f'updates may not add a condition of type "{kind}"'))
-    certificate, was = dig(new, "status", "certificate"), dig(old, "status", "certificate")
+        elif condition and before and _set_keys(condition) != _set_keys(before):
+            detail = f'updates may not modify a condition of type "{kind}"' + describe_changes(condition, before)
+            causes.append(fields.forbidden("status.conditions", detail))
     if was and certificate != was:
-        causes.append(fields.forbidden("status.certificate", "updates may not change certificate content once set"))
+        causes.append(fields.forbidden("status.certificate", "updates may not modify existing certificate content"))
     return causes
+
+
+def _set_keys(condition: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in condition.items() if value}
+
+
+def _certificate_complaint(text: str) -> str:
+    """Why this is no list of PEM certificates; empty if it is, or if there is none."""
+    content = decoded_bytes(text)
+    blocks = _PEM_BLOCK.findall(content)
+    for kind, body in blocks:
+        if kind != b"CERTIFICATE":
+            return f"only CERTIFICATE PEM blocks are allowed, found {fields.quote(kind.decode(errors='replace'))}"
+        if b":" in body:
+            return "no PEM block headers are permitted"
+    if not blocks:
+        return "must contain at least one CERTIFICATE PEM block" if content else ""
+    from cryptography import x509
+
+    try:
+        x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return "x509: malformed certificate"
+    return ""
 
 
 def _keep_spec(new: Object, old: Object) -> None:

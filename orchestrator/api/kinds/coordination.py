@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from orchestrator.api import fields
+from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, dig, ref
 from orchestrator.api.kinds.defaulting import struct
@@ -30,10 +30,13 @@ def validate_lease(obj: Object) -> list[Cause]:
         causes.append(fields.invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
     strategy = spec.get("strategy")
     if strategy is not None:
-        if strategy != "OldestEmulationVersion" and "/" not in strategy:
-            causes.append(fields.not_supported("spec.strategy", strategy, ("OldestEmulationVersion",)))
-    elif spec.get("preferredHolder"):
-        causes.append(fields.forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined"))
+        path = "spec.strategy.strategy"  # The path is the API server's.
+        if "/" in strategy:
+            causes += [fields.invalid(path, strategy, text) for text in names.is_qualified_name(strategy)]
+        elif strategy != "OldestEmulationVersion":
+            causes.append(fields.not_supported(path, strategy, ("OldestEmulationVersion",)))
+    if spec.get("preferredHolder") and not strategy:
+        causes.append(fields.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
     return causes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,7 @@ from orchestrator.api.resources import FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIO
 
 _PRECEDENCE_MAX = 10000
 _QUEUES_MAX = 10_000_000
+_HASH_BITS_MAX = 60
 _VERBS = frozenset({"get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"})
 
 
@@ -58,7 +60,7 @@ def validate_flow_schema(obj: Object) -> list[Cause]:
         )
     method = spec.get("distinguisherMethod")
     if method is not None and method.get("type") not in ("ByNamespace", "ByUser"):
-        causes.append(fields.not_supported("spec.distinguisherMethod", method, ("ByNamespace", "ByUser")))
+        causes.append(fields.not_supported("spec.distinguisherMethod.type", method, ("ByNamespace", "ByUser")))
     level = dig(spec, "priorityLevelConfiguration", "name") or ""
     if not level:
         causes.append(fields.required("spec.priorityLevelConfiguration.name", "must reference a priority level"))
@@ -92,21 +94,16 @@ def _validate_rule(rule: dict[str, Any], path: str) -> list[Cause]:
     for position, entry in enumerate(rule.get("resourceRules") or ()):
         where = fields.index(f"{path}.resourceRules", position)
         causes += _validate_verbs(entry.get("verbs") or [], f"{where}.verbs")
-        for key in ("apiGroups", "resources"):
+        for key, one, others in (
+            ("apiGroups", "api group", "api groups"),
+            ("resources", "resource", "resources"),
+        ):
             values = entry.get(key) or []
             if not values:
-                causes.append(fields.required(f"{where}.{key}", "must contain at least one value"))
-            elif "*" in values and len(values) > 1:
-                causes.append(
-                    fields.invalid(f"{where}.{key}", values, "if '*' is present, must not specify other values")
-                )
-        if not entry.get("namespaces") and not entry.get("clusterScope"):
-            causes.append(
-                fields.required(
-                    f"{where}.namespaces",
-                    "resource rules that are not cluster scoped must supply at least one namespace",
-                )
-            )
+                causes.append(fields.required(f"{where}.{key}", f"resource rules must supply at least one {one}"))
+            else:
+                causes += _validate_wildcard(values, f"{where}.{key}", others)
+        causes += _validate_namespaces(entry, f"{where}.namespaces")
     for position, entry in enumerate(rule.get("nonResourceRules") or ()):
         where = fields.index(f"{path}.nonResourceRules", position)
         causes += _validate_verbs(entry.get("verbs") or [], f"{where}.verbs")
@@ -115,12 +112,48 @@ def _validate_rule(rule: dict[str, Any], path: str) -> list[Cause]:
             causes.append(
                 fields.required(f"{where}.nonResourceURLs", "nonResourceURLs must contain at least one value")
             )
-        for number, url in enumerate(urls):
-            if url != "*" and not url.startswith("/"):
-                causes.append(
-                    fields.invalid(fields.index(f"{where}.nonResourceURLs", number), url, "must start with slash")
-                )
+        causes += _validate_wildcard(urls, f"{where}.nonResourceURLs", "non-resource URLs")
+        for number, url in enumerate(() if "*" in urls else urls):
+            if complaint := _url_complaint(url):
+                causes.append(fields.invalid(fields.index(f"{where}.nonResourceURLs", number), url, complaint))
     return causes
+
+
+def _validate_wildcard(values: list[str], path: str, others: str) -> list[Cause]:
+    if "*" in values and len(values) > 1:
+        return [fields.invalid(path, values, f"if '*' is present, must not specify other {others}")]
+    return []
+
+
+def _validate_namespaces(rule: dict[str, Any], path: str) -> list[Cause]:
+    namespaces = rule.get("namespaces") or []
+    if not namespaces and not rule.get("clusterScope"):
+        detail = "resource rules that are not cluster scoped must supply at least one namespace"
+        return [fields.required(path, detail)]
+    if "*" in namespaces:
+        return _validate_wildcard(namespaces, path, "namespaces")
+    intro = "each member of this list must be '*' or a DNS-1123 label; "
+    return [
+        fields.invalid(fields.index(path, position), namespace, intro + text)
+        for position, namespace in enumerate(namespaces)
+        for text in names.is_dns1123_label(namespace)
+    ]
+
+
+def _url_complaint(url: str) -> str:
+    if not url:
+        return "must not be empty"
+    if url == "/":
+        return ""
+    if not url.startswith("/"):
+        return "must start with slash"
+    if " " in url:
+        return "must not contain white-space"
+    if "//" in url:
+        return "must not contain double slash"
+    if url.count("*") > 1 or ("*" in url and not url.endswith("/*")):
+        return "wildcard can only do suffix matching"
+    return ""
 
 
 def _validate_verbs(verbs: list[str], path: str) -> list[Cause]:
@@ -148,12 +181,31 @@ def _validate_subject(subject: dict[str, Any], path: str) -> list[Cause]:
             causes.append(fields.forbidden(f"{path}.{key}", f"{key} is forbidden when subject kind is not '{other}'"))
     given = subject.get(keys[kind])
     if given is not None:
-        if not given.get("name"):
-            causes.append(fields.required(f"{path}.{keys[kind]}.name"))
-        if kind == "ServiceAccount" and not given.get("namespace"):
-            causes.append(
-                fields.required(f"{path}.serviceAccount.namespace", "must specify namespace for service account")
-            )
+        name, namespace = given.get("name") or "", given.get("namespace") or ""
+        where = f"{path}.{keys[kind]}"
+        if not name:
+            causes.append(fields.required(f"{where}.name"))
+        elif kind == "ServiceAccount" and name != "*":
+            causes += [fields.invalid(f"{where}.name", name, text) for text in names.is_dns1123_subdomain(name)]
+        if kind == "ServiceAccount" and not namespace:
+            causes.append(fields.required(f"{where}.namespace", "must specify namespace for service account"))
+        elif kind == "ServiceAccount":
+            causes += [
+                fields.invalid(f"{where}.namespace", namespace, text) for text in names.is_dns1123_label(namespace)
+            ]
+    return causes
+
+
+def _validate_status(new: Object, old: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for position, condition in enumerate(dig(new, "status", "conditions") or ()):
+        path, kind = fields.index("status.conditions", position) + ".type", condition.get("type") or ""
+        if kind in seen:
+            causes.append(fields.duplicate(path, kind))
+        seen.add(kind)
+        if not kind:
+            causes.append(fields.required(path, "must not be empty"))
     return causes
 
 
@@ -179,7 +231,7 @@ FLOW_SCHEMA = Kind(
     default=_default_schema,
     prepare_create=clear_status,
     validate=validate_flow_schema,
-    validate_name=names.is_path_segment_name,
+    validate_status_update=_validate_status,
     columns=(
         NAME,
         Column("PriorityLevel", description=ref("flowcontrol.v1.PriorityLevelConfigurationReference", "name")),
@@ -283,6 +335,12 @@ def _validate_queuing(queuing: dict[str, Any], path: str) -> list[Cause]:
         causes.append(fields.invalid(f"{path}.handSize", hand, "must be positive"))
     elif hand > queues:
         causes.append(fields.invalid(f"{path}.handSize", hand, f"should not be greater than queues ({queues})"))
+    elif math.ceil(math.log2(queues) * hand) > _HASH_BITS_MAX:
+        detail = (
+            f"required entropy bits of deckSize {queues} and handSize {hand} should not be greater than"
+            f" {_HASH_BITS_MAX}"
+        )
+        causes.append(fields.invalid(f"{path}.handSize", hand, detail))
     return causes
 
 
@@ -305,7 +363,7 @@ PRIORITY_LEVEL_CONFIGURATION = Kind(
     default=_default_level,
     prepare_create=clear_status,
     validate=validate_level,
-    validate_name=names.is_path_segment_name,
+    validate_status_update=_validate_status,
     columns=(
         NAME,
         Column("Type", description=ref("flowcontrol.v1.PriorityLevelConfigurationSpec", "type")),

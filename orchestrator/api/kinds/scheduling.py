@@ -9,7 +9,7 @@ from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.columns import AGE, NAME, age, ref
 from orchestrator.api.kinds.core.node_warnings import DEPRECATED_NODE_LABELS
-from orchestrator.api.kinds.core.resource_names import validate_resource_amount, validate_resource_name
+from orchestrator.api.kinds.core.resource_names import validate_container_resource_name, validate_resource_amount
 from orchestrator.api.kinds.core.taints import validate_tolerations
 from orchestrator.api.kinds.defaulting import canonical_quantities, fill
 from orchestrator.api.kinds.descriptor import Column, Kind
@@ -110,16 +110,20 @@ def validate_runtime_class(obj: Object) -> list[Cause]:
     handler = obj.get("handler") or ""
     causes = [fields.invalid("handler", handler, text) for text in names.is_dns1123_label(handler)]
     for name, amount in sorted(((obj.get("overhead") or {}).get("podFixed") or {}).items()):
-        path = fields.key("overhead.podFixed", name)
-        causes += validate_resource_name(name, path) + validate_resource_amount(name, amount, path)
+        # The path is the API server's, which checks an overhead as limits.
+        path = fields.key("overhead.limits", name)
+        causes += validate_container_resource_name(name, path) + validate_resource_amount(name, amount, path)
     scheduling = obj.get("scheduling")
     if scheduling is not None:
         causes += validate_labels(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
         tolerations = scheduling.get("tolerations") or []
-        for position, toleration in enumerate(tolerations):
-            if toleration in tolerations[:position]:
-                causes.append(fields.duplicate(fields.index("scheduling.tolerations", position), toleration))
         causes += validate_tolerations(tolerations, "scheduling.tolerations")
+        known: set[tuple[str, ...]] = set()
+        for position, toleration in enumerate(tolerations):
+            key = tuple(toleration.get(part) or "" for part in ("key", "operator", "value", "effect"))
+            if key in known:
+                causes.append(fields.duplicate(fields.index("scheduling.tolerations", position), toleration))
+            known.add(key)
     return causes
 
 

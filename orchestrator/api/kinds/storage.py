@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,9 @@ _BETA_DEFAULT_CLASS_ANNOTATION = "storageclass.beta.kubernetes.io/is-default-cla
 _PARAMETERS_MAX = 512
 _PARAMETERS_BYTES_MAX = 256 * 1024
 _ATTACH_ERROR_BYTES_MAX = 1024
+_ATTACH_METADATA_BYTES_MAX = 256 * 1024
+_TOKEN_SECONDS_MAX = 2**32
+_UPDATE_PERIOD_SECONDS_MIN = 10
 
 
 def _validate_parameters(parameters: dict[str, str] | None, path: str, *, required: bool = False) -> list[Cause]:
@@ -52,7 +56,7 @@ def _validate_parameters(parameters: dict[str, str] | None, path: str, *, requir
 def _validate_provisioner(name: str, path: str) -> list[Cause]:
     if not name:
         return [fields.required(path)]
-    return [fields.invalid(path, name, text) for text in names.is_qualified_name(name.lower())]
+    return [fields.invalid(path, name.lower(), text) for text in names.is_qualified_name(name.lower())]
 
 
 # --- StorageClass -----------------------------------------------------------------------------
@@ -74,9 +78,16 @@ def validate_storage_class(obj: Object) -> list[Cause]:
         causes.append(fields.required("volumeBindingMode"))
     elif mode not in ("Immediate", "WaitForFirstConsumer"):
         causes.append(fields.not_supported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer")))
-    for position, term in enumerate(obj.get("allowedTopologies") or ()):
+    return causes + _validate_topologies(obj.get("allowedTopologies") or ())
+
+
+def _validate_topologies(terms: Sequence[dict[str, Any]]) -> list[Cause]:
+    causes: list[Cause] = []
+    # As in kube-apiserver, whose list of known terms begins with as many empty ones.
+    known: list[dict[str, set[str]]] = [{} for _ in terms]
+    for position, term in enumerate(terms):
         path = fields.index("allowedTopologies", position) + ".matchLabelExpressions"
-        keys: set[str] = set()
+        keys: dict[str, set[str]] = {}
         for number, expression in enumerate(term.get("matchLabelExpressions") or ()):
             where = fields.index(path, number)
             key, values = expression.get("key") or "", expression.get("values") or ()
@@ -88,12 +99,14 @@ def validate_storage_class(obj: Object) -> list[Cause]:
             causes += validate_label_name(key, f"{where}.key")
             if key in keys:
                 causes.append(fields.duplicate(f"{where}.key", key))
-            keys.add(key)
+            keys[key] = set(values)
+        causes += [fields.duplicate(path, "") for one in known if one == keys]
+        known.append(keys)
     return causes
 
 
 def _validate_storage_class_update(new: Object, old: Object) -> list[Cause]:
-    causes = validate_storage_class(new)
+    causes: list[Cause] = []
     if (new.get("parameters") or {}) != (old.get("parameters") or {}):
         causes.append(fields.forbidden("parameters", "updates to parameters are forbidden."))
     for key in ("provisioner", "reclaimPolicy"):
@@ -169,7 +182,7 @@ def _validate_attributes_class_update(new: Object, old: Object) -> list[Cause]:
         causes.append(fields.forbidden("driverName", "updates to driverName are forbidden."))
     if (new.get("parameters") or {}) != (old.get("parameters") or {}):
         causes.append(fields.forbidden("parameters", "updates to parameters are forbidden."))
-    return causes
+    return causes + _validate_attributes_class(new)
 
 
 def _attributes_row(obj: Object, now: datetime) -> list[Any]:
@@ -206,26 +219,46 @@ def validate_attachment(obj: Object) -> list[Cause]:
     """Who attaches what where."""
     spec = obj.get("spec") or {}
     attacher, node, source = spec.get("attacher") or "", spec.get("nodeName") or "", spec.get("source") or {}
-    causes = validate_csi_driver_name(attacher, "spec.attacher") if attacher else [fields.required("spec.attacher")]
+    causes = [] if attacher else [fields.required("spec.attacher")]
     volume, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
-    if inline is None and not volume:
-        if volume is not None:
-            causes.append(
-                fields.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-            )
-        else:
-            causes.append(
-                fields.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
-            )
-    if inline is not None and volume is not None:
+    only_one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+    if inline is None and volume is None:
+        causes.append(fields.required("spec.source", only_one))
+    elif inline is not None and volume is not None:
+        causes.append(fields.forbidden("spec.source", only_one))
+    elif volume == "":
         causes.append(
-            fields.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+            fields.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
         )
     causes += [fields.invalid("spec.nodeName", node, text) for text in names.is_dns1123_subdomain(node)]
+    causes += _validate_attachment_status(obj.get("status") or {})
+    return causes
+
+
+def _validate_new_attachment(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = validate_attachment(obj) + validate_csi_driver_name(spec.get("attacher") or "", "spec.attacher")
+    volume = dig(spec, "source", "persistentVolumeName")
+    if volume is not None:
+        where = "spec.source.persistentVolumeName"
+        causes += [fields.invalid(where, volume, text) for text in names.is_dns1123_subdomain(volume)]
+    return causes
+
+
+def _validate_attachment_status(status: dict[str, Any]) -> list[Cause]:
+    causes: list[Cause] = []
+    metadata = status.get("attachmentMetadata") or {}
+    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > _ATTACH_METADATA_BYTES_MAX:
+        causes.append(fields.too_long("status.attachmentMetadata", _ATTACH_METADATA_BYTES_MAX))
     for key in ("attachError", "detachError"):
-        message = dig(obj, "status", key, "message")
-        if message and len(message.encode()) > _ATTACH_ERROR_BYTES_MAX:
-            causes.append(fields.too_long(f"status.{key}.message", _ATTACH_ERROR_BYTES_MAX))
+        error = status.get(key) or {}
+        if len((error.get("message") or "").encode()) > _ATTACH_ERROR_BYTES_MAX:
+            # kube-apiserver names the other limit, too.
+            causes.append(fields.too_long(f"status.{key}.message", _ATTACH_METADATA_BYTES_MAX))
+        if (code := error.get("errorCode") or 0) < 0:
+            causes.append(
+                fields.invalid(f"status.{key}.errorCode", code, "must be between 0 and 2147483647, inclusive")
+            )
     return causes
 
 
@@ -256,8 +289,9 @@ VOLUME_ATTACHMENT = Kind(
     unconditional_update=False,
     default=_default_attachment,
     prepare_create=_prepare_attachment,
-    validate=validate_attachment,
+    validate=_validate_new_attachment,
     validate_update=_validate_attachment_update,
+    validate_status_update=_validate_attachment_update,
     columns=(
         NAME,
         Column("Attacher", format="name", description=ref("storage.v1.VolumeAttachmentSpec", "attacher")),
@@ -291,37 +325,43 @@ def _default_driver(obj: Object) -> None:
 
 def validate_driver(obj: Object) -> list[Cause]:
     """The name of a driver, its modes, its tokens."""
-    causes = validate_csi_driver_name(name_of(obj), "metadata.name")
+    causes: list[Cause] = []
     spec = obj.get("spec") or {}
-    for key in ("attachRequired", "podInfoOnMount", "storageCapacity"):
-        if spec.get(key) is None:
-            causes.append(fields.required(f"spec.{key}"))
     policy = spec.get("fsGroupPolicy")
-    if policy is not None and policy not in ("ReadWriteOnceWithFSType", "File", "None"):
-        causes.append(fields.not_supported("spec.fsGroupPolicy", policy, ("ReadWriteOnceWithFSType", "File", "None")))
+    if policy is not None and policy not in ("File", "None", "ReadWriteOnceWithFSType"):
+        causes.append(fields.not_supported("spec.fsGroupPolicy", policy, ("File", "None", "ReadWriteOnceWithFSType")))
     audiences: set[str] = set()
     for position, request in enumerate(spec.get("tokenRequests") or ()):
         path = fields.index("spec.tokenRequests", position)
         audience, seconds = request.get("audience") or "", request.get("expirationSeconds")
         if audience in audiences:
             causes.append(fields.duplicate(f"{path}.audience", audience))
+            continue
         audiences.add(audience)
         if seconds is not None and seconds < 600:
             causes.append(
                 fields.invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
             )
+        if seconds is not None and seconds > _TOKEN_SECONDS_MAX:
+            detail = "may not specify a duration larger than 2^32 seconds"
+            causes.append(fields.invalid(f"{path}.expirationSeconds", seconds, detail))
     for mode in spec.get("volumeLifecycleModes") or ():
-        if mode not in ("Ephemeral", "Persistent"):
-            causes.append(fields.not_supported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent")))
+        if mode not in ("Persistent", "Ephemeral"):
+            causes.append(fields.not_supported("spec.volumeLifecycleModes", mode, ("Persistent", "Ephemeral")))
+    period = spec.get("nodeAllocatableUpdatePeriodSeconds")
+    if period is not None and period < _UPDATE_PERIOD_SECONDS_MIN:
+        where = "spec.nodeAllocatableUpdatePeriodSeconds"
+        causes.append(fields.invalid(where, period, "must be greater than or equal to 10 seconds"))
     return causes
 
 
 def _validate_driver_update(new: Object, old: Object) -> list[Cause]:
     causes = validate_driver(new)
-    for key in ("attachRequired", "volumeLifecycleModes"):
+    # The name attachedRequired is the API server's.
+    for key, shown in (("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")):
         value = dig(new, "spec", key)
         if value != dig(old, "spec", key):
-            causes.append(fields.immutable(f"spec.{key}", value))
+            causes.append(fields.immutable(f"spec.{shown}", value))
     return causes
 
 
@@ -391,8 +431,13 @@ def validate_csi_node(obj: Object) -> list[Cause]:
         if name in seen:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
-        for number, key in enumerate(driver.get("topologyKeys") or ()):
-            causes += validate_label_name(key, fields.index(path, number))
+        keys = driver.get("topologyKeys") or ()
+        for number, key in enumerate(keys):
+            if not key:
+                causes.append(fields.required(path))
+            if key in keys[:number]:
+                causes.append(fields.duplicate(path, key))
+            causes += validate_label_name(key, path)
     return causes
 
 
@@ -435,16 +480,15 @@ def _default_capacity(obj: Object) -> None:
 def validate_capacity(obj: Object) -> list[Cause]:
     """A class, nodes, amounts."""
     name = obj.get("storageClassName") or ""
-    causes = [fields.invalid("storageClassName", name, text) for text in names.is_dns1123_subdomain(name)]
-    causes += validate_label_selector(obj.get("nodeTopology"), "nodeTopology")
-    for key in ("capacity", "maximumVolumeSize"):
-        if obj.get(key) is not None and parsed(obj[key]).sign() < 0:
-            causes.append(fields.invalid(key, str(parsed(obj[key])), "must be greater than or equal to 0"))
+    causes = validate_label_selector(obj.get("nodeTopology"), "nodeTopology")
+    causes += [fields.invalid("storageClassName", name, text) for text in names.is_dns1123_subdomain(name)]
+    if obj.get("capacity") is not None and parsed(obj["capacity"]).sign() < 0:
+        causes.append(fields.invalid("capacity", str(parsed(obj["capacity"])), "must be greater than or equal to 0"))
     return causes
 
 
 def _validate_capacity_update(new: Object, old: Object) -> list[Cause]:
-    causes = validate_capacity(new)
+    causes: list[Cause] = []
     for key in ("nodeTopology", "storageClassName"):
         if new.get(key) != old.get(key):
             causes.append(fields.immutable(key, new.get(key)))
