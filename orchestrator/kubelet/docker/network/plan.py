@@ -164,7 +164,8 @@ def helper_settings(
             "NetworkMode": endpoint.network if endpoint is not None else network,
             "CapDrop": ["ALL"],
             "CapAdd": capabilities,
-            "SecurityOpt": ["no-new-privileges"],
+            # Folders of the machine have labels of their own where SELinux looks at them.
+            "SecurityOpt": ["no-new-privileges", "label=disable"],
             "ReadonlyRootfs": True,
             "LogConfig": {"Type": "none"},
             "Mounts": mounts,
