@@ -185,6 +185,11 @@ def test_a_port_that_is_open_on_a_pods_loopback_only_is_forwarded(stage: Stage) 
         finally:
             forward.kill()
             forward.communicate()
+    # The helper for this pod may go: nobody listens there, and so nobody else notices.
+    (dialer,) = docker("ps", "--quiet", "--filter", f"name=orc_{stage.process.cluster_id}_dial_").split()
+    docker("rm", "--force", dialer)
+    stage.k("exec", "client", "--", "getent", "hosts", "kubernetes.default")
+    assert "helper.died" not in stage.process.log.read_text()
 
 
 def test_volumes_have_their_group_and_leave_nothing_behind(stage: Stage) -> None:

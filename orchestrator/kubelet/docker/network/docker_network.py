@@ -236,10 +236,10 @@ class DockerNetwork:
     async def detach(self, sandbox_id: str) -> None:
         if sandbox_id in self._dialers:
             self._dialers.discard(sandbox_id)
-            await self._remove_container(self._dialer_name(sandbox_id))
             place = _dialer_place(sandbox_id)
             if (helper := self._helpers.pop(place, None)) is not None:
                 helper.close()
+            await self._remove_container(self._dialer_name(sandbox_id))
             await asyncio.to_thread(shutil.rmtree, self._folder_of(place), ignore_errors=True)
         reservation = self._reservations.release(sandbox_id)
         if reservation is not None and reservation.host_ports:
@@ -310,6 +310,8 @@ class DockerNetwork:
                 self._waiting.remove(future)
 
     def _has_died(self, place: str) -> None:
+        if place.startswith(_DIALER):
+            return  # nobody listens there; it is made anew for whoever dials again
         self._log.warning("helper.died", place=place, consequence="made anew")
         waiting, self._waiting = self._waiting, []
         for future in waiting:
