@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from orchestrator.aiokit.workqueue import WorkQueue
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # client_golang shows none
 REGISTRY = CollectorRegistry()
 """The process's own registry; prometheus-client's global one would start collectors that nobody asked for."""
 _QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 2))

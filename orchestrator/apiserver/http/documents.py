@@ -25,6 +25,7 @@ from orchestrator.apiserver.http.negotiation import JSON, Negotiated, is_for_peo
 from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
+from orchestrator.apiserver.server_metrics import ServerMetrics
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -65,7 +66,9 @@ class Documents:
     def __init__(self, http: HttpServer, *, project_version: str) -> None:
         self._http = http
         self._registry = http.api.registry
-        self._version = encode_value(version_info(project_version), Negotiated(pretty=True))
+        version = version_info(project_version)
+        self._version = encode_value(version, Negotiated(pretty=True))
+        self._server_metrics = ServerMetrics(http.api.store, version)
         self._cache: dict[tuple[str, str], tuple[bytes, str]] = {}
         self._generation = (-1, -1)
         self.api_services: ApiServices | None = None
@@ -206,9 +209,12 @@ class Documents:
 
     async def metrics(self, request: HttpRequest) -> web.StreamResponse:
         """Prometheus' text format."""
+        from prometheus_client import ProcessCollector
+
         from orchestrator.component.metrics import REGISTRY
 
-        return _metrics_page(REGISTRY, self._http.request_metrics)
+        process = ProcessCollector(registry=None)
+        return _metrics_page(REGISTRY, self._http.request_metrics, self._server_metrics, process)
 
     async def slis(self, request: HttpRequest) -> web.StreamResponse:
         """How the health checks went."""

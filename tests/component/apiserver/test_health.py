@@ -132,3 +132,14 @@ async def test_pages_are_texts_for_everybody_else(session: aiohttp.ClientSession
         code, text = await get(session, path, "application/json")
         assert code == 406
         assert "media type not acceptable" in text
+
+
+async def test_a_scrape_tells_the_build_the_objects_and_the_process(session: aiohttp.ClientSession) -> None:
+    _, text = await get(session, "/metrics")
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith('kubernetes_build_info{build_date="') and line.endswith(" 1.0")]
+    assert 'apiserver_storage_objects{resource="namespaces"} 4.0' in lines
+    assert 'apiserver_resource_objects{group="scheduling.k8s.io",resource="priorityclasses"} 2.0' in lines
+    names = {line.partition("{")[0].partition(" ")[0] for line in lines if not line.startswith("#")}
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"} <= names
+    assert not [name for name in names if name.endswith("_created")]
