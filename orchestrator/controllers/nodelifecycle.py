@@ -52,6 +52,7 @@ _PRESSURE_TAINTS = {
     "PIDPressure": "node.kubernetes.io/pid-pressure",
     "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
 }
+_OLD_LABELS = {"kubernetes.io/os": "beta.kubernetes.io/os", "kubernetes.io/arch": "beta.kubernetes.io/arch"}
 _OUR_NO_SCHEDULE = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE_TAINTS.values()})
 _OUR_NO_EXECUTE = frozenset({NOT_READY, UNREACHABLE})
 
@@ -87,6 +88,16 @@ def plan_unknown(node: Object, now: datetime) -> dict[str, Any] | None:
             conditions[conditions.index(known)] = {**known, **unknown}
             is_changed = True
     return {**status, "conditions": conditions} if is_changed else None
+
+
+def plan_old_labels(node: Object) -> dict[str, str]:
+    """The labels of old names that a node lacks or has otherwise than those of present names."""
+    labels = labels_of(node)
+    return {
+        old: labels[present]
+        for present, old in _OLD_LABELS.items()
+        if present in labels and labels.get(old) != labels[present]
+    }
 
 
 def no_execute_taint(node: Object) -> str:
@@ -292,6 +303,8 @@ class NodeLifecycleController(Controller):
                 node = await self.client.update_status(NODES, with_status(node, status))
                 # Counted at once: whether anybody may be evicted depends on how many are lost.
                 self._count(node)
+        if labels := plan_old_labels(node):
+            node = await self.client.patch(NODES, key, {"metadata": {"labels": labels}})
         wait = await self._taint(node)
         await self._mark_pods(node)
         waits = [seconds for seconds in (wait, left) if seconds is not None and seconds > 0]

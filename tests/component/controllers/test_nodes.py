@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from orchestrator.aiokit.clock import SystemClock, format_micro_time, format_time
-from orchestrator.api.objects import Object, annotations_of, condition_of, name_of
+from orchestrator.api.objects import Object, annotations_of, condition_of, labels_of, name_of
 from orchestrator.api.resources import EVENTS, LEASES, NODES, PODS
 from orchestrator.client.informer import Informers
 from orchestrator.cluster.users import CONTROLLER_MANAGER, controller_groups, controller_user
@@ -185,3 +185,10 @@ async def test_nodes_say_how_long_what_they_read_is_good() -> None:
         await stage.until_one(NODES, "a", lambda node: annotations_of(node).get(ANNOTATION) == "0")
         await stage.client.patch(NODES, "a", {"metadata": {"annotations": {ANNOTATION: "7"}}})
         await stage.until_one(NODES, "a", lambda node: annotations_of(node).get(ANNOTATION) == "0")
+
+
+async def test_a_node_has_its_system_under_the_old_name_too() -> None:
+    async with node_controllers(NodeLifecycleController) as stage:
+        await add_node(stage, "a")
+        await stage.client.patch(NODES, "a", {"metadata": {"labels": {"kubernetes.io/os": "linux"}}})
+        await stage.until_one(NODES, "a", lambda node: labels_of(node).get("beta.kubernetes.io/os") == "linux")

@@ -11,6 +11,7 @@ from orchestrator.api.node_selection import tolerates_taint
 from orchestrator.controllers.nodelifecycle import (
     Zone,
     eviction_rate,
+    plan_old_labels,
     plan_taints,
     plan_unknown,
     plan_zone_state,
@@ -169,3 +170,17 @@ def test_out_of_service_counts_only_for_a_node_that_is_not_ready() -> None:
     taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
     assert is_out_of_service(node("Unknown", taint))
     assert not is_out_of_service(node("True", taint))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({}, {}),
+        ({"kubernetes.io/os": "linux"}, {"beta.kubernetes.io/os": "linux"}),
+        ({"kubernetes.io/arch": "amd64", "beta.kubernetes.io/arch": "amd64"}, {}),
+        ({"kubernetes.io/arch": "arm64", "beta.kubernetes.io/arch": "amd64"}, {"beta.kubernetes.io/arch": "arm64"}),
+        ({"beta.kubernetes.io/os": "linux"}, {}),
+    ],
+)
+def test_labels_of_old_names_follow_those_of_present_ones(labels: dict[str, str], expected: dict[str, str]) -> None:
+    assert plan_old_labels({"metadata": {"name": "n", "labels": labels}}) == expected
