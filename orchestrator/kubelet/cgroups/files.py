@@ -99,10 +99,14 @@ class CgroupFiles:
                 names.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         return names
 
-    def has_processes(self, place: Place) -> bool:
-        """Whether something runs in a cgroup or below it."""
+    def processes(self, place: Place) -> set[int]:
+        """The ids of what runs in a cgroup or below it, as this process sees them."""
         directory = self._at("" if self.is_v2 else "memory", place)
-        return any(file.read_text() for file in directory.rglob("cgroup.procs")) if directory.is_dir() else False
+        found: set[int] = set()
+        for file in directory.rglob("cgroup.procs") if directory.is_dir() else ():
+            with suppress(OSError):  # the cgroup has just been removed
+                found.update(int(line) for line in file.read_text().split())
+        return found - {0}
 
     def _at(self, controller: str, place: Place) -> Path:
         return self._points[controller] / path_of(place)[1:]

@@ -7,6 +7,8 @@ pkg/kubelet/cm's pod_container_manager_linux.go and qos_container_manager_linux.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -41,6 +43,7 @@ class CgroupDriver(Protocol):
     def read(self, place: Place) -> CgroupValues: ...
     def remove(self, place: Place) -> bool: ...
     def below(self, place: Place) -> set[str]: ...
+    def processes(self, place: Place) -> set[int]: ...
 
 
 class PodCgroups:
@@ -183,6 +186,25 @@ def pod_cgroups_of(engine_info: Mapping[str, Any], *, cluster_id: str, node_name
             get_logger("kubelet/cgroups", node=node_name).warning("pod.no_cgroups", error=str(error))
             return None
     return PodCgroups(driver=driver, is_systemd=is_systemd, cluster_id=cluster_id, node_name=node_name)
+
+
+def kill_processes(engine_info: Mapping[str, Any], cluster_id: str) -> int:
+    """Send SIGKILL to everything that runs in the pods of a cluster; returns to how many. OSError.
+
+    The Engine would start a program for each container to do the same.
+    """
+    driver = driver_of(engine_info)
+    return send_kill(driver.processes(cluster_place(cluster_id))) if driver is not None else 0
+
+
+def send_kill(pids: Iterable[int]) -> int:
+    """SIGKILL to each of these processes; how many of them there were. OSError."""
+    killed = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed
 
 
 def remove_cgroups(engine_info: Mapping[str, Any], cluster_id: str) -> None:

@@ -69,7 +69,7 @@ class SystemdSlices:
 
     def remove(self, place: Place) -> bool:
         """Stop the slice; False while something runs in it, which stopping it would kill."""
-        if self._files.has_processes(_as_files(place)):
+        if self.processes(place):
             return False
         try:
             self._call("StopUnit", "ss", slice_of(place), "replace")
@@ -77,6 +77,9 @@ class SystemdSlices:
             if "not loaded" not in str(error):
                 raise
         return True
+
+    def processes(self, place: Place) -> set[int]:
+        return self._files.processes(_as_files(place))
 
     def below(self, place: Place) -> set[str]:
         """The last parts of the names of the slices directly below one, dashes as underscores."""

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import Clock
 from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.block_volumes import release_devices
-from orchestrator.kubelet.cgroups.pods import remove_cgroups
+from orchestrator.kubelet.cgroups.pods import kill_processes, remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.network.docker_network import remove_networks
 from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, HELPER_KIND, KIND_LABEL, SANDBOX_KIND
@@ -80,6 +81,9 @@ async def _clear_engine(
         raise RuntimeFailure(f"DOCKER_HOST: {error}") from None
     try:
         await engine.connect()
+        if os.geteuid() == 0:
+            with suppress(OSError):  # what still runs is killed by the Engine, one container after the other
+                await asyncio.to_thread(kill_processes, engine.info, cluster_id)
         removed = await remove_containers(engine, cluster_id)
         await remove_networks(engine, cluster_id)
         return removed, engine.info

@@ -61,6 +61,7 @@ def test_what_is_below_and_what_runs_there(tmp_path: Path) -> None:
     files = version_2(tmp_path)
     assert files.below(("cluster",)) == {"pod1"}
     assert files.below(("other",)) == set()
-    assert not files.has_processes(("cluster",))
-    (tmp_path / "cluster/pod1/cgroup.procs").write_text("42\n")
-    assert files.has_processes(("cluster",))
+    assert files.processes(("cluster",)) == set()
+    (tmp_path / "cluster/pod1/cgroup.procs").write_text("42\n0\n43\n")
+    assert files.processes(("cluster",)) == {42, 43}  # 0 is a process that cannot be seen from here
+    assert files.processes(("other",)) == set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from typing import Any
 
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.cgroups.pods import PodCgroups, driver_of
+from orchestrator.kubelet.cgroups.pods import PodCgroups, driver_of, send_kill
 from orchestrator.kubelet.cgroups.values import CgroupValues, Place, path_of
 from tests.unit.kubelet.pods import pod
 
@@ -43,6 +45,9 @@ class Machine:
     def below(self, place: Place) -> set[str]:
         prefix = path_of(place) + "/"
         return {path.removeprefix(prefix).split("/")[0] for path in self.groups if path.startswith(prefix)}
+
+    def processes(self, place: Place) -> set[int]:
+        return set()
 
 
 def sized(uid: str, cpu: str = "", **more: Any) -> Object:
@@ -128,3 +133,10 @@ async def test_systemd_names_slices(machine: Machine) -> None:
 )
 def test_the_engine_says_how_cgroups_are_made(driver: str, kind: str) -> None:
     assert type(driver_of({"CgroupDriver": driver})).__name__ == kind
+
+
+def test_processes_are_killed_and_those_that_ended_are_none() -> None:
+    with subprocess.Popen(["sleep", "600"]) as running, subprocess.Popen(["true"]) as ended:
+        ended.wait()
+        assert send_kill({running.pid, ended.pid}) == 1
+        assert running.wait() == -signal.SIGKILL
