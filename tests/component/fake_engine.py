@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,7 @@ class FakeEngine:
         self.before: Interrupt = lambda method, path: None
         self.after: Interrupt = lambda method, path: None
         self.is_cut = False
+        self.passes_annotations = False
         self._changes = asyncio.Semaphore(4)
 
     async def call(
@@ -180,8 +181,21 @@ class FakeNetwork:
         self.reservations.load()
         self.veths = veths
         self._cidr = IPv4Network("10.244.1.0/24")
+        self.enters_namespaces = True
 
     async def start(self) -> None:
+        return
+
+    def helper_settings(self, node_name: str) -> None:
+        return
+
+    def namespace_by(self, node_name: str, ensure: Callable[[], Awaitable[str]]) -> None:
+        return
+
+    def endpoint(self, name: str, **others: Any) -> None:
+        return
+
+    def claim(self, name: str, sandbox_id: str) -> None:
         return
 
     async def ensure_node(self, *names: str, namespace_id: str = "", namespace_pid: int = 0) -> None:
