@@ -5,10 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.apiserver.http.encoding import encode_value
-from orchestrator.apiserver.http.negotiation import Negotiated
+from orchestrator.apiserver.http.negotiation import JSON, Negotiated
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.service_account_tokens import ALGORITHM, ServiceAccountTokens
+
+CACHE_CONTROL = "public, max-age=3600"
+"""Who checks tokens elsewhere need not ask each time: keys change rarely."""
 
 
 class OpenIdDocuments:
@@ -28,9 +31,13 @@ class OpenIdDocuments:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
         }
-        return web.Response(body=encode_value(document, Negotiated()), content_type="application/json")
+        return _may_be_kept(encode_value(document, Negotiated()), JSON)
 
     async def keys(self, request: HttpRequest) -> web.StreamResponse:
         """The public keys."""
         body = encode_value(self._tokens.key_set(), Negotiated())
-        return web.Response(body=body, content_type="application/jwk-set+json")
+        return _may_be_kept(body, "application/jwk-set+json")
+
+
+def _may_be_kept(body: bytes, content_type: str) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": CACHE_CONTROL})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
 
 from orchestrator.testing import running_cluster
@@ -73,3 +74,23 @@ async def test_a_token_is_bound_to_pods_of_its_account_only(session: aiohttp.Cli
         'cannot bind token for serviceaccount "builder" to pod running with different serviceaccount name.',
     )
     assert (await ask(session, spec=bound_to("nobody")))[0] == 404
+
+
+async def test_others_can_check_tokens_with_what_the_issuer_publishes(session: aiohttp.ClientSession) -> None:
+    async def read(path: str, content_type: str) -> dict[str, Any]:
+        async with session.get(path) as response:
+            assert response.status == 200
+            assert response.headers["Content-Type"] == content_type
+            assert response.headers["Cache-Control"] == "public, max-age=3600"
+            value: dict[str, Any] = await response.json(content_type=content_type)
+            return value
+
+    found = await read("/.well-known/openid-configuration", "application/json")
+    assert found["jwks_uri"].endswith("/openid/v1/jwks")
+    keys = await read("/openid/v1/jwks", "application/jwk-set+json")
+    _, answer = await ask(session, spec={"audiences": ["vault"]})
+    token = answer["status"]["token"]
+    key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(token)["kid"]]
+    algorithms = found["id_token_signing_alg_values_supported"]
+    claims = jwt.decode(token, key, algorithms=algorithms, audience="vault", issuer=found["issuer"])
+    assert claims["sub"] == "system:serviceaccount:default:builder"
