@@ -7,8 +7,9 @@ pkg/kubelet/volumemanager and pkg/volume/local.
 from __future__ import annotations
 
 from orchestrator.api.docker_volumes import docker_volume_of
-from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
-from orchestrator.kubelet.pod import spec_of
+from orchestrator.api.node_selection import matches_node_selector
+from orchestrator.api.objects import Object, labels_of, name_of, namespace_of, uid_of
+from orchestrator.kubelet.pod import all_containers_of, volumes_in_use
 
 MOUNTABLE = ("hostPath", "local")
 """The kinds of PersistentVolume whose files are on this machine."""
@@ -37,8 +38,8 @@ def claim_name_of(pod: Object, volume: Object) -> str:
 
 
 def claim_names_of(pod: Object) -> dict[str, str]:
-    """Volume name → claim name, for those volumes that have one."""
-    named = {volume["name"]: claim_name_of(pod, volume) for volume in spec_of(pod).get("volumes") or ()}
+    """Volume name → claim name, for those volumes in use that have one."""
+    named = {volume["name"]: claim_name_of(pod, volume) for volume in volumes_in_use(pod)}
     return {volume: claim for volume, claim in named.items() if claim}
 
 
@@ -59,6 +60,23 @@ def bound_volume_of(pod: Object, volume: Object, claim: Object | None) -> str:
 def _is_owned(claim: Object, pod: Object) -> bool:
     owners = claim["metadata"].get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("uid") == uid_of(pod) for owner in owners)
+
+
+def check_mode(pod: Object, volume: Object, persistent: Object) -> None:
+    """Files are mounted and devices are mapped; ClaimError where a container wants it the other way."""
+    is_block = (persistent.get("spec") or {}).get("volumeMode") == "Block"
+    field, mode = ("volumeMounts", "Block") if is_block else ("volumeDevices", "Filesystem")
+    if any(
+        one["name"] == volume["name"] for _, container in all_containers_of(pod) for one in container.get(field) or ()
+    ):
+        why = f"volume {volume['name']} has volumeMode {mode}, but is specified in {field}"
+        raise ClaimError(volume["name"], why)
+
+
+def is_at_hand(persistent: Object, node: Object) -> bool:
+    """Whether a volume can be used on a node, as its `nodeAffinity` says."""
+    required = ((persistent.get("spec") or {}).get("nodeAffinity") or {}).get("required")
+    return matches_node_selector(required, labels_of(node), name_of(node))
 
 
 def plan_bound_volume(volume: Object, claim: Object, persistent: Object | None) -> Object:

@@ -165,6 +165,7 @@ class Kubelet:
             look_at=self._queue.add,
         )
         self._syncer = PodSyncer(
+            known_node=lambda: self._node.node,
             client=self._client,
             recorder=self._recorder,
             clock=self._clock,

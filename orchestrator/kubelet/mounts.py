@@ -40,6 +40,11 @@ def mount_tmpfs(target: Path, *, size_bytes: int = 0, mode: int = 0o755) -> None
     _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
+def mount_file_system(device: Path, target: Path, kind: str) -> None:
+    """The file system of a device at `target`."""
+    _mount(str(device), str(target), kind, 0, "")
+
+
 def bind_descriptor(descriptor: int, target: Path) -> None:
     """Show an open file or directory at `target`, whatever happens to its path later."""
     if os.path.ismount(target):

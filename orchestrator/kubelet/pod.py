@@ -77,6 +77,17 @@ def all_containers_of(pod: Object) -> Iterator[tuple[ContainerKind, Object]]:
         yield ContainerKind.EPHEMERAL, container
 
 
+def volumes_in_use(pod: Object) -> list[Object]:
+    """The volumes that a container names; a kubelet leaves the others alone, whatever is wrong with them."""
+    used: set[str] = set()
+    for _, container in all_containers_of(pod):
+        used.update(mount["name"] for mount in container.get("volumeMounts") or ())
+        used.update(device["name"] for device in container.get("volumeDevices") or ())
+        files = ((one.get("valueFrom") or {}).get("fileKeyRef") or {} for one in container.get("env") or ())
+        used.update(file["volumeName"] for file in files if file)
+    return [volume for volume in spec_of(pod).get("volumes") or () if volume["name"] in used]
+
+
 def find_container(pod: Object, name: str) -> tuple[ContainerKind, Object] | None:
     """The container with this name and its kind."""
     for kind, container in all_containers_of(pod):

@@ -79,6 +79,7 @@ class PodSyncer:
         cgroups: Cgroups | None,
         facts: NodeFacts,
         node_name: str,
+        known_node: Callable[[], Object | None],
         cluster_domain: str,
         notify: Notify,
         seccomp_root: Path | None = None,
@@ -107,6 +108,7 @@ class PodSyncer:
             notify=notify,
             facts=facts,
             node_name=node_name,
+            known_node=known_node,
         )
         images = ImagePuller(
             client=client,

@@ -6,10 +6,11 @@ manager and its managers of ConfigMaps and Secrets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api.objects import Object, namespace_of
+from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import (
     CONFIG_MAPS,
     PERSISTENT_VOLUME_CLAIMS,
@@ -18,10 +19,17 @@ from orchestrator.api.resources import (
     SERVICE_ACCOUNTS,
 )
 from orchestrator.client.client import Client
-from orchestrator.kubelet.claims import ClaimError, bound_volume_of, claim_names_of, plan_bound_volume
+from orchestrator.kubelet.claims import (
+    ClaimError,
+    bound_volume_of,
+    check_mode,
+    claim_names_of,
+    is_at_hand,
+    plan_bound_volume,
+)
 from orchestrator.kubelet.environment import EnvironmentSources, references_of
 from orchestrator.kubelet.parts import NodeFacts, PodFiles, SyncResult, VolumeError
-from orchestrator.kubelet.pod import all_containers_of, spec_of
+from orchestrator.kubelet.pod import all_containers_of, spec_of, volumes_in_use
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.reporter import PodReporter
 from orchestrator.kubelet.runtime import Sandbox
@@ -42,7 +50,9 @@ class VolumeSync:
         notify: Notify,
         facts: NodeFacts,
         node_name: str,
+        known_node: Callable[[], Object | None],
     ) -> None:
+        """`known_node` is the Node as last seen."""
         self._client = client
         self._clock = clock
         self._sources = sources
@@ -51,6 +61,7 @@ class VolumeSync:
         self._notify = notify
         self._facts = facts
         self._node_name = node_name
+        self._known_node = known_node
 
     async def set_up(self, record: PodRecord, sandbox: Sandbox | None, result: SyncResult) -> bool:
         """Volumes first: a container never starts without its files. False when they have to be tried again."""
@@ -123,7 +134,7 @@ class VolumeSync:
         claims = await read_all(self._client, PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), names.values())
         bound: dict[str, Object] = {}
         try:
-            for volume in spec_of(pod)["volumes"]:
+            for volume in volumes_in_use(pod):
                 if volume["name"] not in names:
                     continue
                 claim = claims[names[volume["name"]]]
@@ -131,9 +142,18 @@ class VolumeSync:
                 assert claim is not None
                 found = await read_all(self._client, PERSISTENT_VOLUMES, "", [name])
                 bound[volume["name"]] = plan_bound_volume(volume, claim, found[name])
+                self._check_volume(pod, volume, found[name])
         except ClaimError as error:
             raise VolumeError(str(error), retry=True) from error
         return bound
+
+    def _check_volume(self, pod: Object, volume: Object, persistent: Object | None) -> None:
+        assert persistent is not None
+        check_mode(pod, volume, persistent)
+        node = self._known_node()
+        if node is not None and not is_at_hand(persistent, node):
+            failed = f'MountVolume.NodeAffinity check failed for volume "{name_of(persistent)}" : '
+            raise VolumeError(failed + "no matching NodeSelectorTerms", retry=True)
 
     def forget(self, uid: str) -> None:
         """The pod is over: what it refers to may change."""
@@ -157,7 +177,7 @@ def volume_references(pod: Object, *, hollow: bool = False) -> tuple[set[str], s
     """Names of (ConfigMaps, Secrets) that the volumes of a pod show."""
     config_maps: set[str] = set()
     secrets: set[str] = set()
-    for volume in spec_of(pod).get("volumes") or ():
+    for volume in volumes_in_use(pod):
         if hollow and volume["name"].startswith(_API_ACCESS):
             continue
         parts = (volume.get("projected") or {}).get("sources") or [volume]
@@ -171,7 +191,7 @@ def volume_references(pod: Object, *, hollow: bool = False) -> tuple[set[str], s
 
 def _check_volumes(pod: Object, sources: EnvironmentSources) -> None:
     """On a node without files: a missing ConfigMap or Secret holds the pod back all the same."""
-    for volume in spec_of(pod).get("volumes") or ():
+    for volume in volumes_in_use(pod):
         if volume["name"].startswith(_API_ACCESS):
             continue
         parts = (volume.get("projected") or {}).get("sources") or [volume]

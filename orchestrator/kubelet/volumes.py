@@ -30,6 +30,7 @@ from orchestrator.kubelet.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.block_volumes import map_device, mapped_device, unmap_devices
 from orchestrator.kubelet.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE, claim_names_of
 from orchestrator.kubelet.container_spec import domain_of, hostname_of, kernel_hostname
+from orchestrator.kubelet.device_mounts import mount_device
 from orchestrator.kubelet.env_files import FILE_BYTES_MAX
 from orchestrator.kubelet.environment import ConfigurationError, EnvironmentSources, env_file_references, expand
 from orchestrator.kubelet.etc_files import hosts_file, resolver_config
@@ -54,7 +55,7 @@ from orchestrator.kubelet.payload import (
     plan_payload,
     token_wishes,
 )
-from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of
+from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of, volumes_in_use
 from orchestrator.kubelet.runtime import Container, Mount, MountKind
 from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
 from orchestrator.logs import get_logger
@@ -137,7 +138,7 @@ class PodVolumes:
         """
         payloads: dict[str, Payload] = {}
         refresh_at: float | None = None
-        for volume in spec_of(pod).get("volumes") or ():
+        for volume in volumes_in_use(pod):
             if not is_written(volume):
                 continue
             tokens: dict[TokenWish, str] = {}
@@ -149,7 +150,7 @@ class PodVolumes:
             except PayloadError as error:
                 raise _failed(volume["name"], str(error)) from error
         await asyncio.to_thread(self._set_up, pod, payloads, sources)
-        if claims := tuple(_claimed_folders(pod, sources)):
+        if claims := tuple(_claimed_folders(pod, sources, self.pod_dir(uid_of(pod)))):
             self._claims[uid_of(pod)] = claims
         return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
 
@@ -202,10 +203,10 @@ class PodVolumes:
                 elif volume.get("hostPath") is not None:
                     _check_host_path(volume["hostPath"])
                 elif volume.get("local") is not None:
-                    _check_local(volume["local"])
+                    path = self._local(directory, volume)
                     if group is not None and not volume.get("readOnly"):
                         policy = context.get("fsGroupChangePolicy") or "Always"
-                        self._ownership.give_to_group(Path(volume["local"]["path"]), group, policy)
+                        self._ownership.give_to_group(path, group, policy)
                 elif volume.get(BLOCK) is not None:
                     map_device(directory, name, Path(volume[BLOCK]))
                 elif volume.get("image") is None and volume.get(DOCKER_VOLUME) is None:
@@ -214,6 +215,17 @@ class PodVolumes:
                     raise _failed(name, f"no volume plugin matched: {kinds}")
             except (OSError, UnsafePath) as error:
                 raise _failed(name, str(error), retry=isinstance(error, OSError)) from error
+
+    def _local(self, directory: Path, volume: Object) -> Path:
+        """Where the files of a local volume are: in its directory, or on its device, which is mounted for the pod."""
+        path = Path(os.path.realpath(volume["local"]["path"]))
+        if path.is_block_device():
+            target = _local_dir(directory, volume["name"])
+            target.mkdir(parents=True, exist_ok=True)
+            mount_device(path, target, volume["local"].get("fsType") or "")
+            return target
+        _check_local(path)
+        return path
 
     def _volume_dir(self, directory: Path, volume: Object) -> Path:
         plugin = next(plugin for kind, plugin in _PLUGINS.items() if volume.get(kind) is not None)
@@ -372,7 +384,8 @@ class PodVolumes:
         """Where the files of a volume are on this machine."""
         for kind in MOUNTABLE:
             if volume.get(kind) is not None:
-                return Path(volume[kind]["path"])
+                mounted = _local_dir(directory, volume["name"])
+                return mounted if kind == "local" and mounted.is_dir() else Path(volume[kind]["path"])
         target = self._volume_dir(directory, volume)
         if volume.get("image") is not None:
             layers = sources.images[volume["name"]].layers
@@ -534,15 +547,21 @@ def _is_propagated(pod: Object, volume_name: str) -> bool:
 
 def _volumes_of(pod: Object, sources: EnvironmentSources) -> list[Object]:
     """The volumes of a pod, with what its claims stand for in their place."""
-    return [sources.bound.get(volume["name"], volume) for volume in spec_of(pod).get("volumes") or ()]
+    return [sources.bound.get(volume["name"], volume) for volume in volumes_in_use(pod)]
 
 
-def _claimed_folders(pod: Object, sources: EnvironmentSources) -> Iterator[tuple[str, str, Path]]:
+def _local_dir(pod_dir: Path, volume_name: str) -> Path:
+    """Where a local volume is mounted that is a device."""
+    return pod_dir / "volumes" / "kubernetes.io~local-volume" / volume_name
+
+
+def _claimed_folders(pod: Object, sources: EnvironmentSources, pod_dir: Path) -> Iterator[tuple[str, str, Path]]:
     for volume, claim in claim_names_of(pod).items():
         bound = sources.bound.get(volume) or {}
         source = bound.get("local") or bound.get("hostPath")
         if source:
-            yield volume, claim, Path(source["path"])
+            mounted = _local_dir(pod_dir, volume)
+            yield volume, claim, mounted if mounted.is_dir() else Path(source["path"])
 
 
 def _measure_claims(claims: Mapping[str, tuple[tuple[str, str, Path], ...]]) -> dict[str, tuple[ClaimUsage, ...]]:
@@ -554,9 +573,8 @@ def _measure_claims(claims: Mapping[str, tuple[tuple[str, str, Path], ...]]) -> 
     return found
 
 
-def _check_local(source: Object) -> None:
+def _check_local(path: Path) -> None:
     """A local volume has to be there; nobody makes it."""
-    path = Path(source["path"])
     if not path.is_dir():
         raise OSError(f'path "{path}" does not exist' if not path.exists() else f'path "{path}" is not a directory')
 

@@ -475,7 +475,10 @@ async def test_config_map_that_comes_later_lets_the_container_start(node: Node) 
 
 
 async def test_volume_of_a_missing_config_map_holds_the_pod_back(node: Node) -> None:
-    await node.create("web", volumes=[{"name": "v", "configMap": {"name": "later"}}])
+    """Unless no container mounts it: then it is left alone."""
+    volumes = [{"name": "v", "configMap": {"name": "later"}}, {"name": "unused", "configMap": {"name": "never"}}]
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    await node.create("web", containers=[{"name": "a", "image": "app:1", "volumeMounts": mounts}], volumes=volumes)
     await settle()
     assert (await node.get("web"))["status"]["phase"] == "Pending"
     messages = await node.event_messages("web")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from orchestrator.kubelet.loop_devices import attach, detach
 from tests.e2e.manifests import WAIT, Pod, apply, container, is_running, output_of, pod, wait_for_event, wait_for_pod
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker
 from tests.e2e.packets import until
@@ -184,10 +186,50 @@ def test_a_volume_is_a_device_that_two_pods_have_one_after_the_other(cluster: Or
     until(lambda: Path(disk).exists(), False)
 
 
+def local_volume(name: str, path: Path) -> dict[str, Any]:
+    """A volume by hand, which is on node-1."""
+    here = [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "10Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "local": {"path": str(path)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}},
+        },
+    }
+
+
+def test_a_local_volume_on_a_device_has_a_file_system_and_stays_on_its_node(k: Kubectl, tmp_path: Path) -> None:
+    """The specs of local volumes of type block, and "should fail due to wrong node"."""
+    name, file = f"local-{k.namespace}", tmp_path / "file"
+    file.write_bytes(b"")
+    os.truncate(file, 20 << 20)
+    device = attach(file)
+    try:
+        apply(k, local_volume(name, device), claim("data", storageClassName="", volumeName=name))
+        script = "stat -f -c %T /data; stat -c %g /data; echo kept > /data/file"
+        writer = pod("writer", container(script, volumeMounts=MOUNTS), volumes=using("data"))
+        writer["spec"]["securityContext"] = {"fsGroup": 1234}
+        assert output_of(k, writer) == "ext2/ext3\n1234\n"
+        k("delete", "pod", "writer")
+        reader = pod("reader", container("cat /data/file", volumeMounts=MOUNTS), volumes=using("data"))
+        assert output_of(k, reader) == "kept\n"
+        apply(k, pod("elsewhere", container(volumeMounts=MOUNTS), volumes=using("data"), nodeName="node-2"))
+        assert name in wait_for_event(k, "FailedMount", "NodeAffinity check failed")["message"]
+        k("delete", "pods", "--all")
+        k("delete", "pvc/data", f"pv/{name}")
+    finally:
+        detach(device)
+
+
 def test_files_and_devices_are_not_mistaken_for_each_other(k: Kubectl) -> None:
     apply(k, claim("disk", "1Mi", volumeMode="Block"))
     apply(k, pod("p", container(volumeMounts=MOUNTS), volumes=using("disk")))
-    event = wait_for_event(k, "Failed", "volumeMounts")
+    event = wait_for_event(k, "FailedMount", "volumeMounts")
     assert "has volumeMode Block, but is specified in volumeMounts" in event["message"]
     k("delete", "pod/p", "pvc/disk", "--wait=false")
 

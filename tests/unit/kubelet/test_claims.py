@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.claims import ClaimError, bound_volume_of, claim_names_of, plan_bound_volume
+from orchestrator.kubelet.claims import (
+    ClaimError,
+    bound_volume_of,
+    check_mode,
+    claim_names_of,
+    is_at_hand,
+    plan_bound_volume,
+)
 from tests.unit.kubelet.pods import pod
 
 CLAIM: Object = {"metadata": {"uid": "c1"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
@@ -15,13 +22,48 @@ VOLUME: Object = {"name": "v", "persistentVolumeClaim": {"claimName": "data", "r
 EPHEMERAL: Object = {"name": "e", "ephemeral": {"volumeClaimTemplate": {}}}
 
 
+def using(*names: str) -> list[Object]:
+    """A container that mounts these volumes."""
+    return [{"name": "c", "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in names]}]
+
+
 def persistent(**spec: Any) -> Object:
     return {"metadata": {"name": "pv"}, "spec": {"claimRef": {"uid": "c1"}, "local": {"path": "/data"}, **spec}}
 
 
 def test_claims_have_names() -> None:
-    obj = pod(volumes=[VOLUME, EPHEMERAL, {"name": "x", "emptyDir": {}}])
+    obj = pod(containers=using("v", "e", "x"), volumes=[VOLUME, EPHEMERAL, {"name": "x", "emptyDir": {}}])
     assert claim_names_of(obj) == {"v": "data", "e": "web-e"}
+
+
+def test_volumes_that_no_container_names_are_left_alone() -> None:
+    assert claim_names_of(pod(containers=using("e"), volumes=[VOLUME, EPHEMERAL])) == {"e": "web-e"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "field", "message"),
+    [
+        ("Filesystem", "volumeMounts", ""),
+        ("Block", "volumeDevices", ""),
+        ("Block", "volumeMounts", "volume v has volumeMode Block, but is specified in volumeMounts"),
+        ("Filesystem", "volumeDevices", "volume v has volumeMode Filesystem, but is specified in volumeDevices"),
+    ],
+)
+def test_files_are_mounted_and_devices_mapped(mode: str, field: str, message: str) -> None:
+    one = pod(containers=[{"name": "c", field: [{"name": "v"}]}], volumes=[VOLUME])
+    if not message:
+        check_mode(one, VOLUME, persistent(volumeMode=mode))
+        return
+    with pytest.raises(ClaimError, match=message):
+        check_mode(one, VOLUME, persistent(volumeMode=mode))
+
+
+def test_a_volume_is_at_hand_where_its_affinity_says() -> None:
+    expression = {"key": "zone", "operator": "In", "values": ["a"]}
+    here = persistent(nodeAffinity={"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}})
+    assert is_at_hand(persistent(), {"metadata": {"name": "n"}})
+    assert is_at_hand(here, {"metadata": {"name": "n", "labels": {"zone": "a"}}})
+    assert not is_at_hand(here, {"metadata": {"name": "n", "labels": {"zone": "b"}}})
 
 
 def test_a_bound_claim_is_what_its_volume_is() -> None:
