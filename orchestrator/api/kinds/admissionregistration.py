@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,13 @@ _DEFINITION = "io.k8s.api.admissionregistration.v1."
 _OPERATIONS = ("*", "CREATE", "UPDATE", "DELETE", "CONNECT")
 _TIMEOUT_SECONDS_MAX = 30
 _MATCH_CONDITIONS_MAX = 64
+_AUDITS_MAX = 20
+_AUDIT_BYTES_MAX = 5 * 1024
+_LINE_BREAK = re.compile(r"[\n\r]")
+_CEL_RESERVED = frozenset({
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+})  # fmt: skip
 
 
 # --- webhooks ---------------------------------------------------------------------------------
@@ -104,20 +112,33 @@ def validate_webhook_service(service: dict[str, Any], path: str) -> list[Cause]:
         return causes
     if where in ("", "/"):
         return causes
+    if where == "//":
+        return [*causes, fields.invalid(f"{path}.path", where, "segment[0] may not be empty")]
     if not where.startswith("/"):
         causes.append(fields.invalid(f"{path}.path", where, "must start with a '/'"))
-    parts = where[1:].rstrip("/").split("/")
-    for part in parts:
-        for text in names.is_dns1123_subdomain(part) if part else ():
-            causes.append(fields.invalid(f"{path}.path", where, text))
+    for position, part in enumerate(where[1:].removesuffix("/").split("/")):
         if not part:
-            causes.append(fields.invalid(f"{path}.path", where, "segment[0] may not be empty"))
+            causes.append(fields.invalid(f"{path}.path", where, f"segment[{position}] may not be empty"))
+            continue
+        for text in names.is_dns1123_subdomain(part):
+            causes.append(fields.invalid(f"{path}.path", where, f"segment[{position}]: {text}"))
     return causes
 
 
 def _validate_rule(rule: dict[str, Any], path: str) -> list[Cause]:
     causes: list[Cause] = []
     operations = rule.get("operations") or []
+    if not operations:
+        causes.append(fields.required(f"{path}.operations"))
+    if len(operations) > 1 and "*" in operations:
+        causes.append(
+            fields.invalid(f"{path}.operations", operations, "if '*' is present, must not specify other operations")
+        )
+    for position, operation in enumerate(operations):
+        if operation not in _OPERATIONS:
+            causes.append(
+                fields.not_supported(fields.index(f"{path}.operations", position), operation, sorted(_OPERATIONS))
+            )
     for key, values in (("apiGroups", rule.get("apiGroups") or []), ("apiVersions", rule.get("apiVersions") or [])):
         if not values:
             causes.append(fields.required(f"{path}.{key}"))
@@ -134,17 +155,6 @@ def _validate_rule(rule: dict[str, Any], path: str) -> list[Cause]:
     scope = rule.get("scope")
     if scope is not None and scope not in ("*", "Cluster", "Namespaced"):
         causes.append(fields.not_supported(f"{path}.scope", scope, ("*", "Cluster", "Namespaced")))
-    if not operations:
-        causes.append(fields.required(f"{path}.operations"))
-    if len(operations) > 1 and "*" in operations:
-        causes.append(
-            fields.invalid(f"{path}.operations", operations, "if '*' is present, must not specify other operations")
-        )
-    for position, operation in enumerate(operations):
-        if operation not in _OPERATIONS:
-            causes.append(
-                fields.not_supported(fields.index(f"{path}.operations", position), operation, sorted(_OPERATIONS))
-            )
     return causes
 
 
@@ -152,15 +162,30 @@ def _validate_resources(resources: list[str], path: str) -> list[Cause]:
     if not resources:
         return [fields.required(path)]
     causes: list[Cause] = []
+    whole: set[str] = set()
+    everywhere: set[str] = set()
+    is_plain = False
     for position, resource in enumerate(resources):
         where = fields.index(path, position)
         if not resource:
             causes.append(fields.required(where))
-        if resource in resources[:position]:
-            causes.append(fields.duplicate(where, resource))
+            continue
+        name, slash, part = resource.partition("/")
+        if not slash:
+            # Only the last one counts, as in kube-apiserver.
+            is_plain = resource != "*"
+            continue
+        for known, other in ((name in whole, f"{name}/*"), (part in everywhere, f"*/{part}")):
+            if known:
+                detail = f"if '{other}' is present, must not specify {resource}"
+                causes.append(fields.invalid(where, resource, detail))
+        if part == "*":
+            whole.add(name)
+        if name == "*":
+            everywhere.add(part)
     if len(resources) > 1 and "*/*" in resources:
         causes.append(fields.invalid(path, resources, "if '*/*' is present, must not specify other resources"))
-    elif "*" in resources and any("/" not in resource for resource in resources if resource != "*"):
+    if "*" in resources and is_plain:
         causes.append(
             fields.invalid(path, resources, "if '*' is present, must not specify other resources without subresources")
         )
@@ -290,7 +315,7 @@ def _validate_webhooks(obj: Object, *, mutating: bool) -> list[Cause]:
         path = fields.index("webhooks", position)
         causes += _validate_webhook(webhook, path, mutating=mutating)
         name = webhook.get("name") or ""
-        if name in seen:
+        if name and name in seen:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
     return causes
@@ -357,6 +382,11 @@ def _default_policy_binding(obj: Object) -> None:
 
 def _validate_match_resources(match: dict[str, Any], path: str) -> list[Cause]:
     causes: list[Cause] = []
+    policy = match.get("matchPolicy")
+    if policy is None:
+        causes.append(fields.required(f"{path}.matchPolicy"))
+    elif policy not in ("Equivalent", "Exact"):
+        causes.append(fields.not_supported(f"{path}.matchPolicy", policy, ("Equivalent", "Exact")))
     for key in ("namespaceSelector", "objectSelector"):
         if match.get(key) is None:
             causes.append(fields.required(f"{path}.{key}"))
@@ -364,12 +394,43 @@ def _validate_match_resources(match: dict[str, Any], path: str) -> list[Cause]:
             causes += validate_label_selector(match[key], f"{path}.{key}")
     for key in ("resourceRules", "excludeResourceRules"):
         for position, rule in enumerate(match.get(key) or ()):
-            causes += _validate_rule(rule, fields.index(f"{path}.{key}", position))
-    policy = match.get("matchPolicy")
-    if policy is None:
-        causes.append(fields.required(f"{path}.matchPolicy"))
-    elif policy not in ("Equivalent", "Exact"):
-        causes.append(fields.not_supported(f"{path}.matchPolicy", policy, ("Equivalent", "Exact")))
+            where = fields.index(f"{path}.{key}", position)
+            causes += _validate_resource_names(rule.get("resourceNames") or (), f"{where}.resourceNames")
+            causes += _validate_rule(rule, where)
+    return causes
+
+
+def _validate_resource_names(given: Sequence[str], path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for position, name in enumerate(given):
+        where = fields.index(path, position)
+        causes += [fields.invalid(where, name, text) for text in names.is_path_segment_name(name)]
+        if name in given[:position]:
+            causes.append(fields.duplicate(where, name))
+    return causes
+
+
+def _validate_param_kind(kind: dict[str, Any], path: str) -> list[Cause]:
+    version, name = kind.get("apiVersion") or "", kind.get("kind") or ""
+    causes: list[Cause] = []
+    where = f"{path}.apiVersion"
+    group, _, short = version.rpartition("/")
+    if not version:
+        causes.append(fields.required(where))
+    elif "/" in group:
+        causes.append(fields.invalid(where, version, f"unexpected GroupVersion string: {version}"))
+    else:
+        if group and (texts := names.is_dns1123_subdomain(group)):
+            causes.append(fields.invalid(where, group, ",".join(texts)))
+        if not short:
+            causes.append(fields.invalid(where, version, "version must be specified"))
+        elif texts := names.is_dns1035_label(short):
+            causes.append(fields.invalid(where, short, ",".join(texts)))
+    if not name:
+        causes.append(fields.required(f"{path}.kind"))
+    elif texts := names.is_dns1035_label(name.lower()):
+        detail = "may have mixed case, but should otherwise match: " + ",".join(texts)
+        causes.append(fields.invalid(f"{path}.kind", name, detail))
     return causes
 
 
@@ -391,9 +452,7 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
         causes.append(fields.not_supported("spec.failurePolicy", failure, ("Fail", "Ignore")))
     kind = spec.get("paramKind")
     if kind is not None:
-        for key in ("apiVersion", "kind"):
-            if not kind.get(key):
-                causes.append(fields.required(f"spec.paramKind.{key}"))
+        causes += _validate_param_kind(kind, "spec.paramKind")
     constraints = spec.get("matchConstraints")
     if constraints is None:
         causes.append(fields.required("spec.matchConstraints"))
@@ -410,10 +469,10 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
     for position, variable in enumerate(spec.get("variables") or ()):
         path = fields.index("spec.variables", position)
         name = variable.get("name") or ""
-        if not name:
+        if not name.strip():
             causes.append(fields.required(f"{path}.name", "name is not specified"))
-        else:
-            causes += [fields.invalid(f"{path}.name", name, text) for text in names.is_c_identifier(name)]
+        elif names.is_c_identifier(name) or name in _CEL_RESERVED:
+            causes.append(fields.invalid(f"{path}.name", name, "name is not a valid CEL identifier"))
         if not (variable.get("expression") or "").strip():
             causes.append(fields.required(f"{path}.expression", "expression is not specified"))
         else:
@@ -424,11 +483,12 @@ def _validate_policy(obj: Object, *, mutating: bool) -> list[Cause]:
         if name in seen:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
-    check = _validate_mutations if mutating else _validate_validations
-    return causes + check(spec, environment)
+    if mutating:
+        return causes + _validate_mutations(spec, environment)
+    return causes + _validate_validations(spec, name_of(obj), environment)
 
 
-def _validate_validations(spec: dict[str, Any], environment: Environment) -> list[Cause]:
+def _validate_validations(spec: dict[str, Any], policy: str, environment: Environment) -> list[Cause]:
     causes: list[Cause] = []
     validations, audits = spec.get("validations") or (), spec.get("auditAnnotations") or ()
     if not validations and not audits:
@@ -438,7 +498,8 @@ def _validate_validations(spec: dict[str, Any], environment: Environment) -> lis
         causes.append(
             fields.required("spec.auditAnnotations", "validations or auditAnnotations must contain at least one item")
         )
-    reasons = ("Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge")
+        return causes
+    reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge")
     of_messages = environment.without(*_AUTHORIZER)
     for position, validation in enumerate(validations):
         path = fields.index("spec.validations", position)
@@ -448,19 +509,40 @@ def _validate_validations(spec: dict[str, Any], environment: Environment) -> lis
             causes += _validate_expression(validation["expression"], f"{path}.expression", environment, "BOOL")
         if (text := validation.get("messageExpression") or "").strip():
             causes += _validate_expression(text, f"{path}.messageExpression", of_messages, "STRING")
+        elif text:
+            causes.append(fields.invalid(f"{path}.messageExpression", text, "must be non-empty if specified"))
+        message = validation.get("message") or ""
+        if message and not message.strip():
+            causes.append(fields.invalid(f"{path}.message", message, "message must be non-empty if specified"))
+        elif _LINE_BREAK.search(message.strip()):
+            causes.append(fields.invalid(f"{path}.message", message, "message must not contain line breaks"))
         reason = validation.get("reason")
         if reason is not None and reason not in reasons:
             causes.append(fields.not_supported(f"{path}.reason", reason, reasons))
-        message = validation.get("message") or ""
-        if message and "\n" in message:
-            causes.append(fields.invalid(f"{path}.message", message, "message must not contain line breaks"))
+    return causes + _validate_audits(audits, policy, environment)
+
+
+def _validate_audits(audits: Sequence[dict[str, Any]], policy: str, environment: Environment) -> list[Cause]:
+    causes: list[Cause] = []
+    if len(audits) > _AUDITS_MAX:
+        detail = f"must not have more than {_AUDITS_MAX} auditAnnotations"
+        causes.append(fields.invalid("spec.auditAnnotations", audits, detail))
+    seen: set[str] = set()
     for position, annotation in enumerate(audits):
         path = fields.index("spec.auditAnnotations", position)
-        for key in ("key", "valueExpression"):
-            if not annotation.get(key):
-                causes.append(fields.required(f"{path}.{key}"))
-        if text := annotation.get("valueExpression"):
+        key, text = annotation.get("key") or "", (annotation.get("valueExpression") or "").strip()
+        full = f"{policy}/{key}"
+        causes += [fields.invalid(f"{path}.key", full, detail) for detail in names.is_qualified_name(full)]
+        if not text:
+            causes.append(fields.required(f"{path}.valueExpression", "valueExpression is not specified"))
+        elif len(text.encode()) > _AUDIT_BYTES_MAX:
+            detail = f"must not exceed {_AUDIT_BYTES_MAX} bytes in length"
+            causes.append(fields.required(f"{path}.valueExpression", detail))
+        else:
             causes += _validate_expression(text, f"{path}.valueExpression", environment, "STRING", "NULL")
+        if key in seen:
+            causes.append(fields.duplicate(f"{path}.key", key))
+        seen.add(key)
     return causes
 
 
@@ -502,14 +584,22 @@ def _validate_policy_binding(obj: Object, *, mutating: bool) -> list[Cause]:
         causes += [fields.invalid("spec.policyName", name, text) for text in names.is_dns1123_subdomain(name)]
     reference = spec.get("paramRef")
     if reference is not None:
-        has_name, has_selector = bool(reference.get("name")), reference.get("selector") is not None
-        if has_name and has_selector:
-            causes.append(fields.forbidden("spec.paramRef.name", "name and selector are mutually exclusive"))
-        if not has_name and not has_selector:
+        param, selector = reference.get("name") or "", reference.get("selector")
+        exclusive = "name and selector are mutually exclusive"
+        if param:
+            where = "spec.paramRef.name"
+            causes += [fields.invalid(where, param, text) for text in names.is_path_segment_name(param)]
+            if selector is not None:
+                causes.append(fields.forbidden(where, exclusive))
+        if selector is not None:
+            causes += validate_label_selector(selector, "spec.paramRef.selector")
+            if param:
+                causes.append(fields.forbidden("spec.paramRef.selector", exclusive))
+        if not param and selector is None:
             causes.append(fields.required("spec.paramRef", "one of name or selector must be specified"))
         action = reference.get("parameterNotFoundAction")
         where = "spec.paramRef.parameterNotFoundAction"
-        if action is None:
+        if not action:
             causes.append(fields.required(where))
         elif action not in ("Allow", "Deny"):
             causes.append(fields.not_supported(where, action, ("Deny", "Allow")))
@@ -519,8 +609,6 @@ def _validate_policy_binding(obj: Object, *, mutating: bool) -> list[Cause]:
         return causes + _validate_mutable(spec.get("matchResources") or {}, "spec.matchResources")
     actions = spec.get("validationActions") or []
     known = ("Audit", "Deny", "Warn")
-    if not actions:
-        causes.append(fields.required("spec.validationActions", "at least one validation action is required"))
     for position, action in enumerate(actions):
         where = fields.index("spec.validationActions", position)
         if action not in known:
@@ -528,7 +616,13 @@ def _validate_policy_binding(obj: Object, *, mutating: bool) -> list[Cause]:
         if action in actions[:position]:
             causes.append(fields.duplicate(where, action))
     if "Deny" in actions and "Warn" in actions:
-        causes.append(fields.invalid("spec.validationActions", actions, "must not contain both Deny and Warn"))
+        detail = (
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API response"
+            " and headers serves no purpose)"
+        )
+        causes.append(fields.invalid("spec.validationActions", actions, detail))
+    if not actions:
+        causes.append(fields.required("spec.validationActions", "at least one validation action is required"))
     return causes
 
 

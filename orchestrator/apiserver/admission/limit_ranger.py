@@ -44,6 +44,9 @@ class LimitRanger(AdmissionPlugin):
     def handles(self, attributes: Attributes) -> bool:
         if attributes.namespace not in self._ranges:
             return False
+        if attributes.old is not None and attributes.old["metadata"].get("deletionTimestamp"):
+            # Whatever is being deleted may still lose its finalizers.
+            return False
         if attributes.group_resource == "pods":
             if attributes.operation == "CREATE":
                 return not attributes.subresource
@@ -109,7 +112,9 @@ def pod_violations(pod: Object, limits: list[Mapping[str, Any]]) -> list[str]:
                 resources = container.get("resources") or {}
                 found += _violations(limit, amounts_of(resources.get("requests")), amounts_of(resources.get("limits")))
         elif limit.get("type") == "Pod":
-            found += _violations(limit, _plain(pod_amounts(spec, "requests")), _plain(pod_amounts(spec, "limits")))
+            # What the sandbox costs is not the user's to keep within bounds.
+            bare = {**spec, "overhead": None}
+            found += _violations(limit, _plain(pod_amounts(bare, "requests")), _plain(pod_amounts(bare, "limits")))
     return found
 
 

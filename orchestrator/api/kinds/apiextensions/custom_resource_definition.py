@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.admissionregistration import validate_client_config
 from orchestrator.api.kinds.columns import CREATED_AT, NAME, name_and_created_at
 from orchestrator.api.kinds.defaulting import condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Kind
@@ -25,6 +26,7 @@ CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 APPROVAL_ANNOTATION = "api-approved.kubernetes.io"
 _APPROVAL_HELP = "see https://github.com/kubernetes/enhancements/pull/1111"
 SELECTABLE_FIELDS_MAX = 8
+_WARNING_BYTES_MAX = 256
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _PER_VERSION = {
@@ -142,7 +144,7 @@ def validate_definition_update(new: Object, old: Object) -> list[Cause]:
 
 def validate_status_update(new: Object, old: Object) -> list[Cause]:
     """Accepted names and stored versions must make sense."""
-    return _validate_status(new)
+    return _validate_accepted_names(new)
 
 
 def is_condition_true(obj: Object, condition_type: str) -> bool:
@@ -204,9 +206,12 @@ def _validate_versions(spec: Mapping[str, Any]) -> list[Cause]:
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if not schema:
             causes.append(fields.required(f"{path}.schema.openAPIV3Schema"))
-        if version.get("deprecationWarning") is not None and not version.get("deprecated"):
-            detail = "can only be set for deprecated versions"
-            causes.append(fields.invalid(f"{path}.deprecationWarning", version["deprecationWarning"], detail))
+        warning = version.get("deprecationWarning")
+        if warning is not None:
+            causes += [
+                fields.invalid(f"{path}.deprecationWarning", warning, text)
+                for text in _complaints_about_warning(warning, is_deprecated=bool(version.get("deprecated")))
+            ]
     shown = [_go_version(version) for version in versions] or None
     listed = [version.get("name") for version in versions]
     if len(set(listed)) != len(listed):
@@ -215,6 +220,24 @@ def _validate_versions(spec: Mapping[str, Any]) -> list[Cause]:
         detail = "must have exactly one version marked as storage version"
         causes.append(fields.invalid("spec.versions", shown, detail))
     return causes
+
+
+def _complaints_about_warning(warning: str, *, is_deprecated: bool) -> list[str]:
+    if not is_deprecated:
+        return ["can only be set for deprecated versions"]
+    if not warning:
+        return ["must not be an empty string"]
+    complaints = []
+    if len(warning.encode()) > _WARNING_BYTES_MAX:
+        complaints.append(f"must be <= {_WARNING_BYTES_MAX} characters long")
+    for position, character in enumerate(warning):
+        if not character.isprintable():
+            place = len(warning[:position].encode())
+            complaints.append(
+                f"must only contain printable UTF-8 characters; non-printable character found at index {place}"
+            )
+            break
+    return complaints
 
 
 def _go_version(version: Mapping[str, Any]) -> dict[str, Any]:
@@ -386,67 +409,56 @@ def _validate_conversion(conversion: Mapping[str, Any]) -> list[Cause]:
         return [fields.not_supported(f"{path}.strategy", strategy, ("None", "Webhook"))]
     if strategy == "None":
         causes: list[Cause] = []
+        detail = "should not be set when strategy is not set to Webhook"
         if client is not None:
-            detail = "should not be set when strategy is not set to Webhook"
             causes.append(fields.forbidden(f"{path}.webhookClientConfig", detail))
+        if webhook.get("conversionReviewVersions"):
+            causes.append(fields.forbidden(f"{path}.conversionReviewVersions", detail))
         return causes
     causes = []
     where = f"{path}.webhookClientConfig"
     if client is None:
         causes.append(fields.required(where, "required when strategy is set to Webhook"))
     else:
-        url, service = client.get("url"), client.get("service")
-        if (url is None) == (service is None):
-            causes.append(fields.required(where, "exactly one of url or service is required"))
-        elif url is not None:
-            causes += _validate_webhook_url(url, f"{where}.url")
-        else:
-            for key in ("name", "namespace"):
-                if not service.get(key):
-                    causes.append(fields.required(f"{where}.service.{key}", f"service {key} is required"))
-            port = service.get("port") or 443
-            causes += [fields.invalid(f"{where}.service.port", port, text) for text in names.is_port_number(port)]
+        causes += validate_client_config(client, where)
     versions = webhook.get("conversionReviewVersions") or []
     where = f"{path}.conversionReviewVersions"
     if not versions:
         causes.append(fields.required(where))
-    elif not {"v1", "v1beta1"} & set(versions):
+    for position, version in enumerate(versions):
+        spot = fields.index(where, position)
+        if version in versions[:position]:
+            causes.append(fields.invalid(spot, version, "duplicate version"))
+            continue
+        causes += [fields.invalid(spot, version, text) for text in names.is_dns1035_label(version)]
+    if versions and not {"v1", "v1beta1"} & set(versions):
         causes.append(fields.invalid(where, versions, "must include at least one of v1, v1beta1"))
     return causes
 
 
-def _validate_webhook_url(url: str, path: str) -> list[Cause]:
-    form = "; desired format: https://host[/path]"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        return [fields.required(path, f"url must be a valid URL: {error}{form}")]
-    causes: list[Cause] = []
-    if parts.scheme != "https":
-        causes.append(fields.invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
-    if not parts.netloc:
-        causes.append(fields.invalid(path, parts.netloc, f"host must be specified{form}"))
-    if parts.username is not None:
-        causes.append(fields.invalid(path, parts.username, "user information is not permitted in the URL"))
-    if parts.fragment:
-        causes.append(fields.invalid(path, parts.fragment, "fragments are not permitted in the URL"))
-    if parts.query:
-        causes.append(fields.invalid(path, parts.query, "query parameters are not permitted in the URL"))
-    return causes
-
-
 def _validate_status(obj: Object) -> list[Cause]:
-    status = obj.get("status") or {}
-    causes = _validate_names(status.get("acceptedNames") or {}, "status.acceptedNames")
-    stored = status.get("storedVersions") or None
+    causes = _validate_accepted_names(obj)
+    path, stored = "status.storedVersions", (obj.get("status") or {}).get("storedVersions") or None
     if not stored:
-        causes.append(fields.invalid("status.storedVersions", None, "must have at least one stored version"))
-    known = {version.get("name") for version in obj["spec"].get("versions") or ()}
-    for position, version in enumerate(stored or ()):
-        if version not in known:
-            where = fields.index("status.storedVersions", position)
-            causes.append(fields.invalid(where, version, "must appear in spec.versions"))
+        return [*causes, fields.invalid(path, None, "must have at least one stored version")]
+    versions = obj["spec"].get("versions") or ()
+    for version in versions:
+        if version.get("storage") and version.get("name") not in stored:
+            causes.append(fields.invalid(path, stored, f"must have the storage version {version.get('name')}"))
+    known = {version.get("name") for version in versions}
+    for position, name in enumerate(stored):
+        if name not in known:
+            detail = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions"
+                f" until a storage migration ensures no data remains persisted in {name} and removes {name} from"
+                " status.storedVersions"
+            )
+            causes.append(fields.invalid(fields.index(path, position), name, detail))
     return causes
+
+
+def _validate_accepted_names(obj: Object) -> list[Cause]:
+    return _validate_names((obj.get("status") or {}).get("acceptedNames") or {}, "status.acceptedNames")
 
 
 def mark_terminating(obj: Object) -> Object:

@@ -9,6 +9,11 @@ import pytest
 
 from orchestrator.api import errors, fields
 from orchestrator.api.errors import Cause
+from orchestrator.api.kinds.admissionregistration import (
+    VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
+    VALIDATING_WEBHOOK_CONFIGURATION,
+)
 from orchestrator.api.kinds.autoscaling import HORIZONTAL_POD_AUTOSCALER
 from orchestrator.api.kinds.certificates import CERTIFICATE_SIGNING_REQUEST, validate_signer_name
 from orchestrator.api.kinds.coordination import LEASE
@@ -248,4 +253,99 @@ def test_conditions_of_a_flow_schema() -> None:
     assert shown(FLOW_SCHEMA.validate_status_update(new, {})) == [
         'status.conditions[1].type: Duplicate value: "Dangling"',
         "status.conditions[2].type: Required value: must not be empty",
+    ]
+
+
+RULE = {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["pods"]}
+SERVICE = {"name": "s", "namespace": "n"}
+
+
+def webhook(*resources: str, path: str = "/", operations: tuple[str, ...] = ("*",)) -> dict[str, Any]:
+    rule = {**RULE, "resources": list(resources or ["pods"]), "operations": list(operations)}
+    config = {"service": {**SERVICE, "path": path}}
+    return {
+        "name": "a.b.c", "rules": [rule], "clientConfig": config, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        (webhook("pods", "*/status", "pods"), []),
+        (webhook("pods/*", "pods/status"),
+         ['rules[0].resources[1]: Invalid value: "pods/status": if \'pods/*\' is present, must not specify']),
+        (webhook("*/status", "pods/status"),
+         ['rules[0].resources[1]: Invalid value: "pods/status": if \'*/status\' is present, must not specify']),
+        (webhook("*", "pods"),
+         ['rules[0].resources: Invalid value: ["*","pods"]: if \'*\' is present, must not specify other resources']),
+        (webhook("*/*", "pods/a"),
+         ['rules[0].resources: Invalid value: ["*/*","pods/a"]: if \'*/*\' is present, must not specify other']),
+        (webhook("", operations=("X",)),
+         ['rules[0].operations[0]: Unsupported value: "X"', "rules[0].resources[0]: Required value"]),
+        (webhook(path="/a//b/"),
+         ['clientConfig.service.path: Invalid value: "/a//b/": segment[1] may not be empty']),
+        (webhook(path="/a/B"), ['clientConfig.service.path: Invalid value: "/a/B": segment[1]: a lowercase RFC 1123']),
+        (webhook(path="//"), ['clientConfig.service.path: Invalid value: "//": segment[0] may not be empty']),
+    ],
+)  # fmt: skip
+def test_webhooks(hook: dict[str, Any], expected: list[str]) -> None:
+    obj: Object = {"metadata": {"name": "x"}, "webhooks": [hook]}
+    VALIDATING_WEBHOOK_CONFIGURATION.default(obj)
+    found = shown(VALIDATING_WEBHOOK_CONFIGURATION.validate(obj))
+    assert len(found) == len(expected), found
+    for line, start in zip(found, expected, strict=True):
+        assert line.startswith(f"webhooks[0].{start}")
+
+
+CHECK = {"expression": "true"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"validations": [CHECK]}, []),
+        ({"validations": [CHECK],
+          "matchConstraints": {"resourceRules": [{**RULE, "resourceNames": ["a", "a/b", "a"]}]}},
+         ['matchConstraints.resourceRules[0].resourceNames[1]: Invalid value: "a/b": may not contain \'/\'',
+          'matchConstraints.resourceRules[0].resourceNames[2]: Duplicate value: "a"']),
+        ({"validations": [CHECK], "paramKind": {"apiVersion": "a/b/c", "kind": "K"}},
+         ['paramKind.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c']),
+        ({"validations": [CHECK], "paramKind": {"apiVersion": "a/", "kind": "1"}},
+         ['paramKind.apiVersion: Invalid value: "a/": version must be specified',
+          'paramKind.kind: Invalid value: "1": may have mixed case, but should otherwise match: a DNS-1035 label']),
+        ({"validations": [CHECK], "variables": [{"name": "if", "expression": "1"}]},
+         ['variables[0].name: Invalid value: "if": name is not a valid CEL identifier']),
+        ({"validations": [{**CHECK, "message": " ", "messageExpression": " ", "reason": "X"}]},
+         ['validations[0].messageExpression: Invalid value: " ": must be non-empty if specified',
+          'validations[0].message: Invalid value: " ": message must be non-empty if specified',
+          'validations[0].reason: Unsupported value: "X": supported values: "Forbidden", "Invalid", "RequestEntity']),
+        ({"validations": [{**CHECK, "message": "a\rb"}]},
+         ['validations[0].message: Invalid value: "a\\rb": message must not contain line breaks']),
+        ({"auditAnnotations": [{"key": "a", "valueExpression": "'b'"}, {"key": "a", "valueExpression": " "}]},
+         ["auditAnnotations[1].valueExpression: Required value: valueExpression is not specified",
+          'auditAnnotations[1].key: Duplicate value: "a"']),
+        ({"auditAnnotations": [{"key": "-", "valueExpression": "'b'"}]},
+         ['auditAnnotations[0].key: Invalid value: "x/-": name part must consist of']),
+    ],
+)  # fmt: skip
+def test_policies(spec: dict[str, Any], expected: list[str]) -> None:
+    obj: Object = {"metadata": {"name": "x"}, "spec": {"matchConstraints": {"resourceRules": [{**RULE}]}, **spec}}
+    VALIDATING_ADMISSION_POLICY.default(obj)
+    found = shown(VALIDATING_ADMISSION_POLICY.validate(obj))
+    assert len(found) == len(expected), found
+    for line, start in zip(found, expected, strict=True):
+        assert line.startswith(f"spec.{start}")
+
+
+def test_bindings_of_policies() -> None:
+    reference = {"name": "a/b", "selector": {"matchLabels": {"": "c"}}, "parameterNotFoundAction": ""}
+    spec = {"policyName": "p", "paramRef": reference, "validationActions": []}
+    found = shown(VALIDATING_ADMISSION_POLICY_BINDING.validate({"metadata": {"name": "x"}, "spec": spec}))
+    assert [line.partition(": ")[0] for line in found if "matchLabels" not in line] == [
+        "spec.paramRef.name",
+        "spec.paramRef.name",
+        "spec.paramRef.selector",
+        "spec.paramRef.parameterNotFoundAction",
+        "spec.validationActions",
     ]

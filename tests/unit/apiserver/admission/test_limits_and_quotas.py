@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from orchestrator.api import errors
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.registry import Registry
-from orchestrator.apiserver.admission.limit_ranger import ANNOTATION, claim_violations, fill_defaults, pod_violations
+from orchestrator.apiserver.admission.limit_ranger import (
+    ANNOTATION,
+    LimitRanger,
+    claim_violations,
+    fill_defaults,
+    pod_violations,
+)
 from orchestrator.apiserver.admission.plugin import Attributes
 from orchestrator.apiserver.admission.resource_quota import plan_reservation
 from orchestrator.apiserver.user import User
+from orchestrator.store import EventType, Store
 
 REGISTRY = Registry(builtin_kinds())
 
@@ -89,6 +98,29 @@ def test_bounds_of_claims() -> None:
     ):
         claim = {"spec": {"resources": {"requests": {"storage": storage}}}}
         assert claim_violations(claim, [bound]) == why
+
+
+def test_an_overhead_is_not_within_the_bounds() -> None:
+    given = pod(limits={"memory": "1Gi"})
+    given["spec"]["overhead"] = {"memory": "1Gi"}
+    assert pod_violations(given, [limit("Pod", max={"memory": "1Gi"})]) == []
+
+
+class _Observed:
+    """A store as far as a plugin sees it: it tells of one LimitRange."""
+
+    def observe(self, group_resource: str, tell: Callable[[Any], None]) -> None:
+        obj = {"spec": {"limits": [limit("PersistentVolumeClaim", max={"storage": "1Gi"})]}}
+        tell(SimpleNamespace(type=EventType.ADDED, record=SimpleNamespace(key=("", "web", "l"), obj=obj)))
+
+
+def test_what_is_being_deleted_may_still_lose_its_finalizers() -> None:
+    ranger = LimitRanger(cast("Store", _Observed()))
+    before: dict[str, Any] = {"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}}
+    after: dict[str, Any] = {"metadata": {}}
+    assert ranger.handles(attributes(after, plural="persistentvolumeclaims", old=before))
+    before["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not ranger.handles(attributes(after, plural="persistentvolumeclaims", old=before))
 
 
 def quota(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:

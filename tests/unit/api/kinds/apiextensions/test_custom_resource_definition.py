@@ -13,6 +13,7 @@ from orchestrator.api.kinds.apiextensions.custom_resource_definition import (
     prepare_update,
     validate_definition,
     validate_definition_update,
+    validate_status_update,
 )
 
 SCHEMA = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
@@ -113,3 +114,43 @@ def test_updates() -> None:
     dropped = copy.deepcopy(switched)
     dropped["spec"]["versions"] = [version("v2")]
     assert [c.field for c in validate_definition_update(dropped, switched)] == ["status.storedVersions[0]"]
+
+
+@pytest.mark.parametrize(
+    ("warning", "text"),
+    [
+        ("", "must not be an empty string"),
+        ("x" * 257, "must be <= 256 characters long"),
+        ("\u00e4\n", "must only contain printable UTF-8 characters; non-printable character found at index 2"),
+    ],
+)
+def test_deprecation_warnings(warning: str, text: str) -> None:
+    causes = validate_definition(definition(versions=[version(deprecated=True, deprecationWarning=warning)]))
+    assert [(cause.field, text in cause.message) for cause in causes] == [("spec.versions[0].deprecationWarning", True)]
+
+
+@pytest.mark.parametrize(
+    ("conversion", "expected"),
+    [
+        ({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1", "v1", "V"],
+                                             "clientConfig": {"service": {**SERVICE, "path": "/A"}}}},
+         ["spec.conversion.webhookClientConfig.service.path", "spec.conversion.conversionReviewVersions[1]",
+          "spec.conversion.conversionReviewVersions[2]"]),
+        ({"strategy": "None", "webhook": {"conversionReviewVersions": ["v1"]}},
+         ["spec.conversion.conversionReviewVersions"]),
+    ],
+)  # fmt: skip
+def test_conversions(conversion: dict[str, Any], expected: list[str]) -> None:
+    assert [cause.field for cause in validate_definition(definition(conversion=conversion))] == expected
+
+
+def test_stored_versions() -> None:
+    before = definition(versions=[version("v1"), version("v2", storage=False)])
+    after = copy.deepcopy(before)
+    after["spec"]["versions"] = [version("v2")]
+    causes = validate_definition_update(after, before)
+    assert [cause.field for cause in causes] == ["status.storedVersions", "status.storedVersions[0]"]
+    assert causes[0].message == 'Invalid value: ["v1"]: must have the storage version v2'
+    assert causes[1].message.startswith('Invalid value: "v1": missing from spec.versions; v1 was previously a storage')
+    after["status"]["storedVersions"] = []
+    assert validate_status_update(after, before) == []
