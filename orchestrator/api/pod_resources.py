@@ -25,13 +25,18 @@ def pod_amounts(spec: Mapping[str, Any], part: str) -> Amounts:
     """`requests` or `limits` (`part`) of a whole pod."""
     total = container_amounts(spec, part)
     for name, amount in amounts_of((spec.get("resources") or {}).get(part)).items():
-        if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
+        if is_of_pods(name):
             total[name] = amount
     for name, amount in amounts_of(spec.get("overhead")).items():
         # Without a limit there is none, whatever the overhead.
         if part == "requests" or name in total:
             total[name] = total[name] + amount if name in total else amount
     return total
+
+
+def is_of_pods(name: str) -> bool:
+    """Whether a pod as a whole can have this resource."""
+    return name in POD_LEVEL_RESOURCES or name.startswith("hugepages-")
 
 
 def container_amounts(spec: Mapping[str, Any], part: str) -> Amounts:

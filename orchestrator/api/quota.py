@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.api.kinds.core.quality_of_service import qos_class
 from orchestrator.api.objects import Object, annotations_of
-from orchestrator.api.pod_resources import Amounts, amounts_of, pod_amounts
+from orchestrator.api.pod_resources import Amounts, amounts_of, is_of_pods, pod_amounts
 from orchestrator.api.quantity import Quantity, parse_quantity
 
 ONE = parse_quantity(1)
@@ -19,6 +19,9 @@ _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _REQUIRED = frozenset(("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"))
 _LEGACY_COUNTS = frozenset(("configmaps", "secrets", "resourcequotas", "replicationcontrollers", "services"))
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+_CLAIMS_OF_DEVICES = "resourceclaims.resource.k8s.io"
+_DEVICES_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+_DEVICES_OF_A_CLAIM_MAX = 32
 _OLD_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -49,7 +52,7 @@ def _is_of(group_resource: str, name: str) -> bool:
         return name in ("services.nodeports", "services.loadbalancers")
     if group_resource == "persistentvolumeclaims":
         return name in ("persistentvolumeclaims", "requests.storage") or _CLASS_SUFFIX in name
-    return False
+    return group_resource == _CLAIMS_OF_DEVICES and name.endswith(_DEVICES_SUFFIX)
 
 
 def _pod_usage(pod: Object) -> Amounts:
@@ -100,10 +103,28 @@ def _claim_usage(claim: Object) -> Amounts:
     return used
 
 
+def _device_usage(claim: Object) -> Amounts:
+    """Devices of each class, at most: how many `All` will be is not known before."""
+    used: dict[str, int] = {}
+    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        most: dict[str, int] = {}
+        for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            name, number = one.get("deviceClassName") or "", 0
+            if one.get("allocationMode") == "ExactCount":
+                number = one.get("count") or 0
+            elif one.get("allocationMode") == "All":
+                number = _DEVICES_OF_A_CLAIM_MAX
+            most[name] = max(most.get(name, 0), number)
+        for name, number in most.items():
+            used[name] = used.get(name, 0) + number
+    return {f"{name}{_DEVICES_SUFFIX}": parse_quantity(number) for name, number in used.items() if name}
+
+
 _EVALUATORS: Mapping[str, Callable[[Object], Amounts]] = {
     "pods": _pod_usage,
     "services": _service_usage,
     "persistentvolumeclaims": _claim_usage,
+    _CLAIMS_OF_DEVICES: _device_usage,
 }
 
 
@@ -124,10 +145,15 @@ def matches_scopes(quota: Object, group_resource: str, obj: Object) -> bool:
     return False
 
 
+def has_deadline(pod: Object) -> bool:
+    """Whether a pod is in the scope Terminating, and not in NotTerminating."""
+    return pod["spec"].get("activeDeadlineSeconds") is not None
+
+
 def _pod_in_scope(pod: Object, requirement: Mapping[str, Any]) -> bool:
     spec, scope = pod["spec"], requirement.get("scopeName")
     if scope in ("Terminating", "NotTerminating"):
-        return bool((spec.get("activeDeadlineSeconds") is not None) == (scope == "Terminating"))
+        return bool(has_deadline(pod) == (scope == "Terminating"))
     if scope in ("BestEffort", "NotBestEffort"):
         return bool((qos_class(spec) == "BestEffort") == (scope == "BestEffort"))
     if scope == "PriorityClass":
@@ -172,26 +198,26 @@ def missing_specifications(pod: Object, names: Iterable[str]) -> str:
     """Which of the limited resources which containers do not mention; empty when nothing is missing.
 
     A quota on cpu or memory demands that every container says how much of it, because what is not said
-    cannot be counted.
+    cannot be counted. Where the pod says something as a whole, its containers need not.
     """
     wanted = sorted(_REQUIRED.intersection(names))
     if not wanted:
         return ""
     spec = pod["spec"]
-    pod_level = spec.get("resources") or {}
+    whole = spec.get("resources") or {}
+    if any(is_of_pods(name) for part in ("requests", "limits") for name in whole.get(part) or ()):
+        return ""
     missing: list[str] = []
     for name in wanted:
         part, _, resource = name.rpartition(".")
         part = part or "requests"
-        if resource in (pod_level.get(part) or {}):
-            continue
-        without = [
+        without = {
             container["name"]
             for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
             if resource not in ((container.get("resources") or {}).get(part) or {})
-        ]
+        }
         if without:
-            missing.append(f"{name} for: {','.join(without)}")
+            missing.append(f"{name} for: {','.join(sorted(without))}")
     return "; ".join(missing)
 
 

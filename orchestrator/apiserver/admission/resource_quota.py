@@ -13,6 +13,7 @@ from orchestrator.api.objects import Object, copy_object, name_of
 from orchestrator.api.pod_resources import Amounts
 from orchestrator.api.quota import (
     hard_limits,
+    has_deadline,
     matches_scopes,
     may_use,
     missing_specifications,
@@ -56,7 +57,12 @@ class ResourceQuota(AdmissionPlugin):
             return False
         if attributes.operation == "CREATE":
             return not attributes.subresource
-        return attributes.operation == "UPDATE" and _UPDATES.get(attributes.group_resource) == attributes.subresource
+        if attributes.operation != "UPDATE":
+            return False
+        if attributes.group_resource == "pods" and not attributes.subresource:
+            # A pod that gets a deadline comes into other scopes.
+            return attributes.old is not None and has_deadline(attributes.obj) != has_deadline(attributes.old)
+        return _UPDATES.get(attributes.group_resource) == attributes.subresource
 
     async def validate(self, attributes: Attributes) -> None:
         for name in sorted(self._quotas.get(attributes.namespace, ())):

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.api import errors
 from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.registry import Registry
+from orchestrator.api.quota import missing_specifications, usage
 from orchestrator.apiserver.admission.limit_ranger import (
     ANNOTATION,
     LimitRanger,
@@ -19,7 +20,7 @@ from orchestrator.apiserver.admission.limit_ranger import (
     pod_violations,
 )
 from orchestrator.apiserver.admission.plugin import Attributes
-from orchestrator.apiserver.admission.resource_quota import plan_reservation
+from orchestrator.apiserver.admission.resource_quota import ResourceQuota, plan_reservation
 from orchestrator.apiserver.user import User
 from orchestrator.store import EventType, Store
 
@@ -182,3 +183,41 @@ def test_an_update_pays_the_difference_and_a_smaller_object_nothing() -> None:
     assert grown is not None
     assert grown["status"]["used"] == {"services.nodeports": "3"}
     assert plan_reservation(attributes(service(1), plural="services", old=service(2)), given) is None
+
+
+def test_devices_of_each_class_are_counted() -> None:
+    requests = [
+        {"name": "a", "exactly": {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 2}},
+        {"name": "b", "exactly": {"deviceClassName": "iron", "allocationMode": "All"}},
+        {"name": "c", "firstAvailable": [
+            {"name": "d", "deviceClassName": "gold", "allocationMode": "ExactCount", "count": 1},
+            {"name": "e", "deviceClassName": "gold", "allocationMode": "ExactCount", "count": 3},
+        ]},
+    ]  # fmt: skip
+    used = usage("resourceclaims.resource.k8s.io", {"spec": {"devices": {"requests": requests}}})
+    assert {name: str(amount) for name, amount in used.items()} == {
+        "count/resourceclaims.resource.k8s.io": "1",
+        "gold.deviceclass.resource.k8s.io/devices": "5",
+        "iron.deviceclass.resource.k8s.io/devices": "32",
+    }
+
+
+def test_containers_of_a_pod_with_resources_of_its_own_need_none() -> None:
+    given = pod()
+    assert missing_specifications(given, ["limits.cpu"]) == "limits.cpu for: c"
+    given["spec"]["resources"] = {"requests": {"memory": "1Gi"}}
+    assert missing_specifications(given, ["limits.cpu"]) == ""
+
+
+def test_a_pod_that_gets_a_deadline_comes_into_another_scope() -> None:
+    store = _Observed()
+    plugin = ResourceQuota(cast("Store", store))
+    before, after = pod(), pod()
+    assert not plugin.handles(attributes(after, old=before))
+    after["spec"]["activeDeadlineSeconds"] = 5
+    assert plugin.handles(attributes(after, old=before))
+    reserved = plan_reservation(
+        attributes(after, old=before), quota({"pods": "1"}, {"pods": "0"}, scopes=["Terminating"])
+    )
+    assert reserved is not None
+    assert reserved["status"]["used"] == {"pods": "1"}
