@@ -2,7 +2,7 @@
 
 Owns one bridge network of the Engine's and the helper containers on it; all of it is found again by name. The Service
 range belongs to one helper, the address of a node to that node's. Needs no rights on this machine but those of the
-Engine's socket. Mirrors what `PodNetwork` does in the kernel; see docs/decisions/0016.
+Engine's socket. Mirrors what `PodNetwork` does in the kernel; see docs/decisions/0019.
 """
 
 from __future__ import annotations
