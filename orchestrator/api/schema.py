@@ -229,22 +229,27 @@ class _Kinds(msgspec.Struct):
 class Definitions(Mapping[str, dict[str, Any]]):
     """The definitions by name, each parsed when first looked at: a process looks at half of them, if at all.
 
-    The rest stays where it is, in the file, of which only what was looked at takes memory.
+    The rest stays where it is, in the file.
     """
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._raw = msgspec.json.decode(content, type=_File).definitions
-        if hasattr(mmap, "MADV_DONTNEED"):
-            content.madvise(mmap.MADV_DONTNEED)
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._raw = msgspec.json.decode(self._content, type=_File).definitions
+        self._let_go()
         self._parsed: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         found = self._parsed.get(name)
         if found is None:
             found = self._parsed[name] = orjson.loads(memoryview(self._raw[name]))
+            self._let_go()
         return found
+
+    def _let_go(self) -> None:
+        """Have the system take back the pages that were read: it maps many around each."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._content.madvise(mmap.MADV_DONTNEED)
 
     def __contains__(self, name: object) -> bool:
         return name in self._raw
