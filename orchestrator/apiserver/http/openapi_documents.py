@@ -21,14 +21,16 @@ from msgspec import Struct
 
 from orchestrator.api import errors
 from orchestrator.api.kinds.descriptor import Kind
-from orchestrator.apiserver import openapi
 from orchestrator.apiserver.aggregation.api_services import ApiServices, Unreachable
 from orchestrator.apiserver.aggregation.plan import GroupVersion
 from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
 from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
-from orchestrator.apiserver.openapi_merging import merge_documents
+from orchestrator.apiserver.openapi.documents import v2_document, v3_document
+from orchestrator.apiserver.openapi.merging import merge_documents
+from orchestrator.apiserver.openapi.operations import Path
+from orchestrator.apiserver.openapi.paths import DOCUMENTS, discovery_path, group_version_kinds, paths_of
 from orchestrator.logs import get_logger
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -184,36 +186,36 @@ class OpenApiDocuments:
     def _build_v3(self, kinds: tuple[Kind, ...], known: dict[str, _Document]) -> dict[str, _Document]:
         documents: dict[str, _Document] = {}
 
-        def add(key: str, members: Sequence[Kind], paths: Callable[[], list[openapi.Path]]) -> None:
+        def add(key: str, members: Sequence[Kind], paths: Callable[[], list[Path]]) -> None:
             document = known.get(key)
             if document is None or not document.is_of(members):
-                document = _Document(openapi.v3_document(paths(), members, self._version), JSON, tuple(members))
+                document = _Document(v3_document(paths(), members, self._version), JSON, tuple(members))
             documents[key] = document
 
-        for key in openapi.DOCUMENTS:
-            add(key, (), lambda key=key: [openapi.discovery_path(key)])  # type: ignore[misc]
-        for key, members in openapi.group_version_kinds(kinds).items():
+        for key in DOCUMENTS:
+            add(key, (), lambda key=key: [discovery_path(key)])  # type: ignore[misc]
+        for key, members in group_version_kinds(kinds).items():
             group = key.rpartition("/")[0]
             if group not in documents:
-                add(group, (), lambda group=group: [openapi.discovery_path(group)])  # type: ignore[misc]
+                add(group, (), lambda group=group: [discovery_path(group)])  # type: ignore[misc]
             add(
                 key,
                 members,
                 lambda key=key, members=members: [  # type: ignore[misc]
-                    openapi.discovery_path(key),
-                    *(path for kind in members for path in openapi.paths_of(kind)),
+                    discovery_path(key),
+                    *(path for kind in members for path in paths_of(kind)),
                 ],
             )
         return documents
 
     def _build_v2_json(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
-        value = merge_documents(openapi.v2_document(kinds, self._version), others)
+        value = merge_documents(v2_document(kinds, self._version), others)
         return _Document(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), JSON, kinds, others)
 
     def _build_v2_protobuf(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
-        from orchestrator.apiserver.openapi_protobuf import encode_document
+        from orchestrator.apiserver.openapi.protobuf import encode_document
 
-        own = openapi.v2_document(kinds, self._version)
+        own = v2_document(kinds, self._version)
         try:
             encoded = encode_document(merge_documents(own, others))
         except (KeyError, TypeError, ValueError) as error:

@@ -11,8 +11,16 @@ from orchestrator.api.kinds.builtin import builtin_kinds
 from orchestrator.api.kinds.descriptor import Kind, ScalePaths
 from orchestrator.api.resources import Resource
 from orchestrator.api.schema import definitions, schema_from_openapi_v3
-from orchestrator.apiserver import openapi
-from orchestrator.apiserver.openapi_protobuf import encode_document
+from orchestrator.apiserver.openapi.definitions import (
+    Version,
+    builtin_definition,
+    custom_definitions,
+    published,
+    references_in,
+)
+from orchestrator.apiserver.openapi.documents import v2_document, v3_document
+from orchestrator.apiserver.openapi.paths import discovery_path, group_version_kinds, paths_of
+from orchestrator.apiserver.openapi.protobuf import encode_document
 
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
@@ -45,9 +53,9 @@ CRON_TAB = Kind(
 
 
 def document(key: str, kinds: list[Kind]) -> dict[str, Any]:
-    members = openapi.group_version_kinds(kinds)[key]
-    paths = [openapi.discovery_path(key), *(path for kind in members for path in openapi.paths_of(kind))]
-    loaded: dict[str, Any] = orjson.loads(openapi.v3_document(paths, members, "v1.36.0"))
+    members = group_version_kinds(kinds)[key]
+    paths = [discovery_path(key), *(path for kind in members for path in paths_of(kind))]
+    loaded: dict[str, Any] = orjson.loads(v3_document(paths, members, "v1.36.0"))
     return loaded
 
 
@@ -77,9 +85,9 @@ def walk(node: Any) -> Any:
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_every_definition_converts_without_traces_of_the_validators_form(version: openapi.Version) -> None:
+def test_every_definition_converts_without_traces_of_the_validators_form(version: Version) -> None:
     for name in definitions():
-        encoded = openapi.builtin_definition(name, version).encoded
+        encoded = builtin_definition(name, version).encoded
         assert b"$defs" not in encoded, name
         for node in walk(orjson.loads(encoded)):
             assert not isinstance(node.get("type"), list) or "properties" in node, name
@@ -88,13 +96,13 @@ def test_every_definition_converts_without_traces_of_the_validators_form(version
 
 
 def test_special_types_read_as_published() -> None:
-    assert openapi.published(QUANTITY, "v2")["type"] == "string"
-    assert openapi.published(QUANTITY, "v3")["oneOf"] == [{"type": "string"}, {"type": "number"}]
-    v2 = openapi.published(INT_OR_STRING, "v2")
+    assert published(QUANTITY, "v2")["type"] == "string"
+    assert published(QUANTITY, "v3")["oneOf"] == [{"type": "string"}, {"type": "number"}]
+    v2 = published(INT_OR_STRING, "v2")
     assert (v2["type"], v2["format"]) == ("string", "int-or-string")
-    v3 = openapi.published(INT_OR_STRING, "v3")
+    v3 = published(INT_OR_STRING, "v3")
     assert (v3["oneOf"], v3["format"]) == ([{"type": "integer"}, {"type": "string"}], "int-or-string")
-    time = openapi.published("io.k8s.apimachinery.pkg.apis.meta.v1.Time", "v3")
+    time = published("io.k8s.apimachinery.pkg.apis.meta.v1.Time", "v3")
     assert (time["type"], time["format"]) == ("string", "date-time")
 
 
@@ -109,7 +117,7 @@ def test_references_keep_their_description_in_v3(core: dict[str, Any]) -> None:
     spec = fields(core, "io.k8s.api.core.v1.Pod")["properties"]["spec"]
     assert spec["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodSpec"}]
     assert "desired behavior" in spec["description"]
-    plain = openapi.published("io.k8s.api.core.v1.Pod", "v2")["properties"]["spec"]
+    plain = published("io.k8s.api.core.v1.Pod", "v2")["properties"]["spec"]
     assert plain["$ref"] == "#/definitions/io.k8s.api.core.v1.PodSpec"
 
 
@@ -119,18 +127,18 @@ def test_list_semantics_are_kept(core: dict[str, Any]) -> None:
     assert ports["x-kubernetes-patch-merge-key"] == "containerPort"
 
 
-@pytest.mark.parametrize("key", sorted(openapi.group_version_kinds(builtin_kinds())))
+@pytest.mark.parametrize("key", sorted(group_version_kinds(builtin_kinds())))
 def test_documents_are_complete_and_hold_nothing_that_is_not_needed(key: str) -> None:
     value = document(key, builtin_kinds())
     schemas = value["components"]["schemas"]
-    needed = openapi.references_in(value["paths"])
+    needed = references_in(value["paths"])
     for schema in schemas.values():
-        needed |= openapi.references_in(schema)
+        needed |= references_in(schema)
     assert needed == set(schemas)
 
 
 def test_operation_ids_are_unique_over_everything() -> None:
-    value = openapi.v2_document([*builtin_kinds(), CRON_TAB], "v1.36.0")
+    value = v2_document([*builtin_kinds(), CRON_TAB], "v1.36.0")
     identifiers = [
         operation["operationId"]
         for item in value["paths"].values()
@@ -243,7 +251,7 @@ def test_custom_resources_have_no_protobuf_and_no_strategic_merge(custom: dict[s
 
 
 def test_v2_leaves_out_what_it_cannot_say() -> None:
-    spec = openapi.custom_definitions(CRON_TAB, "v2")["com.example.stable.v1.CronTab"].value["properties"]["spec"]
+    spec = custom_definitions(CRON_TAB, "v2")["com.example.stable.v1.CronTab"].value["properties"]["spec"]
     assert spec["properties"]["cronSpec"] == {"type": "string", "pattern": "^x"}
     assert spec["properties"]["port"] == {"x-kubernetes-int-or-string": True}
     assert spec["properties"]["gone"] == {}
@@ -301,7 +309,7 @@ def test_protobuf_of_a_small_document_is_as_computed_by_hand() -> None:
 
 def test_protobuf_holds_the_whole_document() -> None:
     kinds = [*builtin_kinds(), CRON_TAB]
-    value = openapi.v2_document(kinds, "v1.36.0")
+    value = v2_document(kinds, "v1.36.0")
     encoded = encode_document(value)
     paths = [item for number, item in parse(one(encoded, 8)) if number == 2]
     assert [one(path, 1).decode() for path in paths] == list(value["paths"])
@@ -330,19 +338,19 @@ def test_a_custom_kind_of_unknown_structure_promises_nothing_in_v2() -> None:
         "properties": {"spec": {"type": "object"}},
     }
     kind = CRON_TAB.but(schema=schema_from_openapi_v3(node))
-    v2 = openapi.custom_definitions(kind, "v2")["com.example.stable.v1.CronTab"].value
+    v2 = custom_definitions(kind, "v2")["com.example.stable.v1.CronTab"].value
     gvk = [{"group": "stable.example.com", "kind": "CronTab", "version": "v1"}]
     assert v2 == {"type": "object", "x-kubernetes-group-version-kind": gvk}
-    v3 = openapi.custom_definitions(kind, "v3")["com.example.stable.v1.CronTab"].value
+    v3 = custom_definitions(kind, "v3")["com.example.stable.v1.CronTab"].value
     assert set(v3["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
 
 
 def test_custom_kinds_describe_what_all_kinds_have_in_the_published_words(custom: dict[str, Any]) -> None:
     own = fields(custom, "com.example.stable.v1.CronTab")["properties"]
-    published = openapi.published("io.k8s.api.core.v1.Pod", "v3")["properties"]
+    pod = published("io.k8s.api.core.v1.Pod", "v3")["properties"]
     for field in ("apiVersion", "kind"):
-        assert own[field]["description"] == published[field]["description"]
+        assert own[field]["description"] == pod[field]["description"]
         assert own[field]["type"] == "string"
-    assert own["metadata"]["description"] == published["metadata"]["description"]
+    assert own["metadata"]["description"] == pod["metadata"]["description"]
     items = fields(custom, "com.example.stable.v1.CronTabList")["properties"]["items"]
     assert items["description"].startswith("List of crontabs. More info: https://")

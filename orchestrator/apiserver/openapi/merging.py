@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator.api.objects import Object
-from orchestrator.apiserver.openapi import references_in
+from orchestrator.apiserver.openapi.definitions import references_in
 
 _DEFINITIONS, _PARAMETERS = "#/definitions/", "#/parameters/"
 
