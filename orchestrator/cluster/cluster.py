@@ -8,7 +8,6 @@ ephemeral. Nothing here decides anything about objects.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,7 @@ from msgspec import Struct
 
 from orchestrator import __version__
 from orchestrator.aiokit.clock import Clock, SystemClock
-from orchestrator.api import errors
-from orchestrator.api.resources import COMPONENT_STATUSES, STORAGE_CLASSES, Resource
+from orchestrator.api.resources import COMPONENT_STATUSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.admission.type_checking import PolicyTypeChecks
 from orchestrator.apiserver.authentication import Authenticator, StaticTokens
@@ -248,7 +246,7 @@ class Cluster:
         if self.parts.controllers:
             self._build_controllers()
         if self.parts.storage:
-            await self._build_provisioner()
+            await self._build_storage()
         if self.parts.scheduler:
             self._build_scheduler()
         self.supervisor.add("apiserver/serviceaddresses", self._built.service_allocator.addresses.run)
@@ -497,50 +495,20 @@ class Cluster:
             return ""
         return "nftables" if self.nodes.docker_network is None else "userspace"
 
-    async def _build_provisioner(self) -> None:
-        from orchestrator.kubelet.ownership import OWN_RIGHTS
-        from orchestrator.provisioner.directories import Directories
-        from orchestrator.provisioner.directory_backend import DirectoryBackend
-        from orchestrator.provisioner.directory_snapshots import DirectorySnapshots
-        from orchestrator.provisioner.docker_backend import DockerVolumeBackend
-        from orchestrator.provisioner.plan import default_storage_class
-        from orchestrator.provisioner.provisioner import Provisioner
-        from orchestrator.provisioner.snapshots.controller import SnapshotController
-        from orchestrator.provisioner.snapshots.definitions import SnapshotDefinitions
+    async def _build_storage(self) -> None:
+        from orchestrator.cluster.storage import PROVISIONER_NAME, add_storage
 
-        client = self.client(PROVISIONER, ())
-        informers = self._informers("local-volume-provisioner", PROVISIONER)
-        remove = (self.nodes.ownership if self.nodes is not None else OWN_RIGHTS).remove
-        directories = Directories(self.config.data_dir / "volumes", remove=remove)
-        snapshots = DirectorySnapshots(
-            Directories(self.config.data_dir / "snapshots", remove=remove), directories, clock=self.clock
-        )
-        backend = DirectoryBackend(directories, snapshots)
-        if self.config.storage_class:
-            standard = default_storage_class(self.config.storage_class, backend.provisioner)
-            with contextlib.suppress(errors.AlreadyExists):
-                await client.create(STORAGE_CLASSES, standard)
-        volumes = self.nodes.docker_volumes() if self.nodes is not None else None
-        definitions = SnapshotDefinitions(informers)
-        provisioner = Provisioner(
-            backends=[backend, *([DockerVolumeBackend(volumes)] if volumes is not None else [])],
-            snapshots=definitions,
-            client=client,
-            informers=informers,
-            recorder=self._recorder("local-volume-provisioner", PROVISIONER),
+        users = {PROVISIONER_NAME: PROVISIONER}
+        await add_storage(
+            self.supervisor,
+            config=self.config,
+            nodes=self.nodes,
+            client=self.client(PROVISIONER, ()),
+            snapshot_client=self.client(SNAPSHOTS, controller_groups()),
+            informers=self._informers(PROVISIONER_NAME, PROVISIONER),
+            recorder_for=lambda name: self._recorder(name, users.get(name, SNAPSHOTS)),
             clock=self.clock,
         )
-        self.supervisor.add("local-volume-provisioner", provisioner.run)
-        snapshot_controller = SnapshotController(
-            driver_name=backend.provisioner,
-            driver=snapshots,
-            definitions=definitions,
-            client=self.client(SNAPSHOTS, controller_groups()),
-            informers=informers,
-            recorder=self._recorder("snapshot-controller", SNAPSHOTS),
-            clock=self.clock,
-        )
-        self.supervisor.add("snapshot-controller", snapshot_controller.run)
 
     def _build_scheduler(self) -> None:
         from orchestrator.scheduler.configuration import parse_configuration
