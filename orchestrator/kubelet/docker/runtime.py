@@ -10,27 +10,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal as signals
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.socket_stream import SocketStream
+from orchestrator.aiokit.time_limit import time_limit
 from orchestrator.aiokit.together import together
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
+from orchestrator.kubelet.docker.container_streams import ContainerStreams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
 from orchestrator.kubelet.docker.engine_volumes import has_volume
 from orchestrator.kubelet.docker.event_queue import EventQueue
-from orchestrator.kubelet.docker.image_layers import ImageLayers, overlay_of
+from orchestrator.kubelet.docker.image_layers import ImageLayers
 from orchestrator.kubelet.docker.image_service import ImageService
 from orchestrator.kubelet.docker.inspections import Inspections
 from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
+from orchestrator.kubelet.docker.processes import is_process_of, measure_disks, read_all_stats, shim_limits
 from orchestrator.kubelet.docker.translate import (
     NOT_OF_PODS,
     POD_UID_LABEL,
@@ -44,7 +44,6 @@ from orchestrator.kubelet.docker.translate import (
     container_config,
     container_name,
     host_ports,
-    missing_capabilities,
     sandbox_config,
     sandbox_context,
     sandbox_name,
@@ -74,8 +73,6 @@ from orchestrator.kubelet.runtime import (
     SandboxNotReady,
     SandboxSpec,
 )
-from orchestrator.kubelet.stats import cgroups
-from orchestrator.kubelet.stats.disk import tree_usage
 from orchestrator.logs import get_logger
 
 T = TypeVar("T")
@@ -83,8 +80,6 @@ T = TypeVar("T")
 KILL_SECONDS_MAX = 30.0
 REMOVAL_SECONDS_MAX = 10.0
 NAME_SECONDS_MAX = 20.0
-EXEC_OUTPUT_BYTES_MAX = 16 * 1024
-RESIZE_ATTEMPTS_MAX = 20
 
 
 class DockerRuntime:
@@ -111,6 +106,7 @@ class DockerRuntime:
         self._pod_cidr = pod_cidr
         self._inspections = Inspections(engine=engine, owner=self.owner)
         self._images = ImageService(engine)
+        self._streams = ContainerStreams(engine=engine, inspections=self._inspections, clock=clock, node_name=node_name)
         self._queues: list[EventQueue] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
@@ -351,7 +347,7 @@ class DockerRuntime:
             raise RuntimeFailure("the sandbox ended as soon as it was started")
         self._check_local(inspected.context.pid, container_id)
         if self._limits is None:
-            self._limits = _shim_limits(inspected.context.pid)
+            self._limits = shim_limits(inspected.context.pid)
         return inspected
 
     async def _run_pause(self, name: str, config: dict[str, Any]) -> Inspected:
@@ -359,7 +355,7 @@ class DockerRuntime:
         return await self._start_pause(await self._create(name, config))
 
     def _check_local(self, pid: int, container_id: str) -> None:
-        if not _is_process_of(pid, container_id):
+        if not is_process_of(pid, container_id):
             raise NetworkUnavailable(
                 f"process {pid} of the sandbox is not on this machine: the pod network needs a Docker Engine "
                 "that runs here, in the same PID namespace"
@@ -444,7 +440,7 @@ class DockerRuntime:
         if self._limits is None:
             if not sandbox.pid:
                 raise SandboxNotReady(f"sandbox {sandbox.id} is not running yet")
-            self._limits = _shim_limits(sandbox.pid)
+            self._limits = shim_limits(sandbox.pid)
         return self._limits or EngineLimits()
 
     async def start_container(self, container_id: str) -> None:
@@ -481,7 +477,7 @@ class DockerRuntime:
 
     async def _is_dead_within(self, container_id: str, seconds: float) -> bool:
         try:
-            with self._limit(seconds) as scope:
+            with time_limit(self._clock, seconds) as scope:
                 async with scope:
                     await streams.wait_container(self._engine, container_id)
         except TimeoutError:
@@ -489,17 +485,6 @@ class DockerRuntime:
         finally:
             self._inspections.forget(container_id)
         return True
-
-    @contextmanager
-    def _limit(self, seconds: float) -> Iterator[asyncio.Timeout]:
-        """A time-out that runs on the injected clock."""
-        scope = asyncio.timeout(None)
-        loop = asyncio.get_running_loop()
-        timer = self._clock.call_later(seconds, lambda: None if scope.expired() else scope.reschedule(loop.time()))
-        try:
-            yield scope
-        finally:
-            timer.cancel()
 
     async def remove_container(self, container_id: str) -> None:
         await self._remove(container_id)
@@ -519,7 +504,7 @@ class DockerRuntime:
     async def _wait_removed(self, container_id: str) -> None:
         """Wait for a removal that is under way; one that has failed never ends this, so the caller tries again."""
         try:
-            with self._limit(REMOVAL_SECONDS_MAX) as scope:
+            with time_limit(self._clock, REMOVAL_SECONDS_MAX) as scope:
                 async with scope:
                     await self._engine.call(
                         "POST", f"containers/{container_id}/wait", params={"condition": "removed"}, seconds_max=None
@@ -543,14 +528,14 @@ class DockerRuntime:
     async def container_stats(self) -> Sequence[ContainerStats]:
         running = [item for item in await self._inspections.listed(await self._inspections.list()) if item.is_running]
         pids = [(item.id, item.context.pid) for item in running if item.container is not None]
-        return await asyncio.to_thread(_read_all_stats, pids)
+        return await asyncio.to_thread(read_all_stats, pids)
 
     async def container_disks(self) -> Mapping[str, tuple[DiskUsage, DiskUsage]]:
         running = [item for item in await self._inspections.listed(await self._inspections.list()) if item.is_running]
         places = [
             (item.id, item.upper_dir, item.context.pid, item.log_path) for item in running if item.container is not None
         ]
-        return await asyncio.to_thread(_measure_disks, places)
+        return await asyncio.to_thread(measure_disks, places)
 
     # ------------------------------------------------------------ images
 
@@ -571,15 +556,8 @@ class DockerRuntime:
 
     # ------------------------------------------------------------ streams
 
-    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        inspected = await self._inspections.lookup(container_id)
-        if inspected is None:
-            raise RuntimeFailure(f"container {container_id} is gone")
-        try:
-            async for piece in streams.read_logs(self._engine, container_id, options, tty=inspected.tty):
-                yield piece
-        except EngineError as error:
-            raise RuntimeFailure(str(error)) from error
+    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        return self._streams.logs(container_id, options)
 
     async def exec(
         self,
@@ -591,101 +569,13 @@ class DockerRuntime:
         stdout: bool = True,
         stderr: bool = True,
     ) -> streams.EngineStreamSession:
-        session, _ = await self._exec(container_id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
-        return session
-
-    async def _exec(
-        self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool, stdout: bool, stderr: bool
-    ) -> tuple[streams.EngineStreamSession, str]:
-        body = {
-            "AttachStdin": stdin,
-            "AttachStdout": stdout,
-            "AttachStderr": stderr and not tty,
-            "Tty": tty,
-            "Cmd": list(command),
-        }
-        try:
-            answer = await self._engine.call("POST", f"containers/{container_id}/exec", body=json.dumps(body))
-        except EngineError as error:
-            raise RuntimeFailure(str(error)) from error
-        exec_id = str(answer["Id"])
-        start = json.dumps({"Detach": False, "Tty": tty}).encode()
-        ended = self._engine.watch_exec(exec_id)
-        try:
-            stream = await self._engine.hijack(f"exec/{exec_id}/start", tty=tty, body=start)
-        except BaseException as error:
-            self._engine.forget_exec(exec_id)
-            if isinstance(error, EngineError):
-                raise RuntimeFailure(str(error)) from error
-            raise
-        session = streams.EngineStreamSession(
-            stream,
-            resize=lambda width, height: self._resize(f"exec/{exec_id}/resize", width, height),
-            wait=lambda is_told: streams.wait_exec(self._engine, exec_id, ended, is_told=is_told),
-            is_exec=True,
-            closed=lambda: self._engine.forget_exec(exec_id),
-        )
-        return session, exec_id
-
-    async def _resize(self, path: str, width: int, height: int) -> None:
-        """Set the terminal's size; the Engine refuses until the process has really started."""
-        for attempt in range(RESIZE_ATTEMPTS_MAX):
-            try:
-                await self._engine.call("POST", path, params={"w": str(width), "h": str(height)})
-            except EngineError as error:
-                if attempt == RESIZE_ATTEMPTS_MAX - 1:
-                    raise RuntimeFailure(f"resizing the terminal: {error}") from error
-                await self._clock.sleep(0.01)
-            else:
-                return
+        return await self._streams.exec(container_id, command, stdin=stdin, tty=tty, stdout=stdout, stderr=stderr)
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, bytes]:
-        session, exec_id = await self._exec(container_id, command, stdin=False, tty=False, stdout=True, stderr=True)
-        output = bytearray()
-        try:
-            with self._limit(timeout_seconds if timeout_seconds > 0 else 1e9) as scope:
-                async with scope:
-                    while (piece := await session.read()) is not None:
-                        output += piece[1][: EXEC_OUTPUT_BYTES_MAX - len(output)]
-                    return await session.wait(), bytes(output)
-        except TimeoutError:
-            await self._kill_exec(exec_id)
-            raise TimeoutError(f"command {' '.join(command)!r} timed out after {timeout_seconds:g}s") from None
-        finally:
-            await session.close()
-
-    async def _kill_exec(self, exec_id: str) -> None:
-        """End a command that took too long; the Engine itself has no call for that."""
-        state = await self._engine.call("GET", f"exec/{exec_id}/json")
-        pid = int(state.get("Pid") or 0)
-        container_id = str(state.get("ContainerID", ""))
-        if not state.get("Running") or not pid or not container_id:
-            return
-        try:
-            if _is_process_of(pid, container_id):
-                os.kill(pid, signals.SIGKILL)
-        except ProcessLookupError:
-            return  # it has just ended
-        except PermissionError as error:
-            self._log.warning("a command that timed out goes on", pid=pid, reason=str(error))
+        return await self._streams.exec_sync(container_id, command, timeout_seconds)
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> streams.EngineStreamSession:
-        inspected = await self._inspections.lookup(container_id)
-        if inspected is None:
-            raise RuntimeFailure(f"container {container_id} is gone")
-        query = f"stream=1&logs=0&stdin={int(stdin)}&stdout=1&stderr={int(not tty)}"
-        try:
-            stream = await self._engine.hijack(f"containers/{container_id}/attach?{query}", tty=tty)
-        except EngineError as error:
-            raise RuntimeFailure(str(error)) from error
-        return streams.EngineStreamSession(
-            stream,
-            resize=lambda width, height: self._resize(f"containers/{container_id}/resize", width, height),
-            wait=lambda _: streams.wait_container(self._engine, container_id),
-            is_exec=False,
-            # To the Engine the end of any other input is the end of the whole attachment, output included.
-            can_end_stdin=inspected.stdin_once and not inspected.tty,
-        )
+        return await self._streams.attach(container_id, stdin=stdin, tty=tty)
 
     async def dial(self, sandbox_id: str, port: int) -> SocketStream:
         inspected = await self._inspections.lookup(sandbox_id)
@@ -708,61 +598,5 @@ def _disk_bytes(directory: str) -> int:
     return disk.f_blocks * disk.f_frsize
 
 
-def _measure_disks(places: Sequence[tuple[str, str, int, str]]) -> dict[str, tuple[DiskUsage, DiskUsage]]:
-    """(id, upper directory, pid, log file) of containers → what is there; rotated logs count too."""
-    found = {}
-    for container_id, known_upper, pid, log in places:
-        upper = known_upper or _upper_dir_of(pid)
-        root = tree_usage(Path(upper)) if upper else DiskUsage(0)
-        try:
-            logs = [*Path(log).parent.glob(f"{Path(log).name}*")] if log else []
-        except PermissionError:
-            logs = []  # only root sees the Engine's folder
-        found[container_id] = (root, tree_usage(*logs))
-    return found
-
-
-def _upper_dir_of(pid: int) -> str:
-    """Where what a process writes to its root goes: an Engine with containerd's image store does not tell."""
-    try:
-        overlay = overlay_of(pid, "/")
-    except OSError:
-        return ""  # it has ended
-    return overlay.upper if overlay is not None else ""
-
-
 def _nothing() -> None:
     return None
-
-
-def _is_process_of(pid: int, container_id: str) -> bool:
-    """Whether this process of this machine belongs to the container."""
-    try:
-        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def _shim_limits(pid: int) -> EngineLimits | None:
-    """What the parent of a container's first process may not; None when the process is gone."""
-    try:
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        missing = missing_capabilities(
-            Path(f"/proc/{parent}/status").read_text(), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-        )
-        # Without CAP_SYS_RESOURCE a process cannot be protected better than the one that starts it.
-        floor = int(Path(f"/proc/{parent}/oom_score_adj").read_text()) if "SYS_RESOURCE" in missing else -1000
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return EngineLimits(missing_capabilities=missing, oom_score_adj_min=floor)
-
-
-def _read_all_stats(pids: Sequence[tuple[str, int]]) -> list[ContainerStats]:
-    points = cgroups.mount_points()
-    found = []
-    for container_id, pid in pids:
-        try:
-            found.append(cgroups.read_stats(container_id, pid, points))
-        except (OSError, KeyError):
-            continue  # it ended between the list and the look
-    return found
