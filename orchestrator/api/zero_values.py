@@ -122,7 +122,6 @@ _NAMES = {
         NamespaceStatus: phase
         NodeCondition: message reason
         NodeConfigStatus: error
-        NodeRuntimeHandler: name
         NodeSpec: externalID podCIDR providerID unschedulable
         NodeStatus: phase
         ObjectFieldSelector: apiVersion

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,8 +227,10 @@ def test_no_request_fails_while_it_rolls_forward_and_back(shop: Shop) -> None:
 
 
 def test_the_autoscaler_sees_how_busy_the_api_is(shop: Shop) -> None:
-    (scaler,) = shop.k.wait_for("horizontalpodautoscalers", lambda found: any(
-        one["status"].get("currentMetrics") for one in found))  # fmt: skip
+    def is_measured(found: list[Any]) -> bool:
+        return any("resource" in metric for one in found for metric in one["status"].get("currentMetrics") or ())
+
+    (scaler,) = shop.k.wait_for("horizontalpodautoscalers", is_measured)
     assert scaler["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"] >= 0
     assert scaler["status"]["desiredReplicas"] >= 2
 

@@ -81,7 +81,8 @@ def test_optional_and_missing_sources(k: Kubectl) -> None:
 def test_sources_that_are_not_there_are_refused(k: Kubectl) -> None:
     """Bundles and certificates of pods are APIs that a cluster has to switch on; here they are not to be had."""
     bundle = {"clusterTrustBundle": {"name": "b", "path": "ca.pem"}}
-    apply(k, pod("bundle", volumes=[{"name": "v", "projected": {"sources": [bundle]}}]))
+    mounted = container(volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    apply(k, pod("bundle", mounted, volumes=[{"name": "v", "projected": {"sources": [bundle]}}]))
     wait_for_event(k, "FailedMount", 'volume "v" : unsupported projected volume source: clusterTrustBundle')
     certificate = {"podCertificate": {"signerName": "example.com/s", "keyType": "ED25519"}}
     manifest = pod("certificate", volumes=[{"name": "v", "projected": {"sources": [certificate]}}])

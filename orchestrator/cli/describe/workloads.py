@@ -385,6 +385,8 @@ def stateful_set_lines(stateful_set: Object, related: Related) -> list[str]:
     lines.append(f"Update Strategy:\t{strategy.get('type', '')}")
     if rolling := strategy.get("rollingUpdate"):
         lines.append(f"  Partition:\t{rolling.get('partition', 0)}")
+        if rolling.get("maxUnavailable") is not None:
+            lines.append(f"  MaxUnavailable:\t{rolling['maxUnavailable']}")
     lines.append(f"Pods Status:\t{_pod_states(related.get('Pod', ()), stateful_set)}")
     lines += template_lines(spec["template"])
     templates = spec.get("volumeClaimTemplates") or ()
