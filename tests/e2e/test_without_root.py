@@ -15,6 +15,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,14 @@ def left_on_the_engine(process: OrchestratorProcess) -> str:
     return docker("ps", "--all", "--quiet", "--filter", label) + docker("network", "ls", "--quiet", "--filter", label)
 
 
-@pytest.fixture(scope="module")
-def process(test_clusters: set[str]) -> Iterator[OrchestratorProcess]:
-    """Two nodes; the data is where anybody may be, because that of the tests is root's."""
+@contextmanager
+def running(test_clusters: set[str], *options: str) -> Iterator[OrchestratorProcess]:
+    """Started with these options; the data is where anybody may be, because that of the tests is root's."""
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-test-", dir="/tmp"))
     account = find_account()
     if account is not None:
         os.chown(folder, account.user, account.user)
-    process = OrchestratorProcess(folder / "data", "--nodes", "2", "--network", "docker", account=account)
+    process = OrchestratorProcess(folder / "data", "--network", "docker", *options, account=account)
     try:
         process.start()
         test_clusters.add(process.cluster_id)
@@ -73,6 +74,13 @@ def process(test_clusters: set[str]) -> Iterator[OrchestratorProcess]:
         if process.has_containers and left_on_the_engine(process):
             process.down()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def process(test_clusters: set[str]) -> Iterator[OrchestratorProcess]:
+    """A cluster of two nodes."""
+    with running(test_clusters, "--nodes", "2") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +273,13 @@ def test_down_leaves_nothing(stage: Stage) -> None:
     stage.process.kill()
     stage.process.down()
     assert not left_on_the_engine(stage.process)
+
+
+def test_the_end_of_an_ephemeral_cluster_leaves_nothing(test_clusters: set[str], kubectl: Path) -> None:
+    with running(test_clusters, "--ephemeral") as process:
+        k = Kubectl(kubectl, process)
+        k.wait_for("serviceaccounts", lambda accounts: any(a["metadata"]["name"] == "default" for a in accounts))
+        apply(k, pod("server", container()))
+        k.wait_for("pods", lambda pods: any(is_ready(one) for one in pods))
+        assert process.stop() == 0
+        assert not left_on_the_engine(process)
