@@ -5,7 +5,7 @@ Mirrors k8s.io/dynamic-resource-allocation/resourceclaim (KEP-4381).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.api.objects import Object, controller_of, name_of, namespace_of, uid_of
 
@@ -14,6 +14,7 @@ FINALIZER = "resource.kubernetes.io/delete-protection"
 POD_CLAIM_ANNOTATION = "resource.kubernetes.io/pod-claim-name"
 """On a claim made from a template: which entry of the pod's `resourceClaims` it is for."""
 RESERVED_FOR_MAX = 256
+"""Consumers of one claim at the same time."""
 
 
 class ClaimNotCreated(Exception):
@@ -58,6 +59,18 @@ def has_new_claims(old: Object, new: Object) -> bool:
 def is_for_pod(claim: Object, pod: Object) -> bool:
     """Whether a claim was made from a template for this pod."""
     return (controller_of(claim) or {}).get("uid") == uid_of(pod)
+
+
+def allocation_of(claim: Object) -> Object | None:
+    """`status.allocation`; None while a claim has no devices."""
+    allocation: Object | None = (claim.get("status") or {}).get("allocation")
+    return allocation
+
+
+def results_of(allocation: Object | None) -> Sequence[Object]:
+    """What an allocation consists of, a device each."""
+    results: Sequence[Object] = ((allocation or {}).get("devices") or {}).get("results") or ()
+    return results
 
 
 def reserved_for(claim: Object) -> list[Object]:

@@ -24,6 +24,8 @@ from orchestrator.api.objects import (
 from orchestrator.api.resource_claims import (
     FINALIZER,
     POD_CLAIM_ANNOTATION,
+    allocation_of,
+    claim_names_of,
     consumer,
     is_reserved_for,
     references_of,
@@ -188,12 +190,9 @@ class ResourceClaimController(Controller):
 
     async def _reserve(self, pod: Object) -> None:
         """A pod that came to its node without the scheduler may still use claims that have their devices."""
-        statuses = (pod.get("status") or {}).get("resourceClaimStatuses") or ()
-        names = [status.get("resourceClaimName") for status in statuses]
-        names += [reference.get("resourceClaimName") for reference in references_of(pod)]
-        for name in filter(None, names):
+        for name in claim_names_of(pod):
             claim = self._claims.get(f"{namespace_of(pod)}/{name}")
-            if claim is None or is_terminating(claim) or (claim.get("status") or {}).get("allocation") is None:
+            if claim is None or is_terminating(claim) or allocation_of(claim) is None:
                 continue
             if not is_reserved_for(claim, pod):
                 changed = copy_object(claim)

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
-from orchestrator.api.resource_claims import ClaimNotCreated, claim_name_of, is_reserved_for, references_of
+from orchestrator.api.resource_claims import (
+    ClaimNotCreated,
+    allocation_of,
+    claim_name_of,
+    is_reserved_for,
+    references_of,
+    results_of,
+)
 from orchestrator.api.resources import RESOURCE_CLAIMS
 from orchestrator.client.client import Client
 
@@ -37,6 +44,5 @@ async def _prepare(client: Client, pod: Object, name: str) -> None:
         raise DevicesNotReady(
             f"pod {name_of(pod)}({uid_of(pod)}) is not allowed to use ResourceClaim {name}({uid_of(claim)})"
         )
-    results = (((claim.get("status") or {}).get("allocation") or {}).get("devices") or {}).get("results") or ()
-    for driver in sorted({result["driver"] for result in results}):
+    for driver in sorted({result["driver"] for result in results_of(allocation_of(claim))}):
         raise DevicesNotReady(f"DRA driver {driver} is not registered")

@@ -6,9 +6,10 @@ Part of the scheduler's cache; fed by the informers, never talks to the API. Mir
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from orchestrator.api.objects import Object, key_of, resource_version_of, uid_of
+from orchestrator.api.resource_claims import allocation_of, results_of
 from orchestrator.scheduler.devices.pools import Counters, DeviceId, Pools
 
 
@@ -58,7 +59,7 @@ class DeviceLedger:
 
     def on_claim(self, old: Object | None, new: Object | None) -> None:
         """A claim came, changed or went."""
-        before, after = (_allocation_of(one) for one in (old, new))
+        before, after = (allocation_of(one) if one is not None else None for one in (old, new))
         if before != after:
             self._count(before, -1)
             self._count(after, 1)
@@ -91,17 +92,6 @@ class DeviceLedger:
             self._taken[device] += by
             if not self._taken[device]:
                 del self._taken[device]
-
-
-def _allocation_of(claim: Object | None) -> Object | None:
-    allocation: Object | None = ((claim or {}).get("status") or {}).get("allocation")
-    return allocation
-
-
-def results_of(allocation: Object | None) -> Sequence[Object]:
-    """What an allocation consists of, a device each."""
-    results: Sequence[Object] = ((allocation or {}).get("devices") or {}).get("results") or ()
-    return results
 
 
 def devices_of(allocation: Object | None) -> Iterator[DeviceId]:

@@ -16,6 +16,7 @@ from orchestrator.api.objects import Object, is_terminating, key_of, name_of, na
 from orchestrator.api.resource_claims import (
     RESERVED_FOR_MAX,
     ClaimNotCreated,
+    allocation_of,
     claim_name_of,
     claim_names_of,
     is_for_pod,
@@ -24,7 +25,7 @@ from orchestrator.api.resource_claims import (
     reserved_for,
 )
 from orchestrator.api.resources import DEVICE_CLASSES, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES, Resource
-from orchestrator.scheduler.devices.allocation import AllocationError, Inventory, plan_allocations, wants_of
+from orchestrator.scheduler.devices.allocation import AllocationError, Consumed, Inventory, plan_allocations, wants_of
 from orchestrator.scheduler.devices.reservation import DeviceReservation
 from orchestrator.scheduler.devices.selectors import SelectorError
 from orchestrator.scheduler.framework import (
@@ -55,13 +56,12 @@ class _Claims(Struct):
     """The claims of a pod, looked up once in a cycle."""
 
     all: list[Object]
+    open: list[Object]
+    """Those that have no devices yet."""
+    consumed: Consumed
+    """What the devices that are taken use of their pools' counters."""
     allocations: dict[str, list[Object]] = field(default_factory=dict)
     """By node: what the claims without devices would get there."""
-
-    @property
-    def open(self) -> list[Object]:
-        """Those that have no devices yet."""
-        return [claim for claim in self.all if _allocation_of(claim) is None]
 
 
 class DynamicResources(Plugin):
@@ -89,7 +89,9 @@ class DynamicResources(Plugin):
             return Verdict(self.name, (str(refusal),), resolvable=False)
         if not claims:
             return SKIP
-        cycle.notes[self.name] = _Claims(claims)
+        without_devices = [claim for claim in claims if allocation_of(claim) is None]
+        consumed = cycle.cache.devices.consumed() if without_devices else {}
+        cycle.notes[self.name] = _Claims(claims, without_devices, consumed)
         return None
 
     def _claims_of(self, cycle: Cycle) -> list[Object]:
@@ -112,7 +114,7 @@ class DynamicResources(Plugin):
         return found
 
     def _check(self, claim: Object, cycle: Cycle) -> None:
-        if _allocation_of(claim) is not None:
+        if allocation_of(claim) is not None:
             if len(reserved_for(claim)) >= RESERVED_FOR_MAX and not is_reserved_for(claim, cycle.pod.obj):
                 raise _Refusal(IN_USE)
             return
@@ -146,7 +148,7 @@ class DynamicResources(Plugin):
         inventory = Inventory(
             devices=ledger.pools.on(node.name, node.labels),
             taken=ledger.taken,
-            consumed=ledger.consumed(),
+            consumed=claims.consumed,
             class_of=lambda name: cycle.listers.find(DEVICE_CLASSES, name),
         )
         return plan_allocations(claims.open, inventory, node.name)
@@ -157,7 +159,7 @@ class DynamicResources(Plugin):
             return None
         claims: _Claims = cycle.notes[self.name]
         allocations = iter(claims.allocations[node.name])
-        decided = [(claim, next(allocations) if _allocation_of(claim) is None else None) for claim in claims.all]
+        decided = [(claim, next(allocations) if allocation_of(claim) is None else None) for claim in claims.all]
         missing = [entry for entry in decided if not is_reserved_for(entry[0], pod)]
         if not missing:
             return None
@@ -167,18 +169,13 @@ class DynamicResources(Plugin):
         if event.resource is not RESOURCE_CLAIMS:
             return True
         old, new = event.old, event.new
-        if old is not None and _allocation_of(old) is not None and (new is None or _allocation_of(new) is None):
+        if old is not None and allocation_of(old) is not None and (new is None or allocation_of(new) is None):
             return True  # devices became free
         if new is None or namespace_of(new) != pod.namespace or name_of(new) not in claim_names_of(pod.obj):
             return False
         return old is None or old.get("status") != new.get("status")
 
 
-def _allocation_of(claim: Object) -> Object | None:
-    allocation: Object | None = (claim.get("status") or {}).get("allocation")
-    return allocation
-
-
 def _is_available(claim: Object, node: NodeInfo) -> bool:
-    allocation = _allocation_of(claim)
+    allocation = allocation_of(claim)
     return allocation is None or matches_node_selector(allocation.get("nodeSelector"), node.labels, node.name)

@@ -19,9 +19,9 @@ from orchestrator.api.kinds.resource.requests import (
     validate_selectors,
 )
 from orchestrator.api.objects import Object, name_of
+from orchestrator.api.resource_claims import RESERVED_FOR_MAX
 from orchestrator.api.resources import DEVICE_CLASSES, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
 
-RESERVED_FOR_MAX = 256
 RESULTS_MAX = 32
 
 
