@@ -16,7 +16,7 @@ from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, Por
 from orchestrator.component.places import Places, until_lost
 from orchestrator.component.secure_server import SecureServer
 from orchestrator.component.supervisor import Supervisor
-from orchestrator.kubelet.node_port import NodePort
+from orchestrator.kubelet.server.node_port import NodePort
 
 if TYPE_CHECKING:
     from aiohttp import web

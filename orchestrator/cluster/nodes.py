@@ -21,12 +21,12 @@ from orchestrator.cluster.identity import ensure_cluster_id
 from orchestrator.component.built_in import BuiltIn
 from orchestrator.config import Config, ConfigError
 from orchestrator.config.engines import EngineAddress
-from orchestrator.kubelet.eviction import Threshold, parse_grace_periods, parse_thresholds
+from orchestrator.kubelet.eviction.plan import Threshold, parse_grace_periods, parse_thresholds
+from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
-from orchestrator.kubelet.ownership import OWN_RIGHTS, Ownership
-from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.shutdown import ShutdownPeriods
+from orchestrator.kubelet.volumes.ownership import OWN_RIGHTS, Ownership
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class Nodes:
         from orchestrator.kubelet.cgroups.pods import pod_cgroups_of
         from orchestrator.kubelet.docker.runtime import DockerRuntime
         from orchestrator.kubelet.docker.translate import LogRotation
-        from orchestrator.kubelet.image_gc import ImageGcPolicy
+        from orchestrator.kubelet.images.garbage_collection import ImageGcPolicy
         from orchestrator.kubelet.stats.machine import read_signals
-        from orchestrator.kubelet.volumes import PodVolumes
+        from orchestrator.kubelet.volumes.pod_files import PodVolumes
 
         assert self.engine is not None
         network = self.network or self.docker_network

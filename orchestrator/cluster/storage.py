@@ -17,7 +17,7 @@ from orchestrator.client.informer import Informers
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
 from orchestrator.config import Config
-from orchestrator.kubelet.ownership import OWN_RIGHTS
+from orchestrator.kubelet.volumes.ownership import OWN_RIGHTS
 from orchestrator.provisioner.directories import Directories
 from orchestrator.provisioner.directory_backend import DirectoryBackend
 from orchestrator.provisioner.directory_snapshots import DirectorySnapshots

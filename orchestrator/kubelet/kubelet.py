@@ -25,14 +25,14 @@ from orchestrator.client.informer import Informer
 from orchestrator.component.built_in import BuiltIn
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import NodeUsage
-from orchestrator.kubelet.actions import Actions, HollowActions, RealActions
-from orchestrator.kubelet.admitter import PodAdmitter
+from orchestrator.kubelet.admission.admitter import PodAdmitter
 from orchestrator.kubelet.built_in.manifests import SOURCE as BUILT_IN
 from orchestrator.kubelet.built_in.pods import BuiltInPods
+from orchestrator.kubelet.containers.hooks import HollowHooks, RealHooks
 from orchestrator.kubelet.deadline import within
-from orchestrator.kubelet.evictor import ReadSignals
-from orchestrator.kubelet.hooks import HollowHooks, RealHooks
-from orchestrator.kubelet.mirrors import Mirrors
+from orchestrator.kubelet.eviction.evictor import ReadSignals
+from orchestrator.kubelet.eviction.pressure import NodePressure
+from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.node import (
     LEASE_RENEW_SECONDS,
     NodeHealth,
@@ -43,16 +43,16 @@ from orchestrator.kubelet.node import (
 )
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
-from orchestrator.kubelet.pressure import NodePressure
-from orchestrator.kubelet.probes import ProbeScheduler
-from orchestrator.kubelet.pull_records import PullRecords
+from orchestrator.kubelet.probes.actions import Actions, HollowActions, RealActions
+from orchestrator.kubelet.probes.scheduler import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutdown
 from orchestrator.kubelet.sources import Sources
-from orchestrator.kubelet.static_pods import StaticPodFolder
+from orchestrator.kubelet.static_pods.folder import StaticPodFolder
+from orchestrator.kubelet.static_pods.mirrors import Mirrors
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
-from orchestrator.kubelet.status_inputs import NodeIdentity
+from orchestrator.kubelet.status.inputs import NodeIdentity
 from orchestrator.kubelet.syncer import PodSyncer
 from orchestrator.logs import get_logger
 

@@ -22,8 +22,8 @@ from orchestrator.api.objects import Object, uid_of
 from orchestrator.api.resources import LEASES, NODES
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
-from orchestrator.kubelet.eviction import Threshold
-from orchestrator.kubelet.image_gc import ImageGcPolicy
+from orchestrator.kubelet.eviction.plan import Threshold
+from orchestrator.kubelet.images.garbage_collection import ImageGcPolicy
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.logs import get_logger

@@ -16,14 +16,14 @@ from orchestrator.client.informer import Informers
 from orchestrator.component.built_in import BuiltIn
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.supervisor import Supervisor
-from orchestrator.kubelet.actions import Actions
-from orchestrator.kubelet.evictor import ReadSignals
+from orchestrator.kubelet.eviction.evictor import ReadSignals
+from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.parts import Cgroups, Hooks, PodFiles
-from orchestrator.kubelet.pull_records import PullRecords
+from orchestrator.kubelet.probes.actions import Actions
 from orchestrator.kubelet.runtime import ContainerRuntime
-from orchestrator.kubelet.server import KubeletServer
+from orchestrator.kubelet.server.streaming import KubeletServer
 from orchestrator.kubelet.sources import Sources
 
 ClientFactory = Callable[[str], Client]

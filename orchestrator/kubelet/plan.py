@@ -31,7 +31,7 @@ from orchestrator.kubelet.pod import (
     spec_of,
     status_of,
 )
-from orchestrator.kubelet.resize import actual_resources, bounded, inherited_limits, needs_restart
+from orchestrator.kubelet.resources.resize import actual_resources, bounded, inherited_limits, needs_restart
 from orchestrator.kubelet.restart_all import plan_round
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, Sandbox
 

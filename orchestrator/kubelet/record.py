@@ -15,11 +15,11 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.api.objects import Object, uid_of
-from orchestrator.kubelet.conditions import OWNED_CONDITIONS
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, is_terminal, status_of
-from orchestrator.kubelet.resize import Allocation, Pending, with_allocation
+from orchestrator.kubelet.resources.resize import Allocation, Pending, with_allocation
 from orchestrator.kubelet.runtime import Sandbox
+from orchestrator.kubelet.status.conditions import OWNED_CONDITIONS
 
 _NOTHING: Mapping[str, Waiting] = {}
 

@@ -21,10 +21,13 @@ from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import PODS, RUNTIME_CLASSES
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
-from orchestrator.kubelet.container_spec import sandbox_spec
+from orchestrator.kubelet.containers.environment import ConfigurationError
+from orchestrator.kubelet.containers.spec import sandbox_spec
+from orchestrator.kubelet.containers.starter import ContainerStarter
+from orchestrator.kubelet.containers.stopper import PodStopper
 from orchestrator.kubelet.device_claims import DevicesNotReady, prepare_devices
-from orchestrator.kubelet.environment import ConfigurationError
-from orchestrator.kubelet.image_puller import ImagePuller
+from orchestrator.kubelet.images.pull_records import PullRecords
+from orchestrator.kubelet.images.puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
 from orchestrator.kubelet.plan import (
     PodPlan,
@@ -42,10 +45,8 @@ from orchestrator.kubelet.pod import (
     is_host_network,
     spec_of,
 )
-from orchestrator.kubelet.pull_records import PullRecords
 from orchestrator.kubelet.record import Interrupted, PodRecord
-from orchestrator.kubelet.reporter import PodReporter
-from orchestrator.kubelet.resizer import PodResizer
+from orchestrator.kubelet.resources.resizer import PodResizer
 from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerRuntime,
@@ -56,9 +57,8 @@ from orchestrator.kubelet.runtime import (
     Sandbox,
 )
 from orchestrator.kubelet.sources import Notify, Sources
-from orchestrator.kubelet.starter import ContainerStarter
-from orchestrator.kubelet.stopper import PodStopper
-from orchestrator.kubelet.volume_sync import VolumeSync
+from orchestrator.kubelet.status.reporter import PodReporter
+from orchestrator.kubelet.volumes.volume_sync import VolumeSync
 from orchestrator.logs import get_logger
 
 

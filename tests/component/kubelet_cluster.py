@@ -18,12 +18,12 @@ from orchestrator.client.informer import Informers
 from orchestrator.cluster.cluster import Cluster, Parts
 from orchestrator.cluster.users import KUBELETS
 from orchestrator.config import Config
-from orchestrator.kubelet.actions import Actions
-from orchestrator.kubelet.evictor import ReadSignals
+from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.hollow import HollowRuntime
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.parts import Hooks
+from orchestrator.kubelet.probes.actions import Actions
 from orchestrator.testing import eventually
 
 MakeHooks = Callable[[Clock], Hooks]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestrator.api.objects import Object, condition_of
 from orchestrator.api.resources import NODES
-from orchestrator.kubelet.eviction import Signal, parse_thresholds
+from orchestrator.kubelet.eviction.plan import Signal, parse_thresholds
 from orchestrator.kubelet.node import NodeOptions
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 

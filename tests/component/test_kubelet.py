@@ -18,9 +18,9 @@ from orchestrator.api import errors
 from orchestrator.api.objects import condition_of, copy_object
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, SECRETS
 from orchestrator.component.kubelet_api import PodLogOptions
-from orchestrator.kubelet.actions import Outcome
-from orchestrator.kubelet.hooks import HollowHooks
+from orchestrator.kubelet.containers.hooks import HollowHooks
 from orchestrator.kubelet.parts import HookFailed
+from orchestrator.kubelet.probes.actions import Outcome
 from orchestrator.kubelet.runtime import Image, ImagePullError, RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
 

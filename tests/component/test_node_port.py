@@ -20,7 +20,7 @@ from orchestrator.cluster.cluster import Cluster
 from orchestrator.cluster.node_port import NodeStreams
 from orchestrator.component.delegated_auth import DelegatedAuth
 from orchestrator.component.secure_server import SecureServer
-from orchestrator.kubelet.node_port import NodePort, plan_subresources
+from orchestrator.kubelet.server.node_port import NodePort, plan_subresources
 from orchestrator.testing import eventually, running_cluster
 from orchestrator.testing.manual_clock import settle
 

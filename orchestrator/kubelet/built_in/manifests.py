@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator import __version__
 from orchestrator.api.objects import Object
 from orchestrator.component.built_in import BuiltIn
-from orchestrator.kubelet.static_pods import static_pod
+from orchestrator.kubelet.static_pods.folder import static_pod
 
 NAMESPACE = "kube-system"
 SOURCE = "builtin"

@@ -22,10 +22,10 @@ from orchestrator.kubelet.parts import NodeFacts, Probes
 from orchestrator.kubelet.plan import Waiting
 from orchestrator.kubelet.pod import app_containers_of, describe_pod, status_of
 from orchestrator.kubelet.record import PodRecord
-from orchestrator.kubelet.reporter import PodReporter
 from orchestrator.kubelet.runtime import ContainerPhase
-from orchestrator.kubelet.static_pods import mark_seen
-from orchestrator.kubelet.status_inputs import NodeIdentity
+from orchestrator.kubelet.static_pods.folder import mark_seen
+from orchestrator.kubelet.status.inputs import NodeIdentity
+from orchestrator.kubelet.status.reporter import PodReporter
 
 
 class BuiltInPods:

@@ -27,8 +27,8 @@ from orchestrator.kubelet.cgroups.values import (
     slice_of,
 )
 from orchestrator.kubelet.pod import qos_class_of
-from orchestrator.kubelet.pod_resources import pod_requests
-from orchestrator.kubelet.resource_values import CPU_SHARES_MIN, cpu_shares, pod_cgroup_values
+from orchestrator.kubelet.resources.pod_resources import pod_requests
+from orchestrator.kubelet.resources.values import CPU_SHARES_MIN, cpu_shares, pod_cgroup_values
 from orchestrator.logs import get_logger
 
 REMOVAL_ATTEMPTS_MAX = 20

@@ -19,13 +19,13 @@ from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.config.engines import EngineAddress
-from orchestrator.kubelet.block_volumes import release_devices
 from orchestrator.kubelet.cgroups.pods import kill_processes, remove_cgroups
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.network.docker_network import remove_networks
 from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, HELPER_KIND, KIND_LABEL, SANDBOX_KIND
 from orchestrator.kubelet.network.pod_network import remove_network
 from orchestrator.kubelet.runtime import RuntimeFailure
+from orchestrator.kubelet.volumes.block_volumes import release_devices
 
 MNT_DETACH = 2
 

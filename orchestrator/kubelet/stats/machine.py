@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.component.usage import InterfaceUsage
-from orchestrator.kubelet.eviction import Signal
+from orchestrator.kubelet.eviction.plan import Signal
 from orchestrator.kubelet.stats.disk import file_system_usage
 
 PROC = Path("/proc")

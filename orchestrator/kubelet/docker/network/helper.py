@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.aiokit.trees import remove_tree
 from orchestrator.component.places import PlaceLost
 from orchestrator.kubelet.docker.network.helper_program import REQUEST_BYTES_MAX, SOCKET_NAME
-from orchestrator.kubelet.ownership import give_to_group
+from orchestrator.kubelet.volumes.ownership import give_to_group
 
 ANSWER_SECONDS_MAX = 10.0
 FILES_SECONDS_MAX = 600.0

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.aiokit.trees import remove_tree
-from orchestrator.kubelet.ownership import give_to_group
+from orchestrator.kubelet.volumes.ownership import give_to_group
 
 REQUEST_BYTES_MAX = 64 << 10
 SOCKET_NAME = "helper.sock"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.kubelet.eviction import Signal
+from orchestrator.kubelet.eviction.plan import Signal
 from orchestrator.kubelet.stats.machine import read_signals
 
 

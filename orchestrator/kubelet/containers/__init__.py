@@ -1,0 +1,1 @@
+"""One container: what it is made from, how it starts, how it stops. Mirrors pkg/kubelet/kuberuntime."""

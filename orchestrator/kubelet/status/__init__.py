@@ -1,0 +1,1 @@
+"""What a pod's status says, and its writing. Mirrors pkg/kubelet/status."""
