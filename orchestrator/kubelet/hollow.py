@@ -219,7 +219,7 @@ class HollowRuntime:
             self._pod_of[container_id] = sandbox.uid
         return container_id
 
-    async def start_container(self, container_id: str) -> None:
+    async def start_container(self, container_id: str) -> Container:
         if self._start_delay_seconds:
             await self._clock.sleep(self._start_delay_seconds)
         uid = self._pod_of.get(container_id)
@@ -228,16 +228,16 @@ class HollowRuntime:
         pod = self._pods[uid]
         container = pod.containers[container_id]
         if container.phase is not ContainerPhase.CREATED:
-            return
-        pod.containers[container_id] = replace(
-            container, phase=ContainerPhase.RUNNING, started_at=self._clock.now(), pid=1
-        )
+            return container
+        started = replace(container, phase=ContainerPhase.RUNNING, started_at=self._clock.now(), pid=1)
+        pod.containers[container_id] = started
         if pod.annotations and RUN_SECONDS_ANNOTATION in pod.annotations:
             seconds = _number(pod.annotations[RUN_SECONDS_ANNOTATION])
             code = int(_number(pod.annotations.get(EXIT_CODE_ANNOTATION, "0")))
             self._timers[container_id] = self._clock.call_later(
                 seconds, lambda: self.kill_container(container_id, code)
             )
+        return started
 
     async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:
         self._end(container_id, KILLED_EXIT_CODE)

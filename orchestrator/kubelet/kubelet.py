@@ -273,7 +273,7 @@ class Kubelet:
             if is_mirror(new):
                 self._mirror_changed(key_of(new))
                 return
-            self._pods[uid] = PodRecord(new)
+            self._pods[uid] = PodRecord(new, is_new=self._informer.has_synced)
             self._queue.add(uid)
             return
         before = record.pod

@@ -7,7 +7,7 @@ crash back-off and pruning of dead containers. Never talks to a runtime, an API 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -189,6 +189,12 @@ def with_new_sandbox(pod: Object, runtime_pod: RuntimePod | None, sandbox: Sandb
         metadata = pod["metadata"]
         return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (sandbox,), ())
     return replace(runtime_pod, sandboxes=(sandbox, *runtime_pod.sandboxes))
+
+
+def with_started(runtime_pod: RuntimePod, started: Iterable[Container]) -> RuntimePod:
+    """What there is of a pod once these containers run."""
+    containers = {container.id: container for container in (*runtime_pod.containers, *started)}
+    return replace(runtime_pod, containers=tuple(sorted(containers.values(), key=lambda c: (c.created_at, c.name))))
 
 
 def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | None:

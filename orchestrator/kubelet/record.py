@@ -18,7 +18,6 @@ from orchestrator.api.objects import Object, uid_of
 from orchestrator.kubelet.plan import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, is_terminal, status_of
 from orchestrator.kubelet.resources.resize import Allocation, Pending, with_allocation
-from orchestrator.kubelet.runtime import Sandbox
 from orchestrator.kubelet.status.conditions import OWNED_CONDITIONS
 
 _NOTHING: Mapping[str, Waiting] = {}
@@ -57,12 +56,12 @@ class PodRecord:
         "interruptible",
         "ips",
         "is_disrupted",
+        "is_new",
         "is_static",
         "killing",
         "last_grace_seconds",
         "messages",
         "mirror_uid",
-        "new_sandbox",
         "news",
         "pod",
         "prepared",
@@ -80,9 +79,11 @@ class PodRecord:
         "waiting",
     )
 
-    def __init__(self, pod: Object, *, is_static: bool = False) -> None:
+    def __init__(self, pod: Object, *, is_static: bool = False, is_new: bool = False) -> None:
         self.pod = pod
         self.is_static = is_static
+        self.is_new = is_new
+        """Nothing was done for it yet, neither by this kubelet nor by one before: the runtime has nothing of it."""
         self.mirror_uid = ""
         """The API object that shows a static pod; empty while there is none."""
         self.unreported = False
@@ -114,8 +115,6 @@ class PodRecord:
         self.holds: dict[str, Hold] = {}
         self.backoffs: dict[str, Backoff] = {}
         self.image_backoffs: dict[str, Backoff] = {}
-        self.new_sandbox: Sandbox | None = None
-        """The first sandbox of the pod, just started."""
         self.prepared: dict[str, Prepared] = {}
         """Containers that only have to be started, by name."""
         self.waiting: Mapping[str, Waiting] = _NOTHING

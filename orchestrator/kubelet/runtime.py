@@ -385,8 +385,11 @@ class ContainerRuntime(ShowsContainers, Protocol):
         """Create a container in a sandbox, or find the one that was created in it before; returns its id."""
         ...
 
-    async def start_container(self, container_id: str) -> None:
-        """Start it; `ContainerStartError` when the process cannot be executed."""
+    async def start_container(self, container_id: str) -> Container | None:
+        """Start it and show what became of it; None when it is gone already.
+
+        Raises `ContainerStartError` when the process cannot be executed.
+        """
         ...
 
     async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock, parse_time
@@ -37,6 +38,7 @@ from orchestrator.kubelet.plan import (
     newest_containers,
     plan_pod,
     with_new_sandbox,
+    with_started,
 )
 from orchestrator.kubelet.pod import (
     all_containers_of,
@@ -48,6 +50,7 @@ from orchestrator.kubelet.pod import (
 from orchestrator.kubelet.record import Interrupted, PodRecord
 from orchestrator.kubelet.resources.resizer import PodResizer
 from orchestrator.kubelet.runtime import (
+    Container,
     ContainerPhase,
     ContainerRuntime,
     Image,
@@ -60,6 +63,15 @@ from orchestrator.kubelet.sources import Notify, Sources
 from orchestrator.kubelet.status.reporter import PodReporter
 from orchestrator.kubelet.volumes.volume_sync import VolumeSync
 from orchestrator.logs import get_logger
+
+
+class _Applied(Struct, frozen=True):
+    """What came of the steps of a plan."""
+
+    is_done: bool
+    """False: one of them has to wait or be tried again."""
+    seen: RuntimePod | None = None
+    """What there is of the pod now; None when the runtime has to be asked."""
 
 
 class PodSyncer:
@@ -160,15 +172,9 @@ class PodSyncer:
                 return await self._finish(record, observed, finished=True)
             if not plan.has_steps:
                 break
-            is_done = await self._apply(record, plan, observed, result)
-            sandbox, record.new_sandbox = record.new_sandbox, None
-            if is_done and sandbox is not None:
-                # All that there is of a new pod is known without another look.
-                observed = with_new_sandbox(record.pod, observed, sandbox)
-                record.ips = sandbox.ips
-            else:
-                observed = await self._reporter.observe(record)
-            if not is_done:
+            applied = await self._apply(record, plan, observed, result)
+            observed = applied.seen or await self._reporter.observe(record)
+            if not applied.is_done:
                 break
             self._reporter.follow_probes(record, observed)
             if plan.create_sandbox and not record.prepared:
@@ -258,8 +264,10 @@ class PodSyncer:
             self._reporter.event(pod, "Normal", "BackOff", message, container=name)
             self._reporter.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", container=name)
 
-    async def _apply(self, record: PodRecord, plan: PodPlan, observed: RuntimePod | None, result: SyncResult) -> bool:
-        """Carry out the steps; False when one of them has to wait or be tried again."""
+    async def _apply(
+        self, record: PodRecord, plan: PodPlan, observed: RuntimePod | None, result: SyncResult
+    ) -> _Applied:  # fmt: skip
+        """Carry out the steps."""
         pod = record.pod
         if plan.kill_all and observed is not None:
             if plan.create_sandbox:
@@ -280,26 +288,37 @@ class PodSyncer:
         if plan.create_sandbox:
             return await self._create_sandbox(record, plan.sandbox_attempt, observed, result)
         if not record.prepared:
-            await self._start_all(record, plan.start, observed)
+            started = await self._start_all(record, plan.start, observed)
         elif all(start.name in record.prepared for start in plan.start):
             # Long before a process of theirs runs, and without making it wait for the disk.
-            await together(self._start_all(record, plan.start, observed), self._report_address(record, observed))
+            started = await together(
+                self._start_all(record, plan.start, observed), self._report_address(record, observed)
+            )
         else:  # there is more to report before all of them start
             await self._report_address(record, observed)
-            await self._start_all(record, plan.start, observed)
-        return True
+            started = await self._start_all(record, plan.start, observed)
+        only_started = not plan.kill and not plan.kill_all and len(started) == len(plan.start)
+        seen = with_started(observed, started) if only_started and observed is not None else None
+        return _Applied(is_done=True, seen=seen)
 
-    async def _start_all(self, record: PodRecord, starts: Iterable[Start], observed: RuntimePod | None) -> None:
+    async def _start_all(
+        self, record: PodRecord, starts: Iterable[Start], observed: RuntimePod | None
+    ) -> list[Container]:  # fmt: skip
+        """The containers that run now, as far as that is known."""
         sandbox = current_sandbox(observed)
+        running: list[Container] = []
         for start in starts:
             assert sandbox is not None
             if record.interrupted:
                 raise Interrupted
-            await self._starter.start(record, start, sandbox, observed)
+            started = await self._starter.start(record, start, sandbox, observed)
+            if started is not None:
+                running.append(started)
+        return running
 
     async def _create_sandbox(
         self, record: PodRecord, attempt: int, observed: RuntimePod | None, result: SyncResult
-    ) -> bool:  # fmt: skip
+    ) -> _Applied:  # fmt: skip
         pod = record.pod
         record.prepared.clear()
 
@@ -308,7 +327,7 @@ class PodSyncer:
             await self._starter.prepare(record, self._plan(record, expected).start, sandbox)
 
         if not await self._volumes.set_up(record, None, result):
-            return False
+            return _Applied(is_done=False)
         try:
             if self._files is not None:
                 await prepare_devices(self._client, pod)
@@ -316,7 +335,7 @@ class PodSyncer:
             why = f"Failed to prepare dynamic resources: prepare dynamic resources: {error}"
             self._reporter.event(pod, "Warning", "FailedPrepareDynamicResources", why)
             result.retry = True
-            return False
+            return _Applied(is_done=False)
         try:
             handler = await self._runtime_handler(pod)
             spec = sandbox_spec(
@@ -330,15 +349,16 @@ class PodSyncer:
             # What has run before is looked at again first: only the containers of a new pod are known already.
             is_new = observed is None or not observed.containers
             sandbox = await self._runtime.run_sandbox(spec, create_containers if is_new else None)
-            if is_new:
-                record.new_sandbox = sandbox
         except RuntimeUnavailable:
             raise
         except (RuntimeFailure, ConfigurationError, OSError) as error:
             self._reporter.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             result.retry = True
-            return False
-        return True
+            return _Applied(is_done=False)
+        if not is_new:
+            return _Applied(is_done=True)
+        record.ips = sandbox.ips
+        return _Applied(is_done=True, seen=with_new_sandbox(pod, observed, sandbox))
 
     async def _report_address(self, record: PodRecord, observed: RuntimePod | None) -> None:
         """Tell the address of a pod before a process of it runs: NetworkPolicies should be about it by then.

@@ -33,6 +33,7 @@ from orchestrator.kubelet.record import PodRecord, Prepared
 from orchestrator.kubelet.resources.resize import inherited_limits
 from orchestrator.kubelet.runtime import (
     Container,
+    ContainerPhase,
     ContainerRuntime,
     ContainerStartError,
     Image,
@@ -88,15 +89,17 @@ class ContainerStarter:
 
     async def start(
         self, record: PodRecord, start: Start, sandbox: Sandbox, observed: RuntimePod | None
-    ) -> None:  # fmt: skip
-        """Pull, configure, create, start; a failure leaves a hold (or a dead container) for the next plan."""
+    ) -> Container | None:  # fmt: skip
+        """Pull, configure, create, start; a failure leaves a hold (or a dead container) for the next plan.
+
+        The result is the container that runs now; None when the runtime has to be looked at to know.
+        """
         prepared = record.prepared.pop(start.name, None)
         if prepared is not None and (prepared.sandbox_id, prepared.attempt) == (sandbox.id, start.attempt):
             container_id: str | None = prepared.container_id
         else:
             container_id = await self._create(record, start, sandbox, observed)
-        if container_id is not None:
-            await self._start(record, start.name, container_id, sandbox)
+        return await self._start(record, start.name, container_id, sandbox) if container_id is not None else None
 
     async def _create(
         self, record: PodRecord, start: Start, sandbox: Sandbox, observed: RuntimePod | None, *, may_pull: bool = True
@@ -169,22 +172,24 @@ class ContainerStarter:
         layers = await self._images.layers_of(image)
         return await asyncio.to_thread(read_accounts, layers) if layers else NO_ACCOUNTS
 
-    async def _start(self, record: PodRecord, name: str, container_id: str, sandbox: Sandbox) -> None:
+    async def _start(self, record: PodRecord, name: str, container_id: str, sandbox: Sandbox) -> Container | None:
         pod = record.pod
         container = _definition(pod, name)
         try:
-            await self._runtime.start_container(container_id)
+            started = await self._runtime.start_container(container_id)
         except RuntimeUnavailable:
             raise
         except (ContainerStartError, RuntimeFailure) as error:
             self._reporter.event(pod, "Warning", "Failed", f"Error: {error}", container=name)
             until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
             record.holds[name] = Hold(Waiting("RunContainerError", str(error)), until)
-            return
+            return None
         self._reporter.event(pod, "Normal", "Started", "Container started", container=name)
         hook = (container.get("lifecycle") or {}).get("postStart")
         if hook:
             await self._post_start(record, name, container, container_id, hook, sandbox)
+            return None
+        return started if started is not None and started.phase is ContainerPhase.RUNNING else None
 
     async def _post_start(
         self, record: PodRecord, name: str, container: Object, container_id: str, hook: Object, sandbox: Sandbox

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Inspections:
         self._owner = owner
         self._known: dict[str, Inspected] = {}
         self._generation = 0
+        self._starting: set[str] = set()
 
     def keep_only(self, present: Iterable[str]) -> None:
         """Containers that are no longer there need not be remembered."""
@@ -38,11 +40,22 @@ class Inspections:
         self._generation += 1
         self._known.pop(container_id, None)
 
-    def heard(self, container_id: str, action: str) -> None:
-        """An event about a container; that it started is known already when it was seen running."""
+    @contextmanager
+    def starting(self, container_id: str) -> Iterator[None]:
+        """While inside, the container is started and looked at afterwards."""
+        self._starting.add(container_id)
+        try:
+            yield
+        finally:
+            self._starting.discard(container_id)
+
+    def heard(self, container_id: str, action: str) -> bool:
+        """An event about a container: whether it is news, and not the start of one that was or will be seen running."""
         known = self._known.get(container_id)
-        if action != "start" or known is None or not known.is_running:
-            self.forget(container_id)
+        if action == "start" and (container_id in self._starting or (known is not None and known.is_running)):
+            return False
+        self.forget(container_id)
+        return True
 
     def forget_all(self) -> None:
         """Events may have been missed."""

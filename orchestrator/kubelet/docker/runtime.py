@@ -203,11 +203,12 @@ class DockerRuntime:
         else:
             actor = event.get("Actor") or {}
             container_id = str(actor.get("ID", ""))
-            self._inspections.heard(container_id, str(event.get("Action", "")))
-            if event.get("Action") in ("die", "destroy"):
+            action = str(event.get("Action", ""))
+            if not self._inspections.heard(container_id, action):
+                return
+            if action in ("die", "destroy"):
                 self._namespace.lost(container_id)
             kind = {"die": "died", "start": "started", "destroy": "removed"}
-            action = str(event.get("Action", ""))
             runtime_event = RuntimeEvent(
                 pod_uid=str((actor.get("Attributes") or {}).get(POD_UID_LABEL, "")),
                 container_id=container_id,
@@ -340,9 +341,7 @@ class DockerRuntime:
         return self._sandbox_now(inspected)
 
     async def _start_pause(self, container_id: str) -> Inspected:
-        async with self._engine.changes():
-            await self._engine.call("POST", f"containers/{container_id}/start")
-        inspected = await self._inspections.inspect(container_id)
+        inspected = await self._start(container_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure("the sandbox ended as soon as it was started")
         self._check_local(inspected.context.pid, container_id)
@@ -443,15 +442,22 @@ class DockerRuntime:
             self._limits = shim_limits(sandbox.pid)
         return self._limits or EngineLimits()
 
-    async def start_container(self, container_id: str) -> None:
+    async def start_container(self, container_id: str) -> Container | None:
         try:
-            async with self._engine.changes():
-                await self._engine.call("POST", f"containers/{container_id}/start")
+            inspected = await self._start(container_id)
         except EngineError as error:
             self._inspections.forget(container_id)
             inspected = await self._inspections.inspect(container_id)
             code = inspected.container.exit_code if inspected is not None and inspected.container is not None else 0
             raise ContainerStartError(str(error), exit_code=code or start_failure_exit_code(str(error))) from error
+        return inspected.container if inspected is not None else None
+
+    async def _start(self, container_id: str) -> Inspected | None:
+        """Start a container and look at it, which makes the event of its start no news."""
+        with self._inspections.starting(container_id):
+            async with self._engine.changes():
+                await self._engine.call("POST", f"containers/{container_id}/start")
+            return await self._inspections.inspect(container_id)
 
     async def stop_container(self, container_id: str, grace_seconds: float, signal: str = "") -> None:
         inspected = await self._inspections.inspect(container_id)

@@ -65,7 +65,9 @@ class PodReporter:
 
     async def observe(self, record: PodRecord) -> RuntimePod | None:
         """What the runtime has of a pod, with stand-ins for what it lost; addresses and messages are remembered."""
-        observed = with_ghosts(record.view(), await self._runtime.get_pod(record.uid))
+        is_new, record.is_new = record.is_new, False
+        found = None if is_new else await self._runtime.get_pod(record.uid)
+        observed = with_ghosts(record.view(), found)
         if observed is None:
             return None
         sandbox = current_sandbox(observed)
