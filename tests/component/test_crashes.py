@@ -7,6 +7,7 @@ of a deleted pod is left, neither container nor interface nor address.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
@@ -104,14 +105,15 @@ class Machine:
                     await task
             assert not kubelets.failing()
 
-    async def until_running(self) -> Object:
-        (pod,) = await eventually(
-            self.client,
-            PODS,
-            lambda pods: len(pods) == 1 and all(c["ready"] for c in _statuses(pods[0])) and bool(_statuses(pods[0])),
-            timeout_seconds=20,
-        )
-        return pod
+    async def until_running(self, count: int = 1) -> Object:
+        """The last of so many pods, once all of them run."""
+
+        def run(pods: list[Object]) -> bool:
+            return len(pods) == count and all(
+                _statuses(pod) and all(c["ready"] for c in _statuses(pod)) for pod in pods
+            )
+
+        return (await eventually(self.client, PODS, run, timeout_seconds=20))[-1]
 
     async def until_gone(self) -> None:
         await eventually(self.client, PODS, lambda pods: not pods, timeout_seconds=20)
@@ -142,7 +144,9 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
         yield Machine(cluster, tmp_path / "network")
 
 
-async def create(machine: Machine, *, policy: str = "Always", security: Object | None = None) -> None:
+async def create(
+    machine: Machine, *, name: str = "web", policy: str = "Always", security: Object | None = None
+) -> None:  # fmt: skip
     containers = [
         {"name": name, "image": "app:1", "imagePullPolicy": "IfNotPresent", "securityContext": security}
         for name in "ab"
@@ -153,7 +157,7 @@ async def create(machine: Machine, *, policy: str = "Always", security: Object |
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "web", "namespace": "default"},
+            "metadata": {"name": name, "namespace": "default"},
             "spec": {"nodeName": "node-1", "containers": containers, **rest},
         },
     )
@@ -287,6 +291,27 @@ async def test_containers_are_made_while_their_sandbox_starts(machine: Machine, 
     assert [path for path in done if path.endswith("/start")] == starts
     both_made_first = done.index(starts[1]) == len(done) - 2
     assert both_made_first is not privileged
+
+
+async def test_what_a_new_pod_costs_the_engine(machine: Machine) -> None:
+    """It is not looked for before it is made, nor looked up in a list after: each container is inspected once."""
+    calls: list[str] = []
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.before = lambda method, path: calls.append(f"{method} {path}")
+
+    async with machine.process(prepare):
+        await create(machine)
+        await machine.until_running()
+        calls.clear()
+        await create(machine, name="web-2")
+        await machine.until_running(2)
+        seen = [call for call in calls if "containers/" in call]
+    ids = {one["Id"]: "ID" for one in machine.docker.containers.values()}
+    seen = [
+        " ".join("/".join(ids.get(part, part) for part in word.split("/")) for word in call.split()) for call in seen
+    ]
+    assert Counter(seen) == {"POST containers/create": 3, "POST containers/ID/start": 3, "GET containers/ID/json": 3}
 
 
 async def test_a_container_is_made_again_when_its_sandbox_never_started(machine: Machine) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.aiokit.netlink_socket import NetlinkError
+from orchestrator.aiokit.together import together
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
@@ -376,11 +377,11 @@ class PodNetwork:
         name = veth_name(self.cluster_id, reservation.sandbox_id)
         await self._add_veth(name, pid)
         address = str(reservation.address)
-        await in_network_namespace(pid, lambda: _configure_inside(address, str(gateway_address), sysctls))
+        configure = partial(_configure_inside, address, str(gateway_address), sysctls)
+        await together(in_network_namespace(pid, configure), self._join_bridge(name))
         if commands := plan_host_ports("add", self.cluster_id, reservation):
             await firewall.apply_nft(commands)
             await self._host_ports_changed(reservation.node_name)
-        await self._join_bridge(name)
 
     async def _add_veth(self, name: str, pid: int, *, mac: str = "") -> None:
         add = partial(RouteSocket.add_veth, mtu=self._mtu, peer="eth0", peer_pid=pid, peer_mac=mac)
