@@ -35,6 +35,7 @@ _CONTROLLER_ACCOUNTS = {
     "nodeipam": "node-controller",
     "nodelifecycle": "node-controller",
     "persistentvolume-binder": "persistent-volume-binder",
+    "persistentvolume-expander": "expand-controller",
     "podgc": "pod-garbage-collector",
     "replicationcontroller": "replication-controller",
     "resourceclaim": "resource-claim-controller",

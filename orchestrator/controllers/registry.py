@@ -100,6 +100,20 @@ CONTROLLERS: dict[str, Entry] = {
         "persistentvolume-controller",
         requires=("persistentvolumes", "persistentvolumeclaims", "storageclasses.storage.k8s.io"),
     ),
+    "persistentvolume-expander": _entry(
+        "persistentvolume-expander-controller",
+        "volumeexpansion",
+        "VolumeExpander",
+        "volume_expand",
+        requires=("persistentvolumes", "persistentvolumeclaims"),
+    ),
+    "attachdetach": _entry(
+        "persistentvolume-attach-detach-controller",
+        "attachdetach",
+        "AttachDetachController",
+        "attachdetach-controller",
+        requires=("volumeattachments.storage.k8s.io", "csidrivers.storage.k8s.io", "persistentvolumes"),
+    ),
     "ephemeral-volume": _entry(
         "ephemeral-volume-controller",
         "ephemeralvolume",

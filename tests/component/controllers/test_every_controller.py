@@ -35,6 +35,7 @@ from orchestrator.api.resources import (
     SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
+    STORAGE_CLASSES,
     VOLUME_ATTRIBUTES_CLASSES,
     Resource,
 )
@@ -47,7 +48,7 @@ from .conftest import TimedStage, deployment, stage_with, template
 from .test_disruption import budget
 from .test_job import job
 from .test_nodes import add_node
-from .test_persistentvolume import claim, volume
+from .test_persistentvolume import claim, storage_class, volume
 from .test_resourcequota import quota
 
 
@@ -153,6 +154,23 @@ async def add_cluster_parts(stage: TimedStage) -> None:
     await node.create(CERTIFICATE_SIGNING_REQUESTS, signing_request("system:node:good"))
 
 
+async def grow_a_claim(stage: TimedStage) -> None:
+    """A claim with a volume of a CSI driver asks for more."""
+    await stage.client.create(STORAGE_CLASSES, {**storage_class("grows"), "allowVolumeExpansion": True})
+    source: Object = {
+        "csi": {"driver": "d.example.com", "volumeHandle": "h"},
+        "hostPath": None,
+        "storageClassName": "grows",
+    }
+    await stage.client.create(PERSISTENT_VOLUMES, volume("v3", **source))
+    one = claim("data", storageClassName="grows")
+    one["metadata"]["namespace"] = "team"
+    await stage.client.create(PERSISTENT_VOLUME_CLAIMS, one)
+    await stage.after(1)
+    larger = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    await stage.client.patch(PERSISTENT_VOLUME_CLAIMS, "data", larger, "team")
+
+
 async def test_the_whole_set_works_under_its_own_identities(everything: TimedStage) -> None:
     """Nothing is refused (see `stage_with`), no reconcile fails, and each controller had something to do."""
     stage = everything
@@ -161,6 +179,7 @@ async def test_the_whole_set_works_under_its_own_identities(everything: TimedSta
     await add_workloads(stage)
     await add_services(stage)
     await add_cluster_parts(stage)
+    await grow_a_claim(stage)
     await stage.after(10)
     sources = {event["source"]["component"] for event in (await stage.client.list(EVENTS))["items"]}
     assert sources >= {"deployment-controller", "replicaset-controller", "statefulset-controller",
