@@ -6,7 +6,9 @@ and carries it out with the parts below, through the seam `runtime`.
     kubelet, nodes       the tasks of one node; all nodes of a process
     node                 the Node object and its lease
     syncer, plan         one pod: the order of the work on it, and the decision
-    record, parts, pod   what is remembered of a pod; the seams between the parts; reading a Pod
+    record, holds        what is remembered of a pod; why a container waits
+    pod, runtime_pods    reading a Pod, and what the runtime holds of it; `ghosts` stand in for what it has lost
+    parts                the seams between all of these
     admission/           whether the node takes a pod
     images/              pulling, keeping and collecting images
     volumes/             volumes and the other files of pods

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.component.usage import DiskUsage
+from orchestrator.kubelet.containers.labels import HASH_LABEL
 from orchestrator.kubelet.restart_all import ROUND_LABEL
 from orchestrator.kubelet.runtime import (
     Container,
@@ -54,7 +55,6 @@ KILLED_EXIT_CODE = 143
 """A stopped container ends as a process does that leaves SIGTERM to the kernel."""
 
 _REFERENCE = re.compile(r"[a-z0-9]+(?:[._:/-]+[A-Za-z0-9_.-]+)*(?:@sha256:[0-9a-f]{64})?")
-_HASH_LABEL = "io.kubernetes.container.hash"
 _shared_labels: dict[tuple[str | None, str | None], dict[str, str]] = {}
 _SHARED_LABELS_MAX = 10_000
 IMAGES_MAX = 10_000
@@ -62,10 +62,10 @@ IMAGES_MAX = 10_000
 
 def _labels(labels: Mapping[str, str]) -> Mapping[str, str]:
     """Only what the kubelet reads again, shared among all containers of the same definition."""
-    key = (labels.get(_HASH_LABEL), labels.get(ROUND_LABEL))
+    key = (labels.get(HASH_LABEL), labels.get(ROUND_LABEL))
     if len(_shared_labels) > _SHARED_LABELS_MAX:
         _shared_labels.clear()
-    kept = {name: value for name, value in zip((_HASH_LABEL, ROUND_LABEL), key, strict=True) if value is not None}
+    kept = {name: value for name, value in zip((HASH_LABEL, ROUND_LABEL), key, strict=True) if value is not None}
     return _shared_labels.setdefault(key, kept)
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from orchestrator.api.objects import Object
 from orchestrator.component.usage import ClaimUsage, DiskUsage
 from orchestrator.kubelet.containers.environment import EnvironmentSources
-from orchestrator.kubelet.plan import ProbeVerdict
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, Mount
 from orchestrator.kubelet.status.inputs import NodeIdentity
 

@@ -1,21 +1,22 @@
 """What to do for one pod: a pure comparison of the Pod with what the runtime holds.
 
-Owns the order of things (sandbox, init containers and sidecars, app containers), restart rules,
-crash back-off and pruning of dead containers. Never talks to a runtime, an API or a clock. Mirrors
-`computePodActions` of kube-runtime and flowcontrol.Backoff.
+Owns the order of things (sandbox, init containers and sidecars, app containers), restart rules, when a crash
+back-off holds a container back, and pruning of dead containers. Never talks to a runtime, an API or a clock. Mirrors
+`computePodActions` of kuberuntime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeGuard
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
-from orchestrator.aiokit.clock import parse_time
-from orchestrator.api.objects import Object, uid_of
+from orchestrator.api.objects import Object
+from orchestrator.kubelet.containers.labels import HASH_LABEL
+from orchestrator.kubelet.ghosts import is_ghost
+from orchestrator.kubelet.holds import CRASH_BACKOFF_MAX_SECONDS, Backoff, Hold, Waiting, backoff_until, format_seconds
 from orchestrator.kubelet.pod import (
     ContainerKind,
     all_containers_of,
@@ -31,64 +32,11 @@ from orchestrator.kubelet.pod import (
     spec_of,
     status_of,
 )
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.resources.resize import actual_resources, bounded, inherited_limits, needs_restart
 from orchestrator.kubelet.restart_all import plan_round
-from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod, Sandbox
-
-CRASH_BACKOFF_SECONDS = 10.0
-CRASH_BACKOFF_MAX_SECONDS = 300.0
-HASH_LABEL = "io.kubernetes.container.hash"
-IMAGE_DIGEST_LABEL = "io.kubernetes.container.imageDigest"
-"""The image as a registry knows it; an image that was made on the machine has none."""
-GHOST_LABEL = "orchestrator.dev/ghost"
-"""Marks a container that only the API remembers: it was removed behind our back."""
-GHOST_MESSAGE = "The container could not be located when the pod was terminated"
-
-
-class Backoff(Struct, frozen=True):
-    """How long a container (or an image) waits after its next failure."""
-
-    delay_seconds: float
-    updated_at: datetime
-
-
-def next_backoff(
-    entry: Backoff | None,
-    event_time: datetime,
-    now: datetime,
-    *,
-    base_seconds: float = CRASH_BACKOFF_SECONDS,
-    max_seconds: float = CRASH_BACKOFF_MAX_SECONDS,
-) -> Backoff:
-    """One failure more: the delay doubles, or starts anew after twice the maximum without a failure."""
-    if entry is None or (event_time - entry.updated_at).total_seconds() > 2 * max_seconds:
-        return Backoff(base_seconds, now)
-    return Backoff(min(entry.delay_seconds * 2, max_seconds), now)
-
-
-def backoff_until(entry: Backoff | None, event_time: datetime, *, max_seconds: float) -> datetime | None:
-    """Until when something that failed at this time has to wait; None when it need not."""
-    if entry is None or (event_time - entry.updated_at).total_seconds() > 2 * max_seconds:
-        return None
-    return event_time + timedelta(seconds=entry.delay_seconds)
-
-
-class Waiting(Struct, frozen=True):
-    """`state.waiting` of a container."""
-
-    reason: str
-    message: str = ""
-
-
-class Hold(Struct, frozen=True):
-    """Why a container is not even tried now: it failed before it existed (image, configuration)."""
-
-    waiting: Waiting
-    until: datetime | None = None
-    """None: until something it depends on changes, which lifts the hold."""
-    then: Waiting | None = None
-    """What it waits for once `waiting` was reported (ErrImagePull turns into ImagePullBackOff)."""
-    turns_at: datetime | None = None
+from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod
+from orchestrator.kubelet.runtime_pods import current_sandbox, newest_containers
 
 
 class Start(Struct, frozen=True):
@@ -108,7 +56,6 @@ class Kill(Struct, frozen=True):
 
     container: Container
     message: str
-    reason: str = ""
     grace_seconds: int | None = None
     """None: the pod's own grace period."""
 
@@ -129,8 +76,6 @@ class PodPlan(Struct, frozen=True):
     """Names of running containers whose resources changed in place."""
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     """Containers that wait, by name."""
-    crashed: tuple[str, ...] = ()
-    """Those of `waiting` that are in crash back-off."""
     wake_at: datetime | None = None
     """When to plan again although nothing happened."""
     remove_containers: tuple[str, ...] = ()
@@ -144,123 +89,7 @@ class PodPlan(Struct, frozen=True):
         return bool(self.kill_all or self.kill or self.create_sandbox or self.start)
 
 
-class ProbeVerdict(Struct, frozen=True):
-    """What the probes of a running container say, as far as it has any."""
-
-    started: bool = True
-    ready: bool = True
-    must_die: str = ""
-    """The message of the Killing event, when liveness or startup failed often enough."""
-    grace_seconds: int | None = None
-    """The failed probe's own `terminationGracePeriodSeconds`."""
-
-
 _FINE = ProbeVerdict()
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration as Go prints it: `10s`, `1m20s`, `5m0s`."""
-    whole = int(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def newest_containers(runtime_pod: RuntimePod | None) -> dict[str, Container]:
-    """The newest container of each name."""
-    newest: dict[str, Container] = {}
-    for container in runtime_pod.containers if runtime_pod else ():
-        known = newest.get(container.name)
-        if known is None or (container.attempt, container.created_at) > (known.attempt, known.created_at):
-            newest[container.name] = container
-    return newest
-
-
-def current_sandbox(runtime_pod: RuntimePod | None) -> Sandbox | None:
-    """The newest sandbox, ready or not."""
-    return runtime_pod.sandboxes[0] if runtime_pod and runtime_pod.sandboxes else None
-
-
-def with_new_sandbox(pod: Object, runtime_pod: RuntimePod | None, sandbox: Sandbox) -> RuntimePod:
-    """What there is of a pod once it has a new sandbox."""
-    if runtime_pod is None:
-        metadata = pod["metadata"]
-        return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (sandbox,), ())
-    return replace(runtime_pod, sandboxes=(sandbox, *runtime_pod.sandboxes))
-
-
-def with_started(runtime_pod: RuntimePod, started: Iterable[Container]) -> RuntimePod:
-    """What there is of a pod once these containers run."""
-    containers = {container.id: container for container in (*runtime_pod.containers, *started)}
-    return replace(runtime_pod, containers=tuple(sorted(containers.values(), key=lambda c: (c.created_at, c.name))))
-
-
-def with_ghosts(pod: Object, runtime_pod: RuntimePod | None) -> RuntimePod | None:
-    """Add dead stand-ins for containers that the API knows and the runtime has lost.
-
-    Somebody removed them by hand, or the machine lost its state. Without a stand-in a finished
-    container of a `restartPolicy: Never` pod would be run a second time.
-    """
-    status = status_of(pod)
-    known = {container.id for container in runtime_pod.containers} if runtime_pod else set()
-    sandbox = current_sandbox(runtime_pod)
-    ghosts: list[Container] = []
-    for section in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-        for entry in status.get(section) or ():
-            container_id = (entry.get("containerID") or "").partition("://")[2]
-            if not container_id or container_id in known or _has_never_run(entry):
-                continue
-            attempt = int(entry.get("restartCount") or 0)
-            present = runtime_pod.containers if runtime_pod else ()
-            newest = max((c.attempt for c in present if c.name == entry["name"]), default=attempt)
-            if newest > attempt + 1 or any(c.name == entry["name"] and c.attempt == attempt for c in present):
-                continue  # the API is behind: it shows a container that was replaced and pruned
-            ghosts.append(_ghost(pod, entry, container_id, attempt, sandbox))
-    if not ghosts:
-        return runtime_pod
-    if runtime_pod is None:
-        metadata = pod["metadata"]
-        return RuntimePod(metadata.get("namespace", ""), metadata["name"], uid_of(pod), (), tuple(ghosts))
-    return replace(runtime_pod, containers=(*runtime_pod.containers, *ghosts))
-
-
-def _has_never_run(entry: Object) -> bool:
-    """Whether a container status is that of a container that was made and not started."""
-    return "waiting" in (entry.get("state") or {}) and not (entry.get("lastState") or {}).get("terminated")
-
-
-def _ghost(pod: Object, entry: Object, container_id: str, attempt: int, sandbox: Sandbox | None) -> Container:
-    state = entry.get("state") or {}
-    ended = state.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}
-    if state.get("running"):
-        ended = {}
-    started = ended.get("startedAt") or (state.get("running") or {}).get("startedAt")
-    started_at = parse_time(started) if started else None
-    finished_at = parse_time(ended["finishedAt"]) if ended.get("finishedAt") else None
-    is_current = bool(sandbox and started_at and started_at >= sandbox.created_at.replace(microsecond=0))
-    fallback = parse_time(status_of(pod).get("startTime") or pod["metadata"]["creationTimestamp"])
-    return Container(
-        id=container_id,
-        name=entry["name"],
-        attempt=attempt,
-        pod_uid=uid_of(pod),
-        sandbox_id=sandbox.id if sandbox and is_current else "",
-        image=entry.get("image") or "",
-        image_id=entry.get("imageID") or "",
-        phase=ContainerPhase.EXITED,
-        created_at=started_at or fallback,
-        started_at=started_at,
-        finished_at=finished_at,
-        exit_code=int(ended.get("exitCode", 137)),
-        message=ended.get("message") or ("" if ended else GHOST_MESSAGE),
-        labels={GHOST_LABEL: ended.get("reason") or "ContainerStatusUnknown"},
-    )
-
-
-def is_ghost(container: Container) -> bool:
-    return GHOST_LABEL in container.labels
 
 
 class _Planner:
@@ -290,7 +119,6 @@ class _Planner:
         self.start: list[Start] = []
         self.kill: list[Kill] = []
         self.waiting: dict[str, Waiting] = {}
-        self.crashed: list[str] = []
         self.wake_at: datetime | None = None
 
     def current(self, name: str) -> Container | None:
@@ -332,7 +160,6 @@ class _Planner:
                     "CrashLoopBackOff",
                     f"back-off {delay} restarting failed container={name} pod={describe_pod(self.pod)}",
                 )
-                self.crashed.append(name)
                 self.wake(until)
                 return
         self.start.append(Start(name, kind, previous.attempt + 1, previous, self.round.number))
@@ -346,12 +173,12 @@ class _Planner:
             return False
         verdict = self.verdicts.get(name, _FINE)
         if verdict.must_die:
-            self.kill.append(Kill(running, verdict.must_die, "Unhealthy", verdict.grace_seconds))
+            self.kill.append(Kill(running, verdict.must_die, verdict.grace_seconds))
             return False
         return True
 
 
-def _is_running(container: Container | None) -> bool:
+def _is_running(container: Container | None) -> TypeGuard[Container]:
     return container is not None and container.phase is ContainerPhase.RUNNING
 
 
@@ -377,7 +204,6 @@ def plan_pod(
     )
     sandbox = planner.sandbox
     is_new_needed = sandbox is None or not sandbox.ready or (not sandbox.ips and not is_host_network(pod))
-    extra_ready = any(other.ready for other in (runtime_pod.sandboxes[1:] if runtime_pod else ()))
     if is_new_needed:
         return _plan_new_sandbox(planner, runtime_pod)
     left_over = (
@@ -410,10 +236,9 @@ def plan_pod(
         start=tuple(planner.start),
         resize=resize,
         waiting=planner.waiting,
-        crashed=tuple(planner.crashed),
         wake_at=planner.wake_at,
         remove_containers=_prunable(runtime_pod),
-        remove_sandboxes=() if extra_ready else _old_sandboxes(runtime_pod),
+        remove_sandboxes=_old_sandboxes(runtime_pod),
     )
 
 
@@ -466,7 +291,6 @@ def _plan_init(planner: _Planner) -> tuple[bool, bool]:
         found = planner.current(name)
         if is_sidecar(container):
             if _is_running(found):
-                assert found is not None
                 if not planner.check_running(container, found) or not planner.verdicts.get(name, _FINE).started:
                     return False, False
                 continue
@@ -494,7 +318,6 @@ def _plan_sidecars(planner: _Planner) -> None:
             continue
         found = planner.current(container["name"])
         if _is_running(found):
-            assert found is not None
             planner.check_running(container, found)
         else:
             planner.try_start(container, ContainerKind.SIDECAR)
@@ -534,7 +357,7 @@ def _plan_resize(planner: _Planner) -> tuple[str, ...]:
     dying = {kill.container.id for kill in planner.kill}
     for kind, container in all_containers_of(planner.pod):
         running = planner.current(container["name"])
-        if kind is ContainerKind.EPHEMERAL or running is None or not _is_running(running) or running.id in dying:
+        if kind is ContainerKind.EPHEMERAL or not _is_running(running) or running.id in dying:
             continue
         actual = actual_resources(planner.pod, running, planner.applied)
         wanted = container.get("resources") or {}

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.api.objects import Object, uid_of
-from orchestrator.kubelet.plan import Backoff, Hold, Waiting
+from orchestrator.kubelet.holds import Backoff, Hold, Waiting
 from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_seconds_of, is_terminal, status_of
 from orchestrator.kubelet.resources.resize import Allocation, Pending, with_allocation
 from orchestrator.kubelet.status.conditions import OWNED_CONDITIONS

@@ -27,19 +27,11 @@ from orchestrator.kubelet.containers.spec import sandbox_spec
 from orchestrator.kubelet.containers.starter import ContainerStarter
 from orchestrator.kubelet.containers.stopper import PodStopper
 from orchestrator.kubelet.device_claims import DevicesNotReady, prepare_devices
+from orchestrator.kubelet.holds import Waiting
 from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.images.puller import ImagePuller
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
-from orchestrator.kubelet.plan import (
-    PodPlan,
-    Start,
-    Waiting,
-    current_sandbox,
-    newest_containers,
-    plan_pod,
-    with_new_sandbox,
-    with_started,
-)
+from orchestrator.kubelet.plan import PodPlan, Start, plan_pod
 from orchestrator.kubelet.pod import (
     all_containers_of,
     describe_pod,
@@ -59,6 +51,7 @@ from orchestrator.kubelet.runtime import (
     RuntimeUnavailable,
     Sandbox,
 )
+from orchestrator.kubelet.runtime_pods import current_sandbox, newest_containers, with_new_sandbox, with_started
 from orchestrator.kubelet.sources import Notify, Sources
 from orchestrator.kubelet.status.reporter import PodReporter
 from orchestrator.kubelet.volumes.volume_sync import VolumeSync

@@ -18,8 +18,8 @@ from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.built_in.manifests import plan_pod_of
 from orchestrator.kubelet.built_in.runtime import NAME, BuiltInRuntime, Shown, observe
 from orchestrator.kubelet.built_in.usage import BuiltInUsage
+from orchestrator.kubelet.holds import Waiting
 from orchestrator.kubelet.parts import NodeFacts, Probes
-from orchestrator.kubelet.plan import Waiting
 from orchestrator.kubelet.pod import app_containers_of, describe_pod, status_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.runtime import ContainerPhase

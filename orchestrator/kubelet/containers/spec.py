@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from orchestrator.api.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from orchestrator.kubelet.containers.environment import ConfigurationError, expand, expand_command
+from orchestrator.kubelet.containers.labels import HASH_LABEL, IMAGE_DIGEST_LABEL
 from orchestrator.kubelet.images.accounts import Accounts
-from orchestrator.kubelet.plan import HASH_LABEL, IMAGE_DIGEST_LABEL
 from orchestrator.kubelet.pod import (
     ContainerKind,
     app_containers_of,

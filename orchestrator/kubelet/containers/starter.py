@@ -17,17 +17,11 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.containers.environment import ConfigurationError, build_environment
 from orchestrator.kubelet.containers.spec import NO_ACCOUNTS, ContainerInputs, container_spec, needs_accounts
+from orchestrator.kubelet.holds import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.images.accounts import Accounts, read_accounts
 from orchestrator.kubelet.images.puller import Held, ImagePuller, PullNeeded
 from orchestrator.kubelet.parts import HookFailed, Hooks, NodeFacts, PodFiles, VolumeError
-from orchestrator.kubelet.plan import (
-    CRASH_BACKOFF_SECONDS,
-    Hold,
-    Start,
-    Waiting,
-    newest_containers,
-    next_backoff,
-)
+from orchestrator.kubelet.plan import Start
 from orchestrator.kubelet.pod import ContainerKind, describe_pod, find_container, grace_seconds_of, spec_of
 from orchestrator.kubelet.record import PodRecord, Prepared
 from orchestrator.kubelet.resources.resize import inherited_limits
@@ -44,6 +38,7 @@ from orchestrator.kubelet.runtime import (
     Sandbox,
     SandboxNotReady,
 )
+from orchestrator.kubelet.runtime_pods import newest_containers
 from orchestrator.kubelet.status.reporter import PodReporter
 from orchestrator.kubelet.volumes.volume_sync import VolumeSync
 from orchestrator.logs import get_logger

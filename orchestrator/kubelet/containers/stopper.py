@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
+from orchestrator.kubelet.ghosts import is_ghost
 from orchestrator.kubelet.parts import HookFailed, Hooks, Probes
-from orchestrator.kubelet.plan import Kill, is_ghost, plan_termination
+from orchestrator.kubelet.plan import Kill, plan_termination
 from orchestrator.kubelet.pod import describe_pod, find_container, grace_seconds_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.runtime import Container, ContainerPhase, ContainerRuntime, RuntimeFailure, RuntimePod

@@ -15,10 +15,10 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, namespace_of
 from orchestrator.api.resources import SECRETS
 from orchestrator.client.client import Client
+from orchestrator.kubelet.holds import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.images.rules import PullCredentials, credentials_for, hold_after_failed_pull, pull_policy_of
 from orchestrator.kubelet.parts import PodFiles, Probes, VolumeError
-from orchestrator.kubelet.plan import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.pod import spec_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.runtime import (

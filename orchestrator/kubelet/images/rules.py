@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import Backoff, Hold, Waiting
+from orchestrator.kubelet.holds import Backoff, Hold, Waiting
 
 DOCKER_HUB = "index.docker.io"
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api.objects import Object
 from orchestrator.component.events import EventRecorder
-from orchestrator.kubelet.plan import ProbeVerdict
 from orchestrator.kubelet.pod import all_containers_of, field_path_of
 from orchestrator.kubelet.probes.actions import Actions, Outcome
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, RuntimeUnavailable
 from orchestrator.logs import get_logger
 

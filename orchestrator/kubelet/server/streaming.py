@@ -17,7 +17,6 @@ from orchestrator.component.kubelet_api import PodLogOptions, PortStream, Stream
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.node import NodeOptions
-from orchestrator.kubelet.plan import current_sandbox, newest_containers
 from orchestrator.kubelet.pod import find_container, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,
@@ -28,6 +27,7 @@ from orchestrator.kubelet.runtime import (
     RuntimePod,
     ShowsContainers,
 )
+from orchestrator.kubelet.runtime_pods import current_sandbox, newest_containers
 from orchestrator.kubelet.server.pages import KubeletPages
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import GHOST_LABEL, IMAGE_DIGEST_LABEL, ProbeVerdict, Waiting, is_ghost
+from orchestrator.kubelet.containers.labels import IMAGE_DIGEST_LABEL
+from orchestrator.kubelet.ghosts import GHOST_LABEL, is_ghost
+from orchestrator.kubelet.holds import Waiting
 from orchestrator.kubelet.pod import (
     app_containers_of,
     ephemeral_containers_of,
@@ -17,6 +19,7 @@ from orchestrator.kubelet.pod import (
     is_sidecar,
     requests_of,
 )
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.resources.resize import actual_resources
 from orchestrator.kubelet.restart_all import plan_round
 from orchestrator.kubelet.runtime import Container, ContainerPhase, RuntimePod

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import ProbeVerdict, Waiting
+from orchestrator.kubelet.holds import Waiting
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.resources.resize import Pending
 
 

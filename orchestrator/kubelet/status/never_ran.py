@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import GHOST_MESSAGE
+from orchestrator.kubelet.ghosts import GHOST_MESSAGE
 from orchestrator.kubelet.pod import init_containers_of, is_sidecar
 
 EXIT_CODE = 137

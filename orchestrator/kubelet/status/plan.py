@@ -11,7 +11,6 @@ from datetime import datetime
 
 from orchestrator.aiokit.clock import format_time
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import current_sandbox, newest_containers
 from orchestrator.kubelet.pod import (
     ContainerKind,
     init_containers_of,
@@ -25,6 +24,7 @@ from orchestrator.kubelet.pod import (
 from orchestrator.kubelet.resources.resize import CONDITIONS as RESIZE_CONDITIONS
 from orchestrator.kubelet.restart_all import could_restart_all
 from orchestrator.kubelet.runtime import ContainerPhase, RuntimePod
+from orchestrator.kubelet.runtime_pods import current_sandbox, newest_containers
 from orchestrator.kubelet.status.conditions import basic_conditions, disruption, resize_conditions, restarting
 from orchestrator.kubelet.status.container_statuses import ContainerStatuses
 from orchestrator.kubelet.status.inputs import NodeIdentity, StatusInputs

@@ -17,8 +17,8 @@ from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
+from orchestrator.kubelet.ghosts import is_ghost, with_ghosts
 from orchestrator.kubelet.parts import NodeFacts, PodFiles, Probes
-from orchestrator.kubelet.plan import current_sandbox, is_ghost, newest_containers, with_ghosts
 from orchestrator.kubelet.pod import ContainerKind, all_containers_of, field_path_of, find_container, spec_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.resources.resize import POD
@@ -31,6 +31,7 @@ from orchestrator.kubelet.runtime import (
     Sandbox,
     ShowsContainers,
 )
+from orchestrator.kubelet.runtime_pods import current_sandbox, newest_containers
 from orchestrator.kubelet.status.inputs import StatusInputs
 from orchestrator.kubelet.status.plan import plan_status, status_patch
 

@@ -7,19 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import (
-    HASH_LABEL,
-    Backoff,
-    Hold,
-    ProbeVerdict,
-    Waiting,
-    backoff_until,
-    format_seconds,
-    next_backoff,
-    plan_pod,
-    plan_termination,
-    with_ghosts,
-)
+from orchestrator.kubelet.containers.labels import HASH_LABEL
+from orchestrator.kubelet.holds import Backoff, Hold, Waiting
+from orchestrator.kubelet.plan import plan_pod, plan_termination
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.restart_all import ROUND_LABEL
 from orchestrator.kubelet.runtime import RuntimePod
 from tests.unit.kubelet.pods import NOW, created, exited, init, pod, running, sandbox, seconds, sidecar, state
@@ -197,7 +188,6 @@ def test_crash_back_off_holds_a_container_back_until_its_time() -> None:
     assert plan.waiting["a"] == Waiting(
         "CrashLoopBackOff", "back-off 20s restarting failed container=a pod=web_ns(u1)"
     )  # fmt: skip
-    assert plan.crashed == ("a",)
     assert plan.wake_at == NOW + seconds(15)
     assert steps(pod(), state(exited(code=1, ago=20)), backoffs=backoffs) == ["start a 1"]
 
@@ -245,66 +235,9 @@ def test_ephemeral_containers_run_once() -> None:
     assert steps(obj, state(running(), exited("debug", 1))) == []
 
 
-def ghostly(**entry: Any) -> Object:
-    obj = pod(policy="Never")
-    obj["status"]["containerStatuses"] = [{"name": "a", "restartCount": 0, "containerID": "docker://gone", **entry}]
-    return obj
-
-
-def test_finished_container_that_was_removed_by_hand_is_not_run_again() -> None:
-    obj = ghostly(state={"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": "2026-01-01T11:59:00Z"}})
-    observed = with_ghosts(obj, state())
-    assert steps(obj, observed) == ["kill all", "finished"]
-
-
-def test_running_container_that_was_removed_counts_as_failed() -> None:
-    obj = ghostly(state={"running": {"startedAt": "2026-01-01T11:59:00Z"}})
-    observed = with_ghosts(obj, state())
-    assert observed is not None
-    assert observed.containers[0].exit_code == 137
-    obj["spec"]["restartPolicy"] = "Always"
-    assert steps(obj, observed) == ["start a 1"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "is_ghost"),
-    [
-        ({"state": {"waiting": {"reason": "ContainerCreating"}}}, False),
-        ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}, True),
-    ],
-)
-def test_no_ghost_for_a_container_that_never_ran(entry: Object, is_ghost: bool) -> None:
-    observed = with_ghosts(ghostly(**entry), state())
-    assert observed is not None
-    assert bool(observed.containers) is is_ghost
-
-
-def test_no_ghost_for_a_container_that_was_replaced() -> None:
-    obj = ghostly(state={"running": {}})
-    assert with_ghosts(obj, state(running(attempt=0))) == state(running(attempt=0))
-
-
 def test_termination_stops_sidecars_last_in_reverse_order() -> None:
     obj = pod("a", "b", init=[sidecar("p"), sidecar("q")])
     observed = state(running("p"), running("q"), running("a"), running("b"))
     waves = [[c.name for c in wave] for wave in plan_termination(obj, observed)]
     assert waves == [["a", "b"], ["q"], ["p"]]
     assert [[c.name for c in wave] for wave in plan_termination(None, observed)] == [["p", "q", "a", "b"]]
-
-
-def test_back_off_doubles_to_its_maximum_and_is_forgotten() -> None:
-    entry, now, delays = None, NOW, []
-    for _ in range(7):
-        entry = next_backoff(entry, now, now)
-        delays.append(entry.delay_seconds)
-        now += seconds(entry.delay_seconds)
-    assert delays == [10, 20, 40, 80, 160, 300, 300]
-    assert entry is not None
-    assert backoff_until(entry, entry.updated_at + seconds(599), max_seconds=300) is not None
-    assert backoff_until(entry, entry.updated_at + seconds(601), max_seconds=300) is None
-    assert next_backoff(entry, entry.updated_at + seconds(601), NOW).delay_seconds == 10
-
-
-@pytest.mark.parametrize(("count", "text"), [(10, "10s"), (80, "1m20s"), (300, "5m0s"), (3725, "1h2m5s")])
-def test_durations_as_go_prints_them(count: float, text: str) -> None:
-    assert format_seconds(count) == text

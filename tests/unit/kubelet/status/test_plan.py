@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.plan import ProbeVerdict, Waiting
+from orchestrator.kubelet.holds import Waiting
+from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import RuntimePod
 from orchestrator.kubelet.status.inputs import NodeIdentity, StatusInputs
 from orchestrator.kubelet.status.plan import plan_status, status_patch
