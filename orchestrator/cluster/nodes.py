@@ -201,6 +201,7 @@ class Nodes:
         from orchestrator.kubelet.docker.runtime import DockerRuntime
         from orchestrator.kubelet.docker.translate import LogRotation
         from orchestrator.kubelet.images.garbage_collection import ImageGcPolicy
+        from orchestrator.kubelet.node_paths import NodePaths
         from orchestrator.kubelet.stats.machine import read_signals
         from orchestrator.kubelet.volumes.pod_files import PodVolumes
 
@@ -220,8 +221,12 @@ class Nodes:
                 _log_bytes(self.config.container_log_max_size), self.config.container_log_max_files
             ),
         )
+        state_dir = self.config.data_dir / "kubelet" / addresses.name
+        seccomp_root = self.config.data_dir / "kubelet" / "seccomp"
+        paths = NodePaths(kubelet_dir=state_dir, seccomp_dir=seccomp_root)
         files = PodVolumes(
-            state_dir=self.config.data_dir / "kubelet" / addresses.name,
+            state_dir=state_dir,
+            paths=paths,
             clock=self._clock,
             node_name=addresses.name,
             cluster_domain=self.config.cluster_domain,
@@ -231,8 +236,9 @@ class Nodes:
         options = replace(
             self._options(addresses),
             log_folder=Path("/var/log"),
-            seccomp_root=self.config.data_dir / "kubelet" / "seccomp",
-            image_gc_file=self.config.data_dir / "kubelet" / addresses.name / "images.json",
+            paths=paths,
+            seccomp_root=seccomp_root,
+            image_gc_file=state_dir / "images.json",
             image_gc_policy=ImageGcPolicy(
                 high=self.config.image_gc_high_threshold_percent, low=self.config.image_gc_low_threshold_percent
             ),

@@ -41,7 +41,9 @@ from orchestrator.kubelet.node import (
     heartbeat_delay_seconds,
     plan_node_status,
 )
+from orchestrator.kubelet.node_paths import PLUGINS_REGISTRY, NodePaths, make_kubelet_dir
 from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, SyncResult
+from orchestrator.kubelet.plugins.watcher import PluginHandler, PluginWatcher
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.probes.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.probes.scheduler import ProbeScheduler
@@ -241,6 +243,10 @@ class Kubelet:
                     )
                     await folder.load()
                     group.create_task(folder.run(), name=f"kubelet/{name}/static-pods")
+                if self.options.paths is not None:
+                    # Before any pod mounts it.
+                    await asyncio.to_thread(make_kubelet_dir, self.options.paths.kubelet_dir)
+                    group.create_task(self._plugins(self.options.paths).run(), name=f"kubelet/{name}/plugins")
                 group.create_task(self._informer.run(), name=f"kubelet/{name}/pods")
                 group.create_task(self._follow_runtime(), name=f"kubelet/{name}/events")
                 group.create_task(self._heartbeat(), name=f"kubelet/{name}/heartbeat")
@@ -250,6 +256,16 @@ class Kubelet:
             self._group = None
             self._queue.close()
             self._probes.close()
+
+    def _plugins(self, paths: NodePaths) -> PluginWatcher:
+        handlers: dict[str, PluginHandler] = {}
+        return PluginWatcher(
+            folder=paths.kubelet_dir / PLUGINS_REGISTRY,
+            handlers=handlers,
+            paths=paths,
+            clock=self._clock,
+            node_name=self.options.name,
+        )
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         """A task for a short piece of work of this node."""

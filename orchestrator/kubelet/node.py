@@ -24,6 +24,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.kubelet.eviction.plan import Threshold
 from orchestrator.kubelet.images.garbage_collection import ImageGcPolicy
+from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.logs import get_logger
@@ -68,6 +69,8 @@ class NodeOptions(Struct, frozen=True):
     image_gc_policy: ImageGcPolicy = field(default_factory=ImageGcPolicy)
     static_pod_folder: Path | None = None
     """Where the manifests of static pods lie (staticPodPath)."""
+    paths: NodePaths | None = None
+    """What paths of the node mean on this machine; None: it has no kubelet directory, and takes no plugins."""
     log_folder: Path | None = None
     """What the page `/logs/` shows; None: there is no such page."""
 

@@ -34,6 +34,7 @@ from orchestrator.kubelet.containers.environment import (
     expand,
 )
 from orchestrator.kubelet.containers.spec import domain_of, hostname_of, kernel_hostname
+from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.parts import VolumeError
 from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of, volumes_in_use
 from orchestrator.kubelet.runtime import Container, Mount, MountKind
@@ -93,8 +94,13 @@ class PodVolumes:
         cluster_dns: str | Sequence[str] = (),
         resolv_conf: Path = Path("/etc/resolv.conf"),
         ownership: Ownership = OWN_RIGHTS,
+        paths: NodePaths | None = None,
     ) -> None:
-        """`cluster_dns` are the addresses of the cluster's DNS service; empty: pods use the node's."""
+        """`cluster_dns` are the addresses of the cluster's DNS service; empty: pods use the node's.
+
+        `paths`: what paths of the node mean; by default `state_dir` is its kubelet directory.
+        """
+        self._paths = paths or NodePaths(kubelet_dir=state_dir)
         self._pods = state_dir / "pods"
         self._clock = clock
         self._node_name = node_name
@@ -132,6 +138,14 @@ class PodVolumes:
         claims = {uid: self._claims[uid] for uid in pod_uids if uid in self._claims}
         return await asyncio.to_thread(_measure_claims, claims) if claims else {}
 
+    def _claimed_folders(self, pod: Object, sources: EnvironmentSources) -> Iterator[tuple[str, str, Path]]:
+        for volume, claim in claim_names_of(pod).items():
+            bound = sources.bound.get(volume) or {}
+            source = bound.get("local") or bound.get("hostPath")
+            if source:
+                mounted = _local_dir(self.pod_dir(uid_of(pod)), volume)
+                yield volume, claim, mounted if mounted.is_dir() else self._paths.on_machine(source["path"])
+
     # Volumes.
 
     async def set_up(
@@ -155,7 +169,7 @@ class PodVolumes:
             except PayloadError as error:
                 raise _failed(volume["name"], str(error)) from error
         await asyncio.to_thread(self._set_up, pod, payloads, sources)
-        if claims := tuple(_claimed_folders(pod, sources, self.pod_dir(uid_of(pod)))):
+        if claims := tuple(self._claimed_folders(pod, sources)):
             self._claims[uid_of(pod)] = claims
         return None if refresh_at is None else max(1.0, refresh_at - self._clock.monotonic())
 
@@ -206,7 +220,7 @@ class PodVolumes:
                 elif volume.get("emptyDir") is not None:
                     self._empty_dir(directory, pod, volume, group, sources.allocatable)
                 elif volume.get("hostPath") is not None:
-                    _check_host_path(volume["hostPath"])
+                    _check_host_path(volume["hostPath"], self._paths)
                 elif volume.get("local") is not None:
                     path = self._local(directory, volume)
                     if group is not None and not volume.get("readOnly"):
@@ -223,7 +237,7 @@ class PodVolumes:
 
     def _local(self, directory: Path, volume: Object) -> Path:
         """Where the files of a local volume are: in its directory, or on its device, which is mounted for the pod."""
-        path = Path(os.path.realpath(volume["local"]["path"]))
+        path = Path(os.path.realpath(self._paths.on_machine(volume["local"]["path"])))
         if path.is_block_device():
             target = _local_dir(directory, volume["name"])
             target.mkdir(parents=True, exist_ok=True)
@@ -390,7 +404,7 @@ class PodVolumes:
         for kind in MOUNTABLE:
             if volume.get(kind) is not None:
                 mounted = _local_dir(directory, volume["name"])
-                return mounted if kind == "local" and mounted.is_dir() else Path(volume[kind]["path"])
+                return mounted if kind == "local" and mounted.is_dir() else self._paths.on_machine(volume[kind]["path"])
         target = self._volume_dir(directory, volume)
         if volume.get("image") is not None:
             layers = sources.images[volume["name"]].layers
@@ -560,15 +574,6 @@ def _local_dir(pod_dir: Path, volume_name: str) -> Path:
     return pod_dir / "volumes" / "kubernetes.io~local-volume" / volume_name
 
 
-def _claimed_folders(pod: Object, sources: EnvironmentSources, pod_dir: Path) -> Iterator[tuple[str, str, Path]]:
-    for volume, claim in claim_names_of(pod).items():
-        bound = sources.bound.get(volume) or {}
-        source = bound.get("local") or bound.get("hostPath")
-        if source:
-            mounted = _local_dir(pod_dir, volume)
-            yield volume, claim, mounted if mounted.is_dir() else Path(source["path"])
-
-
 def _measure_claims(claims: Mapping[str, tuple[tuple[str, str, Path], ...]]) -> dict[str, tuple[ClaimUsage, ...]]:
     found: dict[str, tuple[ClaimUsage, ...]] = {}
     for uid, folders in claims.items():
@@ -629,9 +634,9 @@ def _read_node_file(path: Path) -> str:
         return ""
 
 
-def _check_host_path(source: Object) -> None:
+def _check_host_path(source: Object, paths: NodePaths) -> None:
     """`hostPath.type`: what must be there, or is made (Kubernetes docs, "hostPath volume types")."""
-    path, kind = Path(source["path"]), source.get("type") or ""
+    path, kind = paths.on_machine(source["path"]), source.get("type") or ""
     if kind == "":
         if not path.exists():
             # The runtime refuses a source that does not exist; Docker's own default is to make a directory.
@@ -660,4 +665,4 @@ def _check_host_path(source: Object) -> None:
     except OSError:
         mode = 0
     if not check[0](mode):
-        raise OSError(f"hostPath type check failed: {path} {check[1]}")
+        raise OSError(f"hostPath type check failed: {source['path']} {check[1]}")

@@ -271,6 +271,15 @@ async def test_host_path_types(volumes: PodVolumes, tmp_path: Path, kind: str, m
         assert path.exists()
 
 
+async def test_the_kubelets_directory_of_the_host_is_the_nodes_own(volumes: PodVolumes, tmp_path: Path) -> None:
+    obj = with_mount({"hostPath": {"path": "/var/lib/kubelet/plugins/x", "type": "DirectoryOrCreate"}})
+    await set_up(volumes, obj)
+    assert (await mounts(volumes, obj))["/v"].source == str(tmp_path / "plugins" / "x")
+    assert (tmp_path / "plugins" / "x").is_dir()
+    with pytest.raises(VolumeError, match="/var/lib/kubelet/plugins/y is not a directory"):
+        await set_up(volumes, with_mount({"hostPath": {"path": "/var/lib/kubelet/plugins/y", "type": "Directory"}}))
+
+
 async def test_secret_is_decoded(volumes: PodVolumes) -> None:
     obj = with_mount({"secret": {"secretName": "s"}})
     secret = {"data": {"k": base64.b64encode(b"\x00\xff").decode()}}
