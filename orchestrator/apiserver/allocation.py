@@ -86,10 +86,10 @@ class ServiceAllocator:
         self._server.store.observe("services", self._on_service)
         await self.addresses.follow()
 
-    async def on_write(self, new: Object, old: Object | None) -> Reservation:
+    async def on_write(self, new: Object, old: Object | None) -> Reservation | None:
         """Reserve what the new Service needs; what it no longer needs is freed once it is written.
 
-        Raises Invalid when a wish cannot be met.
+        None when it has all that it needs. Raises Invalid when a wish cannot be met.
         """
         taken_addresses: list[str] = []
         taken_ports: list[int] = []
@@ -106,6 +106,8 @@ class ServiceAllocator:
         except BaseException:
             undo()
             raise
+        if not taken_addresses and not taken_ports:
+            return None
         return Reservation(undo, [self.addresses.companion(address, new) for address in taken_addresses])
 
     def _on_service(self, event: Event) -> None:

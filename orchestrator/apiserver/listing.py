@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, labels_of, name_of, namespace_of
 from orchestrator.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
 from orchestrator.apiserver.request import ApiRequest
+
+INT64_MAX, UINT64_MAX = 2**63 - 1, 2**64 - 1
+DIGITS_MAX = 20
+"""Of such a number, with its sign; Python refuses to read some that are much longer."""
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 CONTINUE_VERSION = "meta.k8s.io/v1"
 CONTINUE_SECONDS_MAX = 300
@@ -111,13 +117,14 @@ def check_timeout(request: ApiRequest) -> None:
 
 
 def parse_number(text: str) -> int:
-    """A number that a query has, 0 when absent; 400 in the words of Go's parser."""
+    """A number that a query has, 0 when absent; 400 in the words of Go's parser when it is none of 64 bits."""
     if not text:
         return 0
-    try:
-        return int(text)
-    except ValueError:
-        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if not _NUMBER.fullmatch(text):
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(text) > DIGITS_MAX or not -INT64_MAX - 1 <= int(text) <= INT64_MAX:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return int(text)
 
 
 def parse_limit(request: ApiRequest) -> int:
@@ -126,13 +133,13 @@ def parse_limit(request: ApiRequest) -> int:
 
 
 def parse_resource_version(text: str, *, parameter: str = "resourceVersion") -> int | None:
-    """A resource version as a revision; None when absent; 400 when it is no number."""
+    """A resource version as a revision; None when absent; 400 when it is no number of 64 bits."""
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise errors.BadRequest(
-            f'{parameter}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or len(text) > DIGITS_MAX or int(text) > UINT64_MAX:
+        why = "value out of range" if is_number else "invalid syntax"
+        raise errors.BadRequest(f'{parameter}: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {why}')
     return int(text)
 
 

@@ -87,9 +87,10 @@ class Reader:
         namespace = request.namespace or None
         convert = conversion.at_encoding(kind)
         if selection.name and (namespace or not kind.resource.namespaced) and not token and revision is None:
+            revision = self._store.revision  # before the object is read: who watches from here on misses nothing
             record = await self._store.get(Key(resource, request.namespace, selection.name))
             records = await _selected(kind, selection, [record] if record is not None else [])
-            return ListResult(kind, records, self._store.revision, convert=convert)
+            return ListResult(kind, records, revision, convert=convert)
         if selection.is_everything:
             page = await self._page(request, resource, namespace, revision, limit, after)
             continue_token = ""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.threads import to_its_end
 from orchestrator.api import errors
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.kinds.descriptor import Kind
@@ -293,12 +294,13 @@ class ApiServer:
         async def replace(current: Object) -> Object:
             return copy_object(obj) if may_repeat else obj
 
-        if kind.create_on_update and not request.subresource:
-            record = await self.store.get(request.key)
-            if record is None:
-                if obj["metadata"].get("uid") or obj["metadata"].get("resourceVersion"):
-                    raise errors.not_found(request.group, request.plural, request.name)
-                return await self.create_object(request, obj)
+        if kind.create_on_update and not request.subresource and await self.store.get(request.key) is None:
+            if obj["metadata"].get("uid") or obj["metadata"].get("resourceVersion"):
+                raise errors.not_found(request.group, request.plural, request.name)
+            try:
+                return await self.create_object(request, copy_object(obj))
+            except errors.AlreadyExists:
+                pass  # somebody was faster: replace theirs
         return await self.change_object(request, replace)
 
     async def _renew(self, request: ApiRequest) -> ObjectResult | None:
@@ -633,8 +635,14 @@ class ApiServer:
     async def _commit(self, reservations: Sequence[Reservation], write: Awaitable[Record]) -> Record:
         """Write an object and what was reserved with it; raises the store's error after giving everything back.
 
-        All are submitted together, so that they share one commit; companions of a write that fails go again.
+        A caller that is cancelled waits for the end: only then it is known whether the object holds what was reserved.
         """
+        if not reservations:
+            return await write
+        return await to_its_end(asyncio.ensure_future(self._commit_reserved(reservations, write)))
+
+    async def _commit_reserved(self, reservations: Sequence[Reservation], write: Awaitable[Record]) -> Record:
+        """All are submitted together, so that they share one commit; companions of a write that fails go again."""
         companions = [self.store.create(*companion) for one in reservations for companion in one.companions]
         try:
             if not companions:
@@ -651,7 +659,6 @@ class ApiServer:
                     await self.store.delete(companion.key)
             raise written
         except Exception:
-            # Not on cancellation: the commit goes on, and what it holds must stay reserved.
             _give_back(reservations)
             raise
 

@@ -114,6 +114,10 @@ class Informer:
         source = self._by_namespace.get(namespace, {}) if namespace else self._objects
         return [*source.values()]
 
+    def is_empty(self, namespace: str) -> bool:
+        """Whether there is nothing in a namespace."""
+        return namespace not in self._by_namespace
+
     def by_index(self, index: str, value: str) -> Objects:
         """The objects that an index holds under a value."""
         return [*self._indexes[index].get(value, {}).values()]
@@ -134,16 +138,18 @@ class Informer:
                 if not self._resource_version:
                     await self._list()
                 await self._follow()
-            except errors.Expired:
+            except errors.Expired as error:
                 self._resource_version = ""
+                await self._pause("informer.expired", error)
             except errors.ApiError as error:
-                delay = self._backoff.next_delay("")
-                self._log.info("informer.retry", error=error.message, code=error.code, delay_seconds=delay)
-                await self._clock.sleep(delay)
+                await self._pause("informer.retry", error)
             except OSError as error:
-                delay = self._backoff.next_delay("")
-                self._log.info("informer.disconnected", error=str(error), delay_seconds=delay)
-                await self._clock.sleep(delay)
+                await self._pause("informer.disconnected", error)
+
+    async def _pause(self, why: str, error: Exception) -> None:
+        delay = self._backoff.next_delay("")
+        self._log.info(why, error=str(error), delay_seconds=delay)
+        await self._clock.sleep(delay)
 
     async def _list(self) -> None:
         items: Objects = []

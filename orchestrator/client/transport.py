@@ -1,8 +1,7 @@
 """The transport seam: how a request reaches an API server.
 
-Two implementations exist: the API server's own in-process transport (`apiserver.inprocess`), which
-hands over the stored objects themselves, and `client.http`, which speaks HTTPS to any Kubernetes
-API. A component cannot tell which one it got, so it runs against either.
+The API server's own in-process transport (`apiserver.inprocess`) hands over the stored objects themselves; one that
+speaks HTTPS to any Kubernetes API fits here as well. A component cannot tell which one it got.
 """
 
 from __future__ import annotations

@@ -110,10 +110,10 @@ class EventRecorder:
                 occurrence = self._queue.popleft()
                 try:
                     await self._post(occurrence)
-                except errors.ApiError as error:
+                except (errors.ApiError, OSError) as error:
                     # Events are best effort: a namespace that is being deleted refuses them.
                     self.dropped_total += 1
-                    self._log.debug("event.refused", reason=occurrence.reason, error=error.message)
+                    self._log.debug("event.refused", reason=occurrence.reason, error=str(error))
 
     async def _post(self, occurrence: _Occurrence) -> None:
         reference, now = occurrence.reference, self._clock.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Unpack
 
 from msgspec import Struct, field
@@ -25,7 +26,7 @@ from orchestrator.controllers.conditions import Condition
 FINALIZER = "kubernetes"
 CONTENT_CHUNK = 500
 RECHECK_SECONDS = 15.0
-"""For content of resources whose informers lag or fail; otherwise each deletion leads back here."""
+"""For content of resources whose informers lag or fail; otherwise the last deletion of a resource leads back here."""
 
 
 class Content(Struct):
@@ -120,9 +121,9 @@ class NamespaceController(Controller):
         if new is not None and is_terminating(new):
             self.queue.add(name_of(new))
 
-    def _on_content(self, old: Object | None, new: Object | None) -> None:
-        if new is not None or old is None:
-            return
+    def _on_content(self, informer: Informer, old: Object | None, new: Object | None) -> None:
+        if new is not None or old is None or not informer.is_empty(namespace_of(old)):
+            return  # the last one of its resource leads here: each look at a namespace lists all that is left
         namespace = self._namespaces.get(namespace_of(old))
         if namespace is not None and is_terminating(namespace):
             self.queue.add(name_of(namespace))
@@ -174,7 +175,7 @@ class NamespaceController(Controller):
             informer = self._informers.informer(resource)
             if informer not in self._followed:
                 self._followed.add(informer)
-                informer.add_handler(self._on_content)
+                informer.add_handler(partial(self._on_content, informer))
 
     async def _delete_all(self, resource: Resource, namespace: str, content: Content) -> None:
         try:

@@ -14,6 +14,10 @@ HEADER_BYTES_MAX = 1024 * 1024
 """Of the request line and of each header, as much as Go's server lets all of them have: selectors can be long."""
 
 
+class ClientGone(ConnectionResetError):
+    """The client closed its connection before it had its answer."""
+
+
 class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
     """Tells of failures of ours; that a client sent something that is no HTTP is worth a line for debugging only."""
 
@@ -51,10 +55,11 @@ class Connections(web.Server):
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
         )
-        self.lost: dict[object, asyncio.Future[None]] = {}
+        self.when_lost: dict[object, Callable[[], object]] = {}
+        """By the protocol of a connection, what to do once its client is gone. For requests that wait for a long time
+        before they write, which is when aiohttp would notice."""
 
     def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
-        future = self.lost.pop(handler, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+        if (tell := self.when_lost.pop(handler, None)) is not None:
+            tell()
         super().connection_lost(handler, exc)

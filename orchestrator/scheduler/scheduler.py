@@ -252,10 +252,12 @@ class Scheduler:
         elif pod.is_terminating or pod.scheduler_name not in self._planners:
             self.queue.delete(pod.uid)
             self._nominations.remove(pod.uid)
-        else:
+        elif not self.cache.node_of(pod.uid):
             self.queue.add(pod)
-            if not self.cache.node_of(pod.uid):
-                self._nominations.set(pod, pod.nominated_node_name)
+            self._nominations.set(pod, pod.nominated_node_name)
+        elif self.queue.find(pod.uid) is not None:
+            self.queue.add(pod)  # its binding may still fail, and then this is the pod to try again
+        # Else it is bound already, and this change was made before: whoever tried it again would count it twice.
 
     def _on_pod_gone(self, uid: str) -> None:
         self.queue.delete(uid)

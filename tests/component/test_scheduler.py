@@ -24,7 +24,7 @@ from orchestrator.component.metrics import REGISTRY
 from orchestrator.scheduler import Scheduler
 from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
 from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
-from orchestrator.testing import eventually, running_cluster
+from orchestrator.testing import eventually, running_cluster, settle
 from tests.component.kubelet_cluster import SteppedClock
 
 ZONE = "topology.kubernetes.io/zone"
@@ -397,6 +397,24 @@ async def test_an_assumption_that_is_never_confirmed_expires() -> None:
             assert scheduler.cache.nodes["a"].requested["cpu"] == 600
             await clock.advance(1)
             assert scheduler.cache.nodes["a"].requested["cpu"] == 0
+
+
+async def test_what_happened_before_a_binding_and_is_heard_of_after_it_places_nobody_twice() -> None:
+    async with bare_cluster(scheduler=False) as cluster:
+        client = cluster.client()
+        for name in ("a", "b"):
+            await add_node(client, name, cpu="2")
+        async with RunningScheduler(Blind(cluster.client().transport)) as scheduler:
+            await client.create(PODS, pod("p"))
+            await bound(client, 1)
+            await eventually(client, EVENTS, lambda events: any(event["reason"] == "Scheduled" for event in events))
+            known = await client.get(PODS, "p", "default")
+            before = {**known, "spec": {key: known["spec"][key] for key in known["spec"] if key != "nodeName"}}
+            scheduler._on_pod(before, {**before, "metadata": {**before["metadata"], "labels": {"late": "yes"}}})
+            await settle()
+            nodes = scheduler.cache.nodes
+            assert sum(node.requested["cpu"] for node in nodes.values()) == 600
+            assert not len(scheduler.queue)
 
 
 async def test_a_restart_finds_bound_and_pending_pods() -> None:

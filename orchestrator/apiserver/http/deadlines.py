@@ -5,10 +5,11 @@ Mirrors kube-apiserver's request deadline filter. What is there to stay (watches
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
+from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.time_limit import time_limit
 from orchestrator.api import errors
 from orchestrator.config.durations import parse_duration
 
@@ -30,14 +31,14 @@ def deadline_seconds(query: Mapping[str, str], verb: str, subresource: str) -> f
     return seconds if 0 < seconds < REQUEST_SECONDS_MAX else None
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
+async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     """Do the work of a request, but not for longer; 504 says that it may have been done all the same."""
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            return await work
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        why = "request did not complete within requested timeout - context deadline exceeded"
-        raise errors.Timeout(f"Timeout: {why}") from None
+    with time_limit(clock, seconds) as scope:
+        try:
+            async with scope:
+                return await work
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            why = "request did not complete within requested timeout - context deadline exceeded"
+            raise errors.Timeout(f"Timeout: {why}") from None

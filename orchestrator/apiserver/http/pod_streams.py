@@ -22,6 +22,7 @@ from orchestrator.apiserver.http.remote_command import Wanted
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpServer
+from orchestrator.apiserver.listing import parse_number
 from orchestrator.apiserver.request import ApiRequest, is_true
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions, PortStream, StreamSession
 
@@ -162,10 +163,7 @@ def log_options(query: dict[str, str], pod: Object) -> PodLogOptions:
         text = query.get(name, "")
         if not text:
             return None
-        try:
-            value = int(text)
-        except ValueError:
-            raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        value = parse_number(text)
         if value < minimum:
             causes.append(
                 Cause("FieldValueInvalid", f"Invalid value: {value}: must be greater than or equal to {minimum}", name)

@@ -19,6 +19,7 @@ from aiohttp import WSMsgType, web
 from msgspec import Struct
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.time_limit import time_limit
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.apiserver.http.request import HttpRequest
@@ -26,6 +27,7 @@ from orchestrator.apiserver.http.spdy.connection import SpdyConnection, SpdyStre
 from orchestrator.apiserver.request import is_true
 from orchestrator.component.kubelet_api import StreamSession
 from orchestrator.httpkit.byte_connection import UpgradedConnection
+from orchestrator.httpkit.connections import ClientGone
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 SPDY_PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
@@ -44,10 +46,6 @@ OUTPUT_CHUNK = 32 * 1024
 RESIZE_BYTES_MAX = 4 * 1024
 STREAMS_SECONDS_MAX = 30.0
 """How long a client may take to open all of its streams."""
-
-
-class ClientGone(ConnectionError):
-    """The client closed its connection before the process ended."""
 
 
 class Wanted(Struct, frozen=True):
@@ -198,31 +196,12 @@ async def _serve_spdy(
 ) -> None:
     try:
         async with SpdyConnection(connection, clock=clock) as spdy:
-            async with _TimeLimit(clock, STREAMS_SECONDS_MAX):
-                streams = await collect_streams(spdy, expected_streams(wanted, protocol))
+            with time_limit(clock, STREAMS_SECONDS_MAX) as scope:
+                async with scope:
+                    streams = await collect_streams(spdy, expected_streams(wanted, protocol))
             await _run(SpdyClient(spdy, streams, protocol), session, wanted, has_exit_code=has_exit_code)
     except (ConnectionError, TimeoutError):
         pass  # the client is gone, or never opened its streams
-
-
-class _TimeLimit:
-    """`asyncio.timeout` on the injected clock."""
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self._clock = clock
-        self._seconds = seconds
-        self._timeout = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._timer = self._clock.call_later(self._seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._timeout.reschedule(asyncio.get_running_loop().time())
-
-    async def __aexit__(self, *error: Any) -> None:
-        self._timer.cancel()
-        await self._timeout.__aexit__(*error)
 
 
 # The pump.

@@ -19,6 +19,7 @@ from orchestrator.api import errors
 from orchestrator.apiserver.http.html_links import page_rewriter
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
+from orchestrator.httpkit.connections import ClientGone
 from orchestrator.httpkit.forwarding import (
     body_of,
     copy_body,
@@ -74,8 +75,9 @@ class ReverseProxy:
         if "X-Forwarded-Uri" not in raw.headers:
             headers.append(("X-Forwarded-Uri", raw.raw_path.partition("?")[0]))
         session = self._open_session()
-        try:
-            response = await session.request(
+
+        async def ask() -> aiohttp.ClientResponse:
+            return await session.request(
                 raw.method,
                 URL(target, encoded=True),
                 headers=headers,
@@ -86,6 +88,11 @@ class ReverseProxy:
                 read_until_eof=not upgrade,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
+
+        try:
+            response = await self._http.until_disconnected(raw, ask())
+        except ClientGone:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise errors.ServiceUnavailable(
                 f"error trying to reach service: {describe_failure(target, error)}"

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -51,7 +51,7 @@ from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.tables import included_object
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
-from orchestrator.httpkit.connections import Connections
+from orchestrator.httpkit.connections import ClientGone, Connections
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 AUDIT_ID_CHARACTERS_MAX = 64
 WARNINGS_MAX = 50
 WARNING_BYTES_MAX = 4096
+
+T = TypeVar("T")
 
 _VERBS_OF_OBJECTS = frozenset(("get", "update", "patch", "delete"))
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -163,25 +165,21 @@ class HttpServer:
             await self._runner.cleanup()
             self._runner = None
 
-    async def until_disconnected(self, raw: web.BaseRequest, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work of one request, but stop as soon as its client is gone (ConnectionResetError).
-
-        For answers that may wait for a long time before they write, which is when aiohttp would notice.
-        """
+    async def until_disconnected(self, raw: web.BaseRequest, work: Coroutine[Any, Any, T]) -> T:
+        """Do a part of the work of one request, but stop as soon as its client is gone; raises ClientGone then."""
         assert self._connections is not None
-        if raw.transport is None or raw.transport.is_closing():
+        if _is_disconnected(raw):
             work.close()
-            raise ConnectionResetError("the client is gone")
-        lost = asyncio.get_running_loop().create_future()
-        self._connections.lost[raw.protocol] = lost
+            raise ClientGone("the client is gone")
         task = asyncio.create_task(work, name=f"request{raw.path}")
+        self._connections.when_lost[raw.protocol] = task.cancel
         try:
-            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ConnectionResetError("the client is gone")
-            task.result()
+            await asyncio.wait((task,))
+            if task.cancelled():
+                raise ClientGone("the client is gone")
+            return task.result()
         finally:
-            self._connections.lost.pop(raw.protocol, None)
+            self._connections.when_lost.pop(raw.protocol, None)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -230,7 +228,7 @@ class HttpServer:
         seconds = deadline_seconds(request.query, verb, route.subresource if route is not None else "")
         if seconds is None:
             return await self._route(request, route, verb)
-        return await within(seconds, self._route(request, route, verb))
+        return await within(self.clock, seconds, self._route(request, route, verb))
 
     async def _route(self, request: HttpRequest, route: Route | None, verb: str) -> web.StreamResponse:
         if self.aggregator is not None and (elsewhere := self.aggregator.find(request.path)) is not None:
@@ -435,8 +433,9 @@ class HttpServer:
             await response.write(_error_frame(negotiated, expired.to_status()))
             return response
         task = asyncio.current_task()
-        assert task is not None
+        assert task is not None and self._connections is not None
         self._watches.add(task)
+        self._connections.when_lost[request.raw.protocol] = task.cancel
         self.request_metrics.long_running(request.about.labels, 1)
         try:
             encoder = WatchEncoder(
@@ -456,16 +455,14 @@ class HttpServer:
                 await response.write(b"".join(several))
         except (ConnectionError, asyncio.CancelledError):
             # The client went away, or the server is closing: either ends the watch, quietly.
-            if not self._is_disconnected(request.raw):
+            if not _is_disconnected(request.raw):
                 raise
         finally:
             self._watches.discard(task)
+            self._connections.when_lost.pop(request.raw.protocol, None)
             self.request_metrics.long_running(request.about.labels, -1)
             watch.close()
         return response
-
-    def _is_disconnected(self, raw: web.BaseRequest) -> bool:
-        return raw.transport is None or raw.transport.is_closing()
 
 
 async def _watch_frames(watch: ObjectWatch, encoder: WatchEncoder) -> AsyncIterator[list[bytes]]:
@@ -479,6 +476,10 @@ async def _watch_frames(watch: ObjectWatch, encoder: WatchEncoder) -> AsyncItera
         if not changes:
             return
         yield [encoder.encode(change) for change in changes]
+
+
+def _is_disconnected(raw: web.BaseRequest) -> bool:
+    return raw.transport is None or raw.transport.is_closing()
 
 
 def _unserved(kind: Kind, route: Route, verb: str) -> errors.ApiError | None:

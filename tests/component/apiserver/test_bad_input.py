@@ -8,12 +8,14 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from orchestrator.api.resources import SERVICE_ACCOUNTS
+from orchestrator.api.objects import uid_of
+from orchestrator.api.resources import ROLES, SERVICE_ACCOUNTS
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.testing import running_cluster
 from tests.golden.replay import anonymous_session_of, session_of
@@ -399,6 +401,28 @@ async def test_only_numbers_are_durations_of_lists_and_watches(session: aiohttp.
         async with session.get(f"{CONFIG_MAPS}?{query}") as response:
             answer = await response.json()
         assert (answer["code"], answer["message"]) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
+    for number in ("1_0", "\u0663"):
+        async with session.get(CONFIG_MAPS, params={"limit": number}) as response:
+            message = (await response.json())["message"]
+        assert (response.status, message) == (400, f'strconv.ParseInt: parsing "{number}": invalid syntax')
+
+
+@pytest.mark.parametrize("number", [str(2**64), "9" * 5000])
+async def test_numbers_have_64_bits(session: aiohttp.ClientSession, number: str) -> None:
+    for parameter in ("limit", "resourceVersion"):
+        async with session.get(CONFIG_MAPS, params={parameter: number}) as response:
+            answer = await response.json()
+        assert response.status == 400
+        assert answer["message"].endswith(f'parsing "{number}": value out of range')
+
+
+async def test_two_puts_that_make_an_object_at_once_both_succeed(tmp_path: Path) -> None:
+    async with running_cluster(nodes=0, controllers=(), scheduler=False, data_dir=tmp_path) as cluster:
+        client = cluster.client()
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": []}
+        named = {**role, "metadata": {"name": "both", "namespace": "default"}}
+        first, second = await asyncio.gather(client.update(ROLES, named), client.update(ROLES, named))
+        assert uid_of(first) == uid_of(second)
 
 
 async def test_rows_of_a_table_carry_only_what_a_table_can(session: aiohttp.ClientSession) -> None:

@@ -136,6 +136,24 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         await runner.cleanup()
 
 
+async def test_a_backend_that_does_not_answer_loses_its_connection_with_the_client(stage: Stage) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(silent, stage.address, 0) as server, asyncio.timeout(10):
+        await stage.add_pod("silent", server.sockets[0].getsockname()[1])
+        asking = asyncio.create_task(stage.session.request("GET", f"{POD.format('silent')}/"))
+        await asked.wait()
+        asking.cancel()
+        await left.wait()
+
+
 async def test_a_body_is_asked_for_where_its_client_waits_for_that(stage: Stage) -> None:
     path = f"{POD.format('web')}/x"
     async with asyncio.timeout(10), stage.session.post(path, data=BODY, expect100=True) as response:
