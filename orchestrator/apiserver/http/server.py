@@ -433,7 +433,8 @@ class HttpServer:
             await response.write(_error_frame(negotiated, expired.to_status()))
             return response
         task = asyncio.current_task()
-        assert task is not None and self._connections is not None
+        assert task is not None
+        assert self._connections is not None
         self._watches.add(task)
         self._connections.when_lost[request.raw.protocol] = task.cancel
         self.request_metrics.long_running(request.about.labels, 1)

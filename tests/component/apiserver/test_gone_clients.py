@@ -19,9 +19,11 @@ async def test_a_watch_that_has_nothing_to_tell_ends_with_its_client() -> None:
         async with session_of(cluster) as session, asyncio.timeout(10):
             response = await session.get("/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=0")
             assert store.stats().watchers == before + 1
+            assert cluster.https is not None
+            serving = list(cluster.https._watches)
             response.close()
-            while store.stats().watchers > before:
-                await asyncio.sleep(0)
+            await asyncio.wait(serving)
+            assert store.stats().watchers == before
 
 
 async def test_a_service_whose_client_gave_up_holds_its_address_only_if_it_was_stored(tmp_path: Path) -> None:
