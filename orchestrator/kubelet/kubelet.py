@@ -254,6 +254,7 @@ class Kubelet:
                 self._recover()
         finally:
             self._group = None
+            self._sources.drop(self._references_changed)
             self._queue.close()
             self._probes.close()
 
@@ -409,7 +410,7 @@ class Kubelet:
         try:
             for pod in await self.runtime.list_pods():
                 self._queue.add(pod.uid)
-        except RuntimeUnavailable as error:
+        except RuntimeFailure as error:
             self._runtime_lost(str(error))
 
     # Work.
