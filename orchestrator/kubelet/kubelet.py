@@ -29,6 +29,8 @@ from orchestrator.kubelet.admission.admitter import PodAdmitter
 from orchestrator.kubelet.built_in.manifests import SOURCE as BUILT_IN
 from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.containers.hooks import HollowHooks, RealHooks
+from orchestrator.kubelet.csi.node import CSI_PLUGIN, UsageOfVolumes, make_csi_volumes
+from orchestrator.kubelet.csi.volumes import CsiVolumes
 from orchestrator.kubelet.deadline import within
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.eviction.pressure import NodePressure
@@ -119,7 +121,8 @@ class Kubelet:
         if files is None:
             self._usage = RequestedUsage(runtime=runtime, clock=clock, node_name=options.name)
         else:
-            self._usage = MeasuredUsage(runtime=runtime, files=files, clock=clock, node_name=options.name)
+            measures = UsageOfVolumes(files, lambda: self._csi)
+            self._usage = MeasuredUsage(runtime=runtime, files=measures, clock=clock, node_name=options.name)
         self._has_signals = read_signals is not None
         self._pressure = NodePressure(
             options=options, runtime=runtime, clock=clock, read_signals=read_signals or dict, usage=self.usage
@@ -166,6 +169,7 @@ class Kubelet:
             pressure=lambda: self._pressure.conditions,
             look_at=self._queue.add,
         )
+        self._csi = self._make_csi()
         self._syncer = PodSyncer(
             known_node=lambda: self._node.node,
             client=self._client,
@@ -181,6 +185,7 @@ class Kubelet:
             node_name=self.options.name,
             cluster_domain=self._cluster_domain,
             notify=self._references_changed,
+            csi=self._csi,
             seccomp_root=self.options.seccomp_root,
             pull_records=self._pull_records,
             pulled=self._pressure.note_pulled,
@@ -254,18 +259,36 @@ class Kubelet:
                 self._recover()
         finally:
             self._group = None
-            self._sources.drop(self._references_changed)
             self._queue.close()
             self._probes.close()
+            if self._csi is not None:
+                self._csi.drivers.close()
 
     def _plugins(self, paths: NodePaths) -> PluginWatcher:
         handlers: dict[str, PluginHandler] = {}
+        if self._csi is not None:
+            handlers[CSI_PLUGIN] = self._csi.drivers
         return PluginWatcher(
             folder=paths.kubelet_dir / PLUGINS_REGISTRY,
             handlers=handlers,
             paths=paths,
             clock=self._clock,
             node_name=self.options.name,
+        )
+
+    def _make_csi(self) -> CsiVolumes | None:
+        if self.options.paths is None or self._files is None:
+            return None
+        return make_csi_volumes(
+            client=self._client,
+            recorder=self._recorder,
+            sources=self._sources,
+            clock=self._clock,
+            paths=self.options.paths,
+            give_to_group=self._files.give_to_group,
+            node_name=self.options.name,
+            spawn=self._spawn,
+            wake=self._references_changed,
         )
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
@@ -410,7 +433,10 @@ class Kubelet:
         try:
             for pod in await self.runtime.list_pods():
                 self._queue.add(pod.uid)
-        except RuntimeFailure as error:
+            if self._files is not None:
+                for uid in await asyncio.to_thread(self._files.pod_uids):
+                    self._queue.add(uid)
+        except RuntimeUnavailable as error:
             self._runtime_lost(str(error))
 
     # Work.
@@ -510,8 +536,12 @@ class Kubelet:
 
     async def _orphan(self, uid: str) -> None:
         observed = await self.runtime.get_pod(uid)
-        if observed is not None and uid not in self._pods:
+        if uid in self._pods:
+            return
+        if observed is not None:
             await self._syncer.remove_orphan(observed)
+        else:
+            await self._syncer.remove_files(uid)
 
     # The end of the node.
 
@@ -618,6 +648,8 @@ class Kubelet:
                 assert self._info is not None
                 await self._node.register(self._info, self._health(), await self._images())
                 await self._node.renew_lease()
+                if self._csi is not None:
+                    await self._csi.start()
                 break
             except (errors.ApiError, OSError, RuntimeFailure) as error:
                 self._log.info("node.register_failed", error=str(error))

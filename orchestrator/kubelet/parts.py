@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -22,10 +23,12 @@ from orchestrator.kubelet.status.inputs import NodeIdentity
 class VolumeError(Exception):
     """A volume cannot be set up now; the message names the volume."""
 
-    def __init__(self, message: str, *, retry: bool = False) -> None:
+    def __init__(self, message: str, *, retry: bool = False, is_waiting: bool = False) -> None:
         super().__init__(message)
         self.retry = retry
         """Whether trying again may help although nothing that the pod refers to changed."""
+        self.is_waiting = is_waiting
+        """Somebody else is at work, which is no failure before it takes long."""
 
 
 class HookFailed(Exception):
@@ -86,6 +89,14 @@ class PodFiles(Protocol):
 
     async def claim_usage(self, pod_uids: Sequence[str]) -> Mapping[str, tuple[ClaimUsage, ...]]:
         """The file systems behind each pod's claims; a volume that is gone is left out."""
+        ...
+
+    def give_to_group(self, path: Path, group: int, policy: str) -> None:
+        """Give files to a pod's fsGroup, by its `fsGroupChangePolicy`; slow. OSError."""
+        ...
+
+    def pod_uids(self) -> Iterable[str]:
+        """The pods of which there are files, whatever became of them; slow."""
         ...
 
     async def tear_down(self, pod_uid: str) -> None:

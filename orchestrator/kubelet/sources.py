@@ -1,4 +1,4 @@
-"""What pods read beside themselves: ConfigMaps, Secrets and Services, shared by all kubelets of a process.
+"""What pods read beside themselves: ConfigMaps, Secrets, Services and what else they wait for, shared by all kubelets.
 
 Owns which pod refers to which object, so that a change costs only the pods that refer to it. Never
 decides what a change means. Mirrors the kubelet's configmap and secret watch managers.
@@ -29,8 +29,10 @@ class Sources:
         self._nodes: Informer = informers.informer(NODES)
         self._subscribers: dict[Reference, dict[tuple[Notify, str], None]] = {}
         self._references: dict[tuple[Notify, str], frozenset[Reference]] = {}
+        self._informers = informers
+        self._followed: set[Resource] = set()
         for resource in (CONFIG_MAPS, SECRETS):
-            informers.informer(resource).add_handler(self._handler(resource))
+            self._follow(resource)
 
     async def wait_synced(self) -> None:
         """Wait until services are known; a pod's environment must not miss the first ones."""
@@ -59,16 +61,18 @@ class Sources:
             if not subscribers:
                 del self._subscribers[reference]
         for reference in wanted - before:
+            self._follow(reference[0])
             self._subscribers.setdefault(reference, {})[subscriber] = None
         if wanted:
             self._references[subscriber] = wanted
         else:
             self._references.pop(subscriber, None)
 
-    def drop(self, notify: Notify) -> None:
-        """Tell `notify` nothing any more, about any pod."""
-        for subscriber in [one for one in self._references if one[0] == notify]:
-            self.refer(*subscriber, ())
+    def _follow(self, resource: Resource) -> None:
+        """From now on changes of this resource are told to those that refer to them."""
+        if resource not in self._followed:
+            self._followed.add(resource)
+            self._informers.informer(resource).add_handler(self._handler(resource))
 
     def _handler(self, resource: Resource) -> Handler:
         def on_change(old: Object | None, new: Object | None) -> None:

@@ -26,6 +26,7 @@ from orchestrator.kubelet.containers.environment import ConfigurationError
 from orchestrator.kubelet.containers.spec import sandbox_spec
 from orchestrator.kubelet.containers.starter import ContainerStarter
 from orchestrator.kubelet.containers.stopper import PodStopper
+from orchestrator.kubelet.csi.volumes import CsiVolumes
 from orchestrator.kubelet.device_claims import DevicesNotReady, prepare_devices
 from orchestrator.kubelet.holds import Waiting
 from orchestrator.kubelet.images.pull_records import PullRecords
@@ -87,6 +88,7 @@ class PodSyncer:
         known_node: Callable[[], Object | None],
         cluster_domain: str,
         notify: Notify,
+        csi: CsiVolumes | None = None,
         seccomp_root: Path | None = None,
         pull_records: PullRecords | None = None,
         pulled: Callable[[str, Image], None] | None = None,
@@ -114,6 +116,7 @@ class PodSyncer:
             facts=facts,
             node_name=node_name,
             known_node=known_node,
+            csi=csi,
         )
         images = ImagePuller(
             client=client,
@@ -408,7 +411,7 @@ class PodSyncer:
         await self._reporter.report(record, observed, self._reporter.inputs(record, finished=finished, is_over=True))
         self._volumes.forget(record.uid)
         if self._files is not None:
-            await self._files.tear_down(record.uid)
+            await self._volumes.tear_down(record.uid)
             record.volumes_epoch = -1
         if self._cgroups is not None:
             await self._cgroups.remove(record.uid)
@@ -431,8 +434,7 @@ class PodSyncer:
             await self._reporter.report(record, observed, self._reporter.inputs(record, finished=True, is_over=True))
         self._volumes.forget(uid)
         await self._stopper.remove_everything(observed)
-        if self._files is not None:
-            await self._files.tear_down(uid)
+        await self._volumes.tear_down(uid)
         if self._cgroups is not None:
             await self._cgroups.remove(uid)
         record.torn_down = True
@@ -455,10 +457,13 @@ class PodSyncer:
         self._log.info("pod.orphan", pod=f"{observed.namespace}/{observed.name}", uid=observed.uid)
         await self._stopper.stop_orphan(observed)
         await self._stopper.remove_everything(observed)
-        if self._files is not None:
-            await self._files.tear_down(observed.uid)
+        await self._volumes.tear_down(observed.uid)
         if self._cgroups is not None:
             await self._cgroups.remove(observed.uid)
+
+    async def remove_files(self, uid: str) -> None:
+        """Remove what is left of a pod of which neither the API nor the runtime knows."""
+        await self._volumes.tear_down(uid)
 
     async def refuse(self, record: PodRecord, reason: str, message: str) -> None:
         """The node does not take this pod: it fails without ever having run."""

@@ -93,7 +93,8 @@ class NodeAuthorizer:
                 return _no("No Object name found")
             if not namespace:
                 return _no("can only read namespaced object of this type")
-            return _related(node, graph.refers_to(node, resource, namespace, name))
+            related = graph.refers_to(node, resource, namespace, name)
+            return _related(node, related or (resource == "secrets" and graph.mounts_with(node, namespace, name)))
         if resource == "persistentvolumeclaims":
             if attributes.subresource == "status":
                 if verb not in ("get", "update", "patch"):

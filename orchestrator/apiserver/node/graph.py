@@ -32,6 +32,9 @@ class NodeGraph:
         self._references: dict[PodKey, frozenset[Reference]] = {}
         self._claims: dict[str, PodKey] = {}
         """volume → the claim that it is bound to"""
+        self._volumes_of_secrets: dict[PodKey, set[str]] = {}
+        """namespace and name of a secret → the volumes whose drivers get it on nodes"""
+        self._secrets_of_volumes: dict[str, set[PodKey]] = {}
         self._attachments: dict[str, str] = {}
         """volume attachment → node"""
         self._followed: set[str] = set()
@@ -52,11 +55,14 @@ class NodeGraph:
 
     def uses_volume(self, node: str, name: str) -> bool:
         """Whether some pod on the node uses a PersistentVolume through its claim."""
-        if PERSISTENT_VOLUMES.plural not in self._followed:
-            self._followed.add(PERSISTENT_VOLUMES.plural)
-            self._store.observe(PERSISTENT_VOLUMES.group_resource, self._on_volume)
+        self._follow_volumes()
         claim = self._claims.get(name)
         return claim is not None and self.refers_to(node, "persistentvolumeclaims", *claim)
+
+    def mounts_with(self, node: str, namespace: str, secret: str) -> bool:
+        """Whether some pod on the node uses a PersistentVolume whose driver gets this secret there."""
+        self._follow_volumes()
+        return any(self.uses_volume(node, name) for name in self._volumes_of_secrets.get((namespace, secret), ()))
 
     def uses_claim(self, node: str, namespace: str, name: str) -> bool:
         """Whether some pod on the node uses a ResourceClaim."""
@@ -78,6 +84,11 @@ class NodeGraph:
         if known is None:
             known = self._references[key] = frozenset(references_of(record.obj))
         return known
+
+    def _follow_volumes(self) -> None:
+        if PERSISTENT_VOLUMES.plural not in self._followed:
+            self._followed.add(PERSISTENT_VOLUMES.plural)
+            self._store.observe(PERSISTENT_VOLUMES.group_resource, self._on_volume)
 
     def _follow_pods(self) -> None:
         if PODS.plural not in self._followed:
@@ -113,6 +124,15 @@ class NodeGraph:
             self._claims[name] = (claim.get("namespace") or "", claim.get("name") or "")
         else:
             self._claims.pop(name, None)
+        secrets = set(_secrets_on_nodes(event.record.obj)) if event.type is not EventType.DELETED else set()
+        for secret in self._secrets_of_volumes.pop(name, set()):
+            self._volumes_of_secrets[secret].discard(name)
+            if not self._volumes_of_secrets[secret]:
+                del self._volumes_of_secrets[secret]
+        if secrets:
+            self._secrets_of_volumes[name] = secrets
+        for secret in secrets:
+            self._volumes_of_secrets.setdefault(secret, set()).add(name)
 
     def _on_attachment(self, event: Event) -> None:
         name = event.record.key.name
@@ -120,6 +140,15 @@ class NodeGraph:
             self._attachments.pop(name, None)
         else:
             self._attachments[name] = event.record.obj["spec"].get("nodeName") or ""
+
+
+def _secrets_on_nodes(volume: Object) -> Iterator[PodKey]:
+    """(namespace, name) of the secrets that a driver gets from kubelets, not from controllers."""
+    source = (volume.get("spec") or {}).get("csi") or {}
+    for field in ("nodeStageSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"):
+        reference = source.get(field) or {}
+        if reference.get("name"):
+            yield reference.get("namespace") or "", reference["name"]
 
 
 def references_of(pod: Object) -> Iterator[Reference]:

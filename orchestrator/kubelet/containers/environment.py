@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.quantity import parse_quantity
 from orchestrator.kubelet.containers.env_files import EnvFileError, parse_env_file
+from orchestrator.kubelet.csi.plan import CsiVolume
 from orchestrator.kubelet.pod import find_container, spec_of, status_of
 from orchestrator.kubelet.runtime import Image
 
@@ -41,6 +42,8 @@ class EnvironmentSources(Struct, frozen=True):
     """The node's, for limits that the container does not set."""
     bound: Mapping[str, Object] = field(default_factory=dict)
     """By volume name: what a bound PersistentVolumeClaim stands for, as a volume of its own."""
+    csi: Sequence[CsiVolume] = ()
+    """Those volumes that drivers provide; `bound` has them, too."""
     images: Mapping[str, Image] = field(default_factory=dict)
     """By volume name: the images of image volumes, present on the node."""
     env_files: Mapping[tuple[str, str], str | None] = field(default_factory=dict)

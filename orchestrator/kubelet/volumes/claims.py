@@ -17,6 +17,8 @@ BLOCK = "block"
 """In place of a kind: the path of a device, or of a file that is to be one."""
 DOCKER_VOLUME = "dockerVolume"
 """In place of a kind: the name of a volume that the Engine mounts itself."""
+MOUNTED = "mounted"
+"""In place of a kind: the directory where a driver mounts the volume for the pod."""
 
 
 class ClaimError(Exception):
@@ -79,14 +81,26 @@ def is_at_hand(persistent: Object, node: Object) -> bool:
     return matches_node_selector(required, labels_of(node), name_of(node))
 
 
+def is_of_driver(persistent: Object) -> bool:
+    """Whether a CSI driver provides a PersistentVolume, and not the Engine."""
+    spec: Object = persistent.get("spec") or {}
+    return spec.get("csi") is not None and not docker_volume_of(spec)
+
+
+def check_bound(volume: Object, claim: Object, persistent: Object) -> None:
+    """ClaimError for a PersistentVolume of somebody else."""
+    reference = (persistent.get("spec") or {}).get("claimRef") or {}
+    if reference.get("uid") != uid_of(claim):
+        raise ClaimError(volume["name"], f"PV {name_of(persistent)} is bound to another claim")
+
+
 def plan_bound_volume(volume: Object, claim: Object, persistent: Object | None) -> Object:
     """The volume as if the pod itself named what the PersistentVolume names; ClaimError for one of somebody else."""
     if persistent is None:
         wanted = (claim.get("spec") or {}).get("volumeName")
         raise ClaimError(volume["name"], f'failed to get PV: persistentvolumes "{wanted}" not found')
     spec: Object = persistent.get("spec") or {}
-    if (spec.get("claimRef") or {}).get("uid") != uid_of(claim):
-        raise ClaimError(volume["name"], f"PV {name_of(persistent)} is bound to another claim")
+    check_bound(volume, claim, persistent)
     read_only = bool((volume.get("persistentVolumeClaim") or {}).get("readOnly"))
     if handle := docker_volume_of(spec):
         read_only = read_only or bool(spec["csi"].get("readOnly"))

@@ -36,13 +36,12 @@ from orchestrator.kubelet.containers.environment import (
 from orchestrator.kubelet.containers.spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.parts import VolumeError
-from orchestrator.kubelet.pod import all_containers_of, is_host_network, spec_of, volumes_in_use
-from orchestrator.kubelet.resources.pod_resources import pod_limits
+from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of, volumes_in_use
 from orchestrator.kubelet.runtime import Container, Mount, MountKind
 from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
 from orchestrator.kubelet.volumes.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.volumes.block_volumes import map_device, mapped_device, unmap_devices
-from orchestrator.kubelet.volumes.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE, claim_names_of
+from orchestrator.kubelet.volumes.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE, MOUNTED, claim_names_of
 from orchestrator.kubelet.volumes.device_mounts import mount_device
 from orchestrator.kubelet.volumes.etc_files import hosts_file, resolver_config
 from orchestrator.kubelet.volumes.mounts import (
@@ -229,8 +228,8 @@ class PodVolumes:
                         self._ownership.give_to_group(path, group, policy)
                 elif volume.get(BLOCK) is not None:
                     map_device(directory, name, Path(volume[BLOCK]))
-                elif volume.get("image") is None and volume.get(DOCKER_VOLUME) is None:
-                    # What is left is mounted with the first container that needs it.
+                elif all(volume.get(kind) is None for kind in ("image", DOCKER_VOLUME, MOUNTED)):
+                    # What is left is mounted with the first container that needs it, or was by a driver.
                     kinds = ", ".join(key for key in volume if key != "name")
                     raise _failed(name, f"no volume plugin matched: {kinds}")
             except (OSError, UnsafePath) as error:
@@ -276,35 +275,27 @@ class PodVolumes:
         self, directory: Path, pod: Object, volume: Object, group: int | None, allocatable: Mapping[str, str]
     ) -> None:
         target = self._volume_dir(directory, volume)
+        is_new = not target.exists()
+        target.mkdir(parents=True, exist_ok=True)
         source = volume["emptyDir"] or {}
         medium = source.get("medium") or ""
-        if medium not in ("", "Memory"):
-            raise OSError(f"emptyDir medium {medium} is not supported on this node")
-        mode = 0o777 if group is None else 0o2777
-        if not target.exists():
-            self._make_shared(directory, target, mode, group)
         if medium == "Memory":
-            size_bytes = memory_volume_bytes(pod, source, allocatable)
             try:
-                mount_tmpfs(target, size_bytes=size_bytes, mode=mode, group=group)
+                mount_tmpfs(target, size_bytes=memory_volume_bytes(pod, source, allocatable), mode=0o777)
             except PermissionError as error:
                 raise _failed(
                     volume["name"], "an emptyDir in memory needs root rights, which this node does not have"
                 ) from error
+        elif medium:
+            raise OSError(f"emptyDir medium {medium} is not supported on this node")
         if _is_propagated(pod, str(volume["name"])):
             share_mount(target)
-
-    def _make_shared(self, directory: Path, target: Path, mode: int, group: int | None) -> None:
-        """A directory for every user, which appears with its rights: afterwards they are the containers' own affair."""
-        unfinished = directory / "volumes" / f"..{target.name}"
-        if unfinished.is_dir():
-            unfinished.rmdir()  # of a process that was killed
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()
-        os.chmod(unfinished, mode)  # before the group, which not everybody may set setgid for
-        if group is not None:
-            self._ownership.chown(unfinished, -1, group)
-        unfinished.rename(target)
+        if is_new:
+            # Simplified: the size limit of an emptyDir on the disk is not enforced by eviction.
+            os.chmod(target, 0o777)
+            if group is not None:
+                os.chmod(target, 0o2777)
+                self._ownership.chown(target, -1, group)
 
     # One container's view.
 
@@ -410,6 +401,8 @@ class PodVolumes:
 
     def _base_of(self, directory: Path, volume: Object, sources: EnvironmentSources) -> Path:
         """Where the files of a volume are on this machine."""
+        if volume.get(MOUNTED) is not None:
+            return Path(volume[MOUNTED])
         for kind in MOUNTABLE:
             if volume.get(kind) is not None:
                 mounted = _local_dir(directory, volume["name"])
@@ -498,6 +491,14 @@ class PodVolumes:
 
     # The end.
 
+    def give_to_group(self, path: Path, group: int, policy: str) -> None:
+        """Give files to a pod's fsGroup; blocking. OSError."""
+        self._ownership.give_to_group(path, group, policy)
+
+    def pod_uids(self) -> list[str]:
+        """The pods of which there are files; blocking."""
+        return sorted(path.name for path in self._pods.iterdir()) if self._pods.is_dir() else []
+
     async def tear_down(self, pod_uid: str) -> None:
         """Unmount and remove everything of a pod; OSError when something stays, to be tried again."""
         for key in [key for key in self._tokens if key[0] == pod_uid]:
@@ -561,7 +562,7 @@ def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:
 def memory_volume_bytes(pod: Object, source: Object, allocatable: Mapping[str, str]) -> int:
     """How large an emptyDir in memory may grow: the least of its limit, its pod's and the node's (KEP-1967)."""
     bounds = [int_value(bound) for bound in (source.get("sizeLimit"), allocatable.get("memory")) if bound]
-    limit = pod_limits(pod).get("memory")
+    limit = pod_memory_limit(pod)
     return min(bounds if limit is None else [*bounds, limit], default=0)
 
 
@@ -628,9 +629,11 @@ def _write_in_place(path: Path, content: str) -> None:
     except OSError:
         pass  # not there yet
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        os.write(descriptor, data)
         os.fchmod(descriptor, 0o644)
+    finally:
+        os.close(descriptor)
 
 
 def _read_node_file(path: Path) -> str:

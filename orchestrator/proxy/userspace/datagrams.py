@@ -101,11 +101,7 @@ class DatagramCarrier:
             return None
         if len(self._talks) >= CLIENTS_MAX:
             self._end(next(iter(self._talks.values())))
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        try:
-            connection = socket.socket(socket.AF_INET, kind)
-        except OSError:
-            return None  # too many are open: the datagram is lost
+        connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             connection.connect(candidates[0])
         except OSError:

@@ -138,3 +138,24 @@ async def test_others_are_none_of_its_business() -> None:
 def test_labels_of_kubernetes_are_not_the_kubelets(key: str, is_forbidden: bool) -> None:
     assert (key in forbidden_labels({key: "v"}, {})) is is_forbidden
     assert forbidden_labels({key: "v"}, {key: "v"}) == set()
+
+
+async def test_a_node_reads_the_secrets_that_drivers_get_from_it() -> None:
+    store, authorize = await authorizer()
+    source = {
+        "driver": "d",
+        "nodeStageSecretRef": {"namespace": "vault", "name": "stage"},
+        "controllerPublishSecretRef": {"namespace": "vault", "name": "attach"},
+    }
+    spec = {"csi": source, "claimRef": {"namespace": "web", "name": "data"}}
+    await store.create(Key("persistentvolumes", "", "pv"), {"metadata": {"name": "pv"}, "spec": spec})
+    foreign = {"csi": source | {"nodeStageSecretRef": {"namespace": "vault", "name": "other"}}}
+    await store.create(Key("persistentvolumes", "", "free"), {"metadata": {"name": "free"}, "spec": foreign})
+    allowed = [
+        name
+        for name in ("stage", "attach", "other")
+        if authorize.authorize(ask("get", "secrets", name, namespace="vault"))[0] is Decision.ALLOW
+    ]
+    assert allowed == ["stage"]
+    await store.delete(Key("persistentvolumes", "", "pv"))
+    assert authorize.authorize(ask("get", "secrets", "stage", namespace="vault"))[0] is not Decision.ALLOW
