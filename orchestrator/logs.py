@@ -40,11 +40,6 @@ Copy = Callable[[str, str], None]
 _LIBRARY = logging.getLogger("orchestrator")
 
 
-def bind_context(**fields: object) -> None:
-    """Add fields to every later event of the current task and of the tasks it starts."""
-    structlog.contextvars.bind_contextvars(**fields)
-
-
 @contextmanager
 def bound_context(**fields: object) -> Iterator[None]:
     """Add fields to every event inside the `with` block."""

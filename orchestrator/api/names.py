@@ -122,6 +122,10 @@ _CONFIG_MAP_KEY_MESSAGE = regex_message(
 )  # fmt: skip
 
 
+_REMEMBERED_CHARACTERS_MAX = 512
+"""No valid name is so long; a client may send much longer ones."""
+
+
 def _bytes(value: str) -> int:
     return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
 
@@ -149,12 +153,13 @@ def _qualified_name(value: str) -> tuple[str, ...]:
 
 def is_qualified_name(value: str) -> list[str]:
     """`[prefix/]name`, as label keys and annotation keys are."""
-    return list(_qualified_name(value))
+    check = _qualified_name if len(value) <= _REMEMBERED_CHARACTERS_MAX else _qualified_name.__wrapped__
+    return list(check(value))
 
 
 def is_label_key(value: str) -> list[str]:
     """A key of `metadata.labels`: a qualified name."""
-    return list(_qualified_name(value))
+    return is_qualified_name(value)
 
 
 @lru_cache(maxsize=16384)
@@ -169,7 +174,8 @@ def _label_value(value: str) -> tuple[str, ...]:
 
 def is_label_value(value: str) -> list[str]:
     """A value of `metadata.labels`; may be empty."""
-    return list(_label_value(value))
+    check = _label_value if len(value) <= _REMEMBERED_CHARACTERS_MAX else _label_value.__wrapped__
+    return list(check(value))
 
 
 def is_dns1123_label(value: str) -> list[str]:

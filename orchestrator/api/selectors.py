@@ -19,6 +19,8 @@ from .fields import invalid, quote
 from .names import is_label_key, is_label_value
 
 _SELECTOR_CACHE_SIZE = 4096
+_REMEMBERED_CHARACTERS_MAX = 4096
+"""Of a selector: longer ones are rare, and may be as long as a request."""
 
 IN: Final = "in"
 NOT_IN: Final = "notin"
@@ -313,9 +315,14 @@ def requirement_complaint(key: str, operator: str, values: Collection[str]) -> s
     return complaints[0] if complaints else ""
 
 
-@lru_cache(maxsize=_SELECTOR_CACHE_SIZE)
 def parse_label_selector(text: str) -> LabelSelector:
     """The selector that `a=b,c!=d,e in (x,y),!f,g,h>1` stands for; BadRequest when it is malformed."""
+    parse = _parse_labels if len(text) <= _REMEMBERED_CHARACTERS_MAX else _parse_labels.__wrapped__
+    return parse(text)
+
+
+@lru_cache(maxsize=_SELECTOR_CACHE_SIZE)
+def _parse_labels(text: str) -> LabelSelector:
     if not text:
         return EVERYTHING
     requirements = _LabelParser(text).parse()
@@ -348,7 +355,9 @@ def from_label_selector(selector: Mapping[str, Any] | None) -> LabelSelector:
     """
     if selector is None:
         return NOTHING
-    return _from_encoded(orjson.dumps(selector))
+    encoded = orjson.dumps(selector)
+    read = _from_encoded if len(encoded) <= _REMEMBERED_CHARACTERS_MAX else _from_encoded.__wrapped__
+    return read(encoded)
 
 
 def from_labels(labels: Mapping[str, str] | None) -> LabelSelector:
@@ -462,12 +471,17 @@ def _split_terms(text: str) -> list[str]:
     return terms
 
 
-@lru_cache(maxsize=_SELECTOR_CACHE_SIZE)
 def parse_field_selector(text: str) -> FieldSelector:
     r"""The selector that `metadata.name=x,status.phase!=Running` stands for; `\` escapes `,`, `=` and itself.
 
     BadRequest when it is malformed.
     """
+    parse = _parse_fields if len(text) <= _REMEMBERED_CHARACTERS_MAX else _parse_fields.__wrapped__
+    return parse(text)
+
+
+@lru_cache(maxsize=_SELECTOR_CACHE_SIZE)
+def _parse_fields(text: str) -> FieldSelector:
     requirements: list[tuple[str, str, str]] = []
     for term in sorted(_split_terms(text)):
         if not term:

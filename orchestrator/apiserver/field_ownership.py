@@ -29,10 +29,10 @@ from orchestrator.api.managed_fields import (
     settle,
     structure_of,
 )
+from orchestrator.api.managed_fields.checking import check_typed
 from orchestrator.api.managed_fields.entries import Entry, is_reset, read
 from orchestrator.api.managed_fields.ownership import KUBECTL, LAST_APPLIED
 from orchestrator.api.managed_fields.scale import from_scale, to_scale
-from orchestrator.api.managed_fields.structure import check_typed
 from orchestrator.api.objects import Object, copy_object, name_of, namespace_of
 from orchestrator.api.schema import Schema, for_kind
 from orchestrator.apiserver.incoming import normalized, schema_of, wrong_kind

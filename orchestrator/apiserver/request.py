@@ -19,8 +19,6 @@ from orchestrator.api.objects import Object
 from orchestrator.apiserver.user import User
 from orchestrator.store import Key, Record
 
-Render = Callable[[Record], Object]
-
 
 class View(Protocol):
     """Another form of an object in which a subresource shows it, to admission too: a Scale of a Deployment."""

@@ -153,10 +153,6 @@ class Cache:
         """Whether the pod's binding has not been seen yet."""
         return uid in self._assumed
 
-    @property
-    def assumed_count(self) -> int:
-        return len(self._assumed)
-
     def assume(self, pod: PodInfo, node: NodeInfo) -> None:
         """Count a pod on its node before the API knows."""
         self._place(pod, node)

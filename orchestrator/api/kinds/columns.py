@@ -71,14 +71,6 @@ def translate_timestamp_since(text: str | None, now: datetime) -> str:
     return human_duration((now - moment).total_seconds())
 
 
-def translate_timestamp_until(text: str | None, now: datetime) -> str:
-    """How far ahead a timestamp is; `<unknown>` without one."""
-    moment = parse_time(text) if text else None
-    if moment is None:
-        return UNKNOWN
-    return human_duration((moment - now).total_seconds())
-
-
 def age(obj: Object, now: datetime) -> str:
     """The cell of the Age column."""
     return translate_timestamp_since(obj.get("metadata", {}).get("creationTimestamp"), now)

@@ -1,8 +1,9 @@
 """Field ownership (`metadata.managedFields`) and the merge of server-side apply; pure.
 
-`field_set` is the algebra of sets of fields, `structure` walks objects along their schema, `entries`
-reads and writes the entries of managers, `ownership` puts them together: who owns what after an
-update, and what an object looks like after an apply. Mirrors sigs.k8s.io/structured-merge-diff and
+`field_set` is the algebra of sets of fields, `structure` says what an object of a kind is made of; along it
+`comparing` finds what an update changed, `applied` and `checking` what a configuration sets and whether it may,
+`merging` lays it over an object. `entries` reads and writes the entries of managers, `ownership` puts all together: who
+owns what after an update, and what an object looks like after an apply. Mirrors sigs.k8s.io/structured-merge-diff and
 k8s.io/apimachinery/pkg/util/managedfields at v1.36. Source: KEP-555 and the "Server-Side Apply" page.
 """
 

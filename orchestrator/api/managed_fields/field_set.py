@@ -20,7 +20,6 @@ FieldSet: TypeAlias = dict[str, Any]
 
 LEAF: FieldSet = {}
 """The node of a field that is in the set, without anything below it. Shared; never modify."""
-_EMPTY: FieldSet = {}
 MEMBER = {".": LEAF}
 
 DEPTH_MAX = 128

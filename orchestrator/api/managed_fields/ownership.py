@@ -18,6 +18,8 @@ from msgspec import Struct
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.managed_fields import entries as entries_of
+from orchestrator.api.managed_fields.applied import field_set_of, with_named_parents
+from orchestrator.api.managed_fields.comparing import compare
 from orchestrator.api.managed_fields.entries import (
     BEFORE_FIRST_APPLY,
     Entry,
@@ -37,15 +39,8 @@ from orchestrator.api.managed_fields.field_set import (
     paths,
     union,
 )
-from orchestrator.api.managed_fields.structure import (
-    NotTyped,
-    Structure,
-    compare,
-    field_set_of,
-    merge,
-    remove,
-    with_named_parents,
-)
+from orchestrator.api.managed_fields.merging import merge, remove
+from orchestrator.api.managed_fields.structure import NotTyped, Structure
 from orchestrator.api.objects import Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

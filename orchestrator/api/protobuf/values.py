@@ -176,7 +176,7 @@ _DURATION_UNITS: Final = {
     "µs": 1_000,
     "ns": 1,
 }
-_DURATION_PART = re.compile(r"(\d+)(?:\.(\d+))?(h|ms|m|us|µs|ns|s)")
+_DURATION_PART = re.compile(r"([0-9]+)(?:\.([0-9]+))?(h|ms|m|us|µs|ns|s)")
 
 
 def read_duration(payload: bytes) -> str:

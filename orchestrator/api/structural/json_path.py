@@ -15,7 +15,7 @@ Step = Callable[[Any], list[Any]]
 
 _NAME = re.compile(r"\.((?:[^.\[\\]|\\.)+)")
 _QUOTED = re.compile(r"\[(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\]")
-_INDEX = re.compile(r"\[(-?\d+)\]")
+_INDEX = re.compile(r"\[(-?[0-9]+)\]")
 _FILTER = re.compile(r"\[\?\(\s*@(\.[^=!<>\s)]+|\[[^\]]+\])\s*(==|!=|<=|>=|<|>)?\s*([^)]*?)\s*\)\]")
 
 
@@ -121,12 +121,6 @@ def _holds(found: list[Any], operator: str, wanted: Any) -> bool:
     if operator == "<=":
         return bool(value <= wanted)
     return bool(value > wanted) if operator == ">" else bool(value >= wanted)
-
-
-def find_first(value: Any, path: str) -> Any:
-    """The first thing that the path finds, or None."""
-    found = compile_path(path)(value)
-    return found[0] if found else None
 
 
 _PLAIN_NAME = re.compile(r"\.([A-Za-z_$][\w$-]*)|\['((?:[^'\\]|\\.)*)'\]|\[\"((?:[^\"\\]|\\.)*)\"\]")

@@ -14,7 +14,8 @@ from orchestrator.api.decode import NotDecodable, decode
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.managed_fields import NotTyped, Structure
-from orchestrator.api.managed_fields.structure import check_typed, merge
+from orchestrator.api.managed_fields.checking import check_typed
+from orchestrator.api.managed_fields.merging import merge
 from orchestrator.api.objects import Object, copy_object
 from orchestrator.api.patch.json_patch import apply_json_patch
 from orchestrator.api.resources import MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS

@@ -114,5 +114,10 @@ def decode_json(body: bytes) -> Any:
         raise NotJson(body, syntax_problem(body) or str(error)) from error
 
 
+def is_nested_too_deep(error: Exception) -> bool:
+    """Whether the JSON encoder gave up on what a client sent: it follows 254 levels, the decoder more."""
+    return isinstance(error, orjson.JSONEncodeError) and "Recursion limit" in str(error)
+
+
 def _too_large() -> errors.RequestEntityTooLarge:
     return errors.RequestEntityTooLarge(f"Request entity too large: limit is {BODY_BYTES_MAX}")

@@ -32,7 +32,7 @@ def options_of(kind: str, query: Iterable[tuple[str, str]], path: str) -> Object
     for name, value in query:
         if kind == "PodPortForwardOptions":
             if name == "ports":
-                options.setdefault("ports", []).extend(int(port) for port in value.split(",") if port.isdigit())
+                options.setdefault("ports", []).extend(int(port) for port in value.split(",") if port.isdecimal())
         elif name in _STREAMS:
             if is_true(value):
                 options[name] = True

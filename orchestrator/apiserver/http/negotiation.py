@@ -26,6 +26,9 @@ SHAPES = (TABLE, PARTIAL, PARTIAL_LIST)
 SHAPES_OF_STREAMED_LISTS = (PARTIAL, PARTIAL_LIST)
 """A watch that begins with a list (KEP-3157) sends no Tables."""
 
+REMEMBERED_CHARACTERS_MAX = 1024
+"""Of an Accept header: whoever sends longer ones, all of them different, must not fill the memory with them."""
+
 
 class Negotiated(Struct, frozen=True):
     """What to answer with."""
@@ -77,13 +80,19 @@ _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 
 
-@lru_cache(maxsize=512)
 def negotiate(accept: str, *, has_protobuf: bool = True, shapes: tuple[str, ...] = SHAPES) -> Negotiated:
     """The first clause of an Accept header that can be served; raises NotAcceptable.
 
     `has_protobuf` is false for custom resources, of which only the metadata has such a form; `shapes` are those
     that the answer can have beside its own.
     """
+    if len(accept) > REMEMBERED_CHARACTERS_MAX:
+        return _negotiated.__wrapped__(accept, has_protobuf, shapes)
+    return _negotiated(accept, has_protobuf, shapes)
+
+
+@lru_cache(maxsize=512)
+def _negotiated(accept: str, has_protobuf: bool, shapes: tuple[str, ...]) -> Negotiated:
     if not accept:
         return Negotiated()
     clauses = []

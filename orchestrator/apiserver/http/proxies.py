@@ -157,7 +157,7 @@ def first_port(pod: Object) -> str:
 
 def service_port(service: Object, text: str) -> str:
     """The name of the Service's port that a name or number means; ServiceUnavailable for an unknown number."""
-    if not text.isdigit():
+    if not text.isdecimal():
         return text
     for port in service["spec"].get("ports") or ():
         if port.get("port") == int(text):

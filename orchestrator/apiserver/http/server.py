@@ -23,7 +23,7 @@ from orchestrator.apiserver import authorizer
 from orchestrator.apiserver.authentication import Authenticator
 from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
-from orchestrator.apiserver.http.bodies import NotJson, decode_body, read_body
+from orchestrator.apiserver.http.bodies import NotJson, decode_body, is_nested_too_deep, read_body
 from orchestrator.apiserver.http.compression import COMPRESS_FROM_BYTES, accepts_gzip, gzip
 from orchestrator.apiserver.http.deadlines import deadline_seconds, within
 from orchestrator.apiserver.http.encoding import WatchEncoder, encode_list, encode_object, encode_value
@@ -212,6 +212,8 @@ class HttpServer:
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception as error:
+            if is_nested_too_deep(error):
+                return status_response(errors.BadRequest("exceeded max depth"), raw)
             self._log.exception("request.failed", method=raw.method, path=raw.path)
             return status_response(errors.InternalError.because(str(error)), raw)
 

@@ -407,6 +407,15 @@ async def test_only_numbers_are_durations_of_lists_and_watches(session: aiohttp.
         assert (response.status, message) == (400, f'strconv.ParseInt: parsing "{number}": invalid syntax')
 
 
+@pytest.mark.parametrize("depth", [300, 1000, 2000, 20_000])
+async def test_what_is_nested_too_deep_is_refused(session: aiohttp.ClientSession, depth: int) -> None:
+    body = f'{{"metadata": {{"name": "deep"}}, "unknown": {"[" * depth}{"]" * depth}}}'
+    for content_type in ("application/json", "application/yaml"):
+        status, answer = await post(session, body, content_type=content_type)
+        assert (status, answer["reason"]) == (400, "BadRequest")
+        assert "depth" in answer["message"]
+
+
 @pytest.mark.parametrize("number", [str(2**64), "9" * 5000])
 async def test_numbers_have_64_bits(session: aiohttp.ClientSession, number: str) -> None:
     for parameter in ("limit", "resourceVersion"):

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.api.decode import _CANONICAL_TIME, Repeated, decode, find_duplicate_fields
+from orchestrator.api.decode import Repeated, decode, find_duplicate_fields
+from orchestrator.api.decode.times import CANONICAL_TIME
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.schema import for_kind, schema_from_openapi_v3
 
@@ -349,4 +350,4 @@ def test_custom_resources_are_pruned() -> None:
     ],
 )
 def test_times_that_need_no_change_are_recognised_on_every_day_of_the_month(text: str, is_canonical: bool) -> None:
-    assert (_CANONICAL_TIME.fullmatch(text) is not None) is is_canonical
+    assert (CANONICAL_TIME.fullmatch(text) is not None) is is_canonical

@@ -61,7 +61,7 @@ def prepare_create(obj: Object) -> None:
 def prepare_update(new: Object, old: Object) -> None:
     """The template's generation counts its changes."""
     before = dig(old, "metadata", "annotations", GENERATION_ANNOTATION) or "0"
-    number = int(before) if str(before).isdigit() else 0
+    number = int(before) if str(before).isdecimal() else 0
     if dig(new, "spec", "template") != dig(old, "spec", "template"):
         number += 1
     struct(new, "metadata", "annotations")[GENERATION_ANNOTATION] = str(number)

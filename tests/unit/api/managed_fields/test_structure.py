@@ -6,16 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.managed_fields.structure import (
-    NotTyped,
-    Structure,
-    check_typed,
-    compare,
-    field_set_of,
-    merge,
-    remove,
-    structure_of,
-)
+from orchestrator.api.managed_fields.applied import field_set_of
+from orchestrator.api.managed_fields.checking import check_typed
+from orchestrator.api.managed_fields.comparing import compare
+from orchestrator.api.managed_fields.merging import merge, remove
+from orchestrator.api.managed_fields.structure import NotTyped, Structure, structure_of
 from orchestrator.api.schema import for_kind, schema_from_openapi_v3
 
 GADGET = structure_of(
