@@ -20,8 +20,8 @@ MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 TOKEN_SECONDS = 3607
 """An hour and seven seconds: the odd value tells the server that nobody chose it."""
 ACCOUNTS = "serviceaccounts"
-WAIT_SECONDS_MAX = 1.0
-"""Ten looks at intervals of 100 ms are what kube-apiserver takes; here the account itself ends the wait."""
+WAIT_SECONDS_MAX = 1.8
+"""Ten looks at intervals of 100 to 200 ms are what kube-apiserver takes; here the account itself ends the wait."""
 WAITERS_MAX = 64
 VOLUME_PREFIX = "kube-api-access-"
 
