@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import queue
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
+from orchestrator.kubelet.devices.claim_driver_api import MESSAGES as CLAIMS
 from orchestrator.kubelet.plugins.connection import SocketAddress
 from orchestrator.kubelet.plugins.registration import MESSAGES
 
@@ -81,3 +85,66 @@ class Registrar:
     async def _notified(self, status: Any) -> Any:
         self.told.put_nowait((status.plugin_registered, status.error))
         return MESSAGES["RegistrationStatusResponse"]()
+
+
+class DriverProcess:
+    """Drivers in a thread of their own, for tests that block while they wait."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="drivers", daemon=True)
+        self._servers: dict[Path, Server] = {}
+
+    def __enter__(self) -> DriverProcess:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in [*self._servers]:
+            self.stop(socket)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def serve(self, socket: Path, *services: Service) -> None:
+        """Listen on a socket."""
+        socket.parent.mkdir(parents=True, exist_ok=True)
+        self._servers[socket] = self._run(serve_on(socket, *services))
+
+    def stop(self, socket: Path) -> None:
+        """End one of the servers, which takes its socket along."""
+        self._run(stop(self._servers.pop(socket), socket))
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+class ClaimDriverService:
+    """`DRAPlugin`: notes what it is asked, and answers each claim with what `prepared` says."""
+
+    def __init__(self, prepared: Callable[[str], Mapping[str, Any]], version: str = "v1") -> None:
+        """`prepared`: from a claim's name to its answer, `{"devices": [...]}` or `{"error": "..."}`."""
+        self._prepared = prepared
+        self._version = version
+        self.calls: queue.Queue[tuple[str, str]] = queue.Queue()
+        """(method, claim), in order."""
+
+    def service(self) -> Service:
+        """Serves one version."""
+        package = f"/k8s.io.kubelet.pkg.apis.dra.{self._version}.DRAPlugin"
+        return Service(
+            {
+                f"{package}/{method}": unary(
+                    partial(self._answer, method), CLAIMS[f"{method}Request"], CLAIMS[f"{method}Response"]
+                )
+                for method in ("NodePrepareResources", "NodeUnprepareResources")
+            }
+        )
+
+    async def _answer(self, method: str, request: Any) -> Any:
+        reply = CLAIMS[f"{method}Response"]()
+        for claim in request.claims:
+            answer = self._prepared(claim.name) if method == "NodePrepareResources" else {}
+            reply.claims[claim.uid].CopyFrom(CLAIMS[method.replace("Resources", "ResourceResponse")](**answer))
+            self.calls.put((method, claim.name))
+        return reply

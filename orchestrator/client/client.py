@@ -138,11 +138,12 @@ class Client:
             options["propagationPolicy"] = propagation_policy
         return await self.transport.send(Request("delete", resource, namespace, name, body=options))
 
-    async def delete_collection(self, resource: Resource, namespace: str = "", *, label_selector: str = "") -> Object:
-        """Delete every object of a collection that the selector matches."""
-        return await self.transport.send(
-            Request("deletecollection", resource, namespace, query=_query(labelSelector=label_selector))
-        )
+    async def delete_collection(
+        self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> Object:
+        """Delete every object of a collection that the selectors match."""
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        return await self.transport.send(Request("deletecollection", resource, namespace, query=query))
 
     async def close(self) -> None:
         """Let go of the transport's connections."""

@@ -19,6 +19,7 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of, uid_of
+from orchestrator.api.resource_claims import references_of
 from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informer
@@ -32,6 +33,7 @@ from orchestrator.kubelet.containers.hooks import HollowHooks, RealHooks
 from orchestrator.kubelet.csi.node import CSI_PLUGIN, UsageOfVolumes, make_csi_volumes
 from orchestrator.kubelet.csi.volumes import CsiVolumes
 from orchestrator.kubelet.deadline import within
+from orchestrator.kubelet.devices.manager import NodeDevices
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.eviction.pressure import NodePressure
 from orchestrator.kubelet.images.pull_records import PullRecords
@@ -44,7 +46,7 @@ from orchestrator.kubelet.node import (
     plan_node_status,
 )
 from orchestrator.kubelet.node_paths import PLUGINS_REGISTRY, NodePaths, make_kubelet_dir
-from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, SyncResult
+from orchestrator.kubelet.parts import Cgroups, DeviceFailure, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.plugins.watcher import PluginHandler, PluginWatcher
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
 from orchestrator.kubelet.probes.actions import Actions, HollowActions, RealActions
@@ -170,6 +172,7 @@ class Kubelet:
             look_at=self._queue.add,
         )
         self._csi = self._make_csi()
+        self._devices = self._make_devices()
         self._syncer = PodSyncer(
             known_node=lambda: self._node.node,
             client=self._client,
@@ -178,6 +181,7 @@ class Kubelet:
             runtime=self.runtime,
             sources=self._sources,
             files=self._files,
+            devices=self._devices,
             hooks=self._hooks,
             probes=self._probes,
             cgroups=self._cgroups,
@@ -268,6 +272,8 @@ class Kubelet:
         handlers: dict[str, PluginHandler] = {}
         if self._csi is not None:
             handlers[CSI_PLUGIN] = self._csi.drivers
+        if self._devices is not None:
+            handlers |= self._devices.handlers
         return PluginWatcher(
             folder=paths.kubelet_dir / PLUGINS_REGISTRY,
             handlers=handlers,
@@ -291,12 +297,37 @@ class Kubelet:
             wake=self._references_changed,
         )
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        """A task for a short piece of work of this node."""
+    def _make_devices(self) -> NodeDevices | None:
+        if self.options.paths is None or self._files is None:
+            return None
+        return NodeDevices(
+            client=self._client,
+            clock=self._clock,
+            paths=self.options.paths,
+            node_name=self.options.name,
+            spawn=self._spawn,
+            known_pods=self._uids,
+            driver_came=self._driver_came,
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None] | None:
+        """A task for a piece of work of this node; None when the node does not run."""
         if self._group is None:
             work.close()
-            return
-        self._group.create_task(work, name=f"kubelet/{self.options.name}/{name}")
+            return None
+        return self._group.create_task(work, name=f"kubelet/{self.options.name}/{name}")
+
+    async def _uids(self) -> set[str]:
+        """The pods that there are."""
+        await self._informer.wait_synced()
+        return {*self._pods}
+
+    def _driver_came(self) -> None:
+        """Pods may have waited for it to prepare their devices."""
+        for uid, record in self._pods.items():
+            if references_of(record.pod):
+                self._queue.forget(uid)
+                self._queue.add(uid)
 
     # What happens, as keys in the queue.
 
@@ -474,7 +505,7 @@ class Kubelet:
         except RuntimeUnavailable as error:
             self._runtime_lost(str(error))
             self._queue.add_rate_limited(uid)
-        except (errors.ApiError, OSError, RuntimeFailure) as error:
+        except (errors.ApiError, OSError, RuntimeFailure, DeviceFailure) as error:
             self._log.info("pod.retry", uid=uid, error=str(error) or type(error).__name__)
             self._queue.add_rate_limited(uid)
         except Exception:
@@ -642,6 +673,8 @@ class Kubelet:
     async def _heartbeat(self) -> None:
         """Register the node; then a lease every 10 s, and the status when it changed or became old."""
         await self._runtime_up.wait()
+        if self._devices is not None:
+            await self._devices.start()
         backoff = ItemBackoff(base_seconds=0.2, max_seconds=7.0, items_max=1)
         while True:
             try:

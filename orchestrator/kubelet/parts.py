@@ -16,7 +16,7 @@ from orchestrator.api.objects import Object
 from orchestrator.component.usage import ClaimUsage, DiskUsage
 from orchestrator.kubelet.containers.environment import EnvironmentSources
 from orchestrator.kubelet.probes.verdict import ProbeVerdict
-from orchestrator.kubelet.runtime import Container, Mount
+from orchestrator.kubelet.runtime import Container, ContainerSpec, Mount
 from orchestrator.kubelet.status.inputs import NodeIdentity
 
 
@@ -33,6 +33,10 @@ class VolumeError(Exception):
 
 class HookFailed(Exception):
     """A lifecycle hook failed; the message goes into the event."""
+
+
+class DeviceFailure(Exception):
+    """A device cannot be made ready, or let go of, now; the message goes into the event."""
 
 
 class SyncResult(Struct):
@@ -129,6 +133,22 @@ class Cgroups(Protocol):
 
     async def drop_unknown(self, pods: Iterable[Object]) -> None:
         """These pods are known; what was found of others is removed unless something runs in it."""
+        ...
+
+
+class Devices(Protocol):
+    """The devices of a node's pods; every method may raise DeviceFailure. A hollow node has all there are."""
+
+    async def prepare(self, pod: Object) -> None:
+        """Make them ready, before the pod's sandbox is made."""
+        ...
+
+    async def inject(self, pod: Object, container: Object, spec: ContainerSpec) -> ContainerSpec:
+        """A container of the pod with its devices."""
+        ...
+
+    async def release(self, pod_uid: str) -> None:
+        """Let go of them, once the pod's containers have ended."""
         ...
 
 

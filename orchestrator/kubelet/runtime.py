@@ -72,6 +72,15 @@ class Mount(Struct, frozen=True):
     kind: MountKind = MountKind.BIND
 
 
+class DeviceNode(Struct, frozen=True):
+    """A device of the machine at a path of the container."""
+
+    host_path: str
+    path: str
+    permissions: str = "rwm"
+    """What the container's cgroup allows: read, write, make such a node."""
+
+
 class Resources(Struct, frozen=True):
     """Limits as the kernel takes them; 0 means no limit."""
 
@@ -156,6 +165,7 @@ class ContainerSpec(Struct, frozen=True):
     working_dir: str = ""
     env: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
     resources: Resources = Resources()
     security: SecurityOptions = SecurityOptions()
     stdin: bool = False

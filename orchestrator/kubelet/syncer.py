@@ -27,11 +27,10 @@ from orchestrator.kubelet.containers.spec import sandbox_spec
 from orchestrator.kubelet.containers.starter import ContainerStarter
 from orchestrator.kubelet.containers.stopper import PodStopper
 from orchestrator.kubelet.csi.volumes import CsiVolumes
-from orchestrator.kubelet.device_claims import DevicesNotReady, prepare_devices
 from orchestrator.kubelet.holds import Waiting
 from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.images.puller import ImagePuller
-from orchestrator.kubelet.parts import Cgroups, Hooks, NodeFacts, PodFiles, Probes, SyncResult
+from orchestrator.kubelet.parts import Cgroups, DeviceFailure, Devices, Hooks, NodeFacts, PodFiles, Probes, SyncResult
 from orchestrator.kubelet.plan import PodPlan, Start, plan_pod
 from orchestrator.kubelet.pod import (
     all_containers_of,
@@ -80,6 +79,7 @@ class PodSyncer:
         runtime: ContainerRuntime,
         sources: Sources,
         files: PodFiles | None,
+        devices: Devices | None,
         hooks: Hooks,
         probes: Probes,
         cgroups: Cgroups | None,
@@ -97,6 +97,7 @@ class PodSyncer:
         self._clock = clock
         self._runtime = runtime
         self._files = files
+        self._devices = devices
         self._probes = probes
         self._cgroups = cgroups
         self._facts = facts
@@ -132,6 +133,7 @@ class PodSyncer:
             clock=clock,
             runtime=runtime,
             files=files,
+            devices=devices,
             hooks=hooks,
             reporter=self._reporter,
             images=images,
@@ -325,9 +327,9 @@ class PodSyncer:
         if not await self._volumes.set_up(record, None, result):
             return _Applied(is_done=False)
         try:
-            if self._files is not None:
-                await prepare_devices(self._client, pod)
-        except DevicesNotReady as error:
+            if self._devices is not None:
+                await self._devices.prepare(pod)
+        except DeviceFailure as error:
             why = f"Failed to prepare dynamic resources: prepare dynamic resources: {error}"
             self._reporter.event(pod, "Warning", "FailedPrepareDynamicResources", why)
             result.retry = True
@@ -407,6 +409,8 @@ class PodSyncer:
             grace = own if given is None else given
             await self._stopper.stop_all(record, observed, grace)
             observed = await self._reporter.observe(record)
+        if self._devices is not None:
+            await self._devices.release(record.uid)
         self._probes.forget(record.uid)
         await self._reporter.report(record, observed, self._reporter.inputs(record, finished=finished, is_over=True))
         self._volumes.forget(record.uid)
@@ -430,6 +434,8 @@ class PodSyncer:
         if observed is not None:
             await self._stopper.stop_sandboxes(observed)
             observed = await self._reporter.observe(record)
+        if self._devices is not None:
+            await self._devices.release(uid)
         if not record.removed:
             await self._reporter.report(record, observed, self._reporter.inputs(record, finished=True, is_over=True))
         self._volumes.forget(uid)
@@ -460,6 +466,8 @@ class PodSyncer:
         await self._volumes.tear_down(observed.uid)
         if self._cgroups is not None:
             await self._cgroups.remove(observed.uid)
+        if self._devices is not None:
+            await self._devices.release(observed.uid)
 
     async def remove_files(self, uid: str) -> None:
         """Remove what is left of a pod of which neither the API nor the runtime knows."""

@@ -20,7 +20,7 @@ from orchestrator.kubelet.containers.spec import NO_ACCOUNTS, ContainerInputs, c
 from orchestrator.kubelet.holds import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.images.accounts import Accounts, read_accounts
 from orchestrator.kubelet.images.puller import Held, ImagePuller, PullNeeded
-from orchestrator.kubelet.parts import HookFailed, Hooks, NodeFacts, PodFiles, VolumeError
+from orchestrator.kubelet.parts import DeviceFailure, Devices, HookFailed, Hooks, NodeFacts, PodFiles, VolumeError
 from orchestrator.kubelet.plan import Start
 from orchestrator.kubelet.pod import ContainerKind, describe_pod, find_container, grace_seconds_of, spec_of
 from orchestrator.kubelet.record import PodRecord, Prepared
@@ -53,6 +53,7 @@ class ContainerStarter:
         clock: Clock,
         runtime: ContainerRuntime,
         files: PodFiles | None,
+        devices: Devices | None,
         hooks: Hooks,
         reporter: PodReporter,
         images: ImagePuller,
@@ -64,6 +65,7 @@ class ContainerStarter:
         self._clock = clock
         self._runtime = runtime
         self._files = files
+        self._devices = devices
         self._hooks = hooks
         self._reporter = reporter
         self._images = images
@@ -134,6 +136,8 @@ class ContainerStarter:
                     round=start.round,
                 ),
             )
+            if self._devices is not None:
+                spec = await self._devices.inject(pod, container, spec)
         except Held as held:
             record.holds[start.name] = held.hold
             return None
@@ -144,6 +148,9 @@ class ContainerStarter:
                 until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
             record.holds[start.name] = Hold(Waiting("CreateContainerConfigError", str(error)), until)
             return None
+        except DeviceFailure as error:
+            self._not_created(record, start.name, error)
+            return None
         if start.previous is not None:
             self._count_crash(record, start.name, start.previous)
         pod = record.pod
@@ -152,14 +159,18 @@ class ContainerStarter:
         except (RuntimeUnavailable, SandboxNotReady):
             raise
         except RuntimeFailure as error:
-            self._reporter.event(pod, "Warning", "Failed", f"Error: {error}", container=start.name)
-            until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
-            record.holds[start.name] = Hold(Waiting("CreateContainerError", str(error)), until)
+            self._not_created(record, start.name, error)
             return None
         record.applied[container_id] = container.get("resources") or {}
         record.inherited[container_id] = inherited_limits(container, spec_of(record.view()).get("resources"))
         self._reporter.event(pod, "Normal", "Created", "Container created", container=start.name)
         return container_id
+
+    def _not_created(self, record: PodRecord, name: str, error: Exception) -> None:
+        """It is tried again a little later."""
+        self._reporter.event(record.pod, "Warning", "Failed", f"Error: {error}", container=name)
+        until = self._clock.now() + timedelta(seconds=CRASH_BACKOFF_SECONDS)
+        record.holds[name] = Hold(Waiting("CreateContainerError", str(error)), until)
 
     async def _accounts_of(self, pod: Object, container: Object, image: Image) -> Accounts:
         if not needs_accounts(pod, container, image):

@@ -40,7 +40,7 @@ class CsiDrivers:
         client: Client,
         clock: Clock,
         node_name: str,
-        spawn: Callable[[Coroutine[None, None, None], str], None],
+        spawn: Callable[[Coroutine[None, None, None], str], object],
         wake: Callable[[str], None],
     ) -> None:
         """`wake` is called with the uid of a pod whose driver has come."""

@@ -29,7 +29,7 @@ def make_csi_volumes(
     paths: NodePaths,
     give_to_group: Callable[[Path, int, str], None],
     node_name: str,
-    spawn: Callable[[Coroutine[None, None, None], str], None],
+    spawn: Callable[[Coroutine[None, None, None], str], object],
     wake: Notify,
 ) -> CsiVolumes:
     """What one node needs. `wake` is called with the uid of a pod that waited."""

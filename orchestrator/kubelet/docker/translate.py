@@ -313,16 +313,17 @@ def mount_settings(mounts: Sequence[Mount]) -> list[dict[str, Any]]:
     ]
 
 
-def device_settings(mounts: Sequence[Mount]) -> list[dict[str, str]]:
-    """The devices among the mounts."""
-    return [
-        {
-            "PathOnHost": mount.source,
-            "PathInContainer": mount.target,
-            "CgroupPermissions": "r" if mount.read_only else "rw",
-        }
-        for mount in mounts
+def device_settings(spec: ContainerSpec) -> list[dict[str, str]]:
+    """The devices of a container: volumes that are devices, and others."""
+    volumes = (
+        (mount.source, mount.target, "r" if mount.read_only else "rw")
+        for mount in spec.mounts
         if mount.kind is MountKind.DEVICE
+    )
+    others = ((device.host_path, device.path, device.permissions) for device in spec.devices)
+    return [
+        {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": permissions}
+        for source, target, permissions in (*volumes, *others)
     ]
 
 
@@ -399,7 +400,7 @@ def container_config(
         "NetworkMode": joined,
         "IpcMode": "host" if context.host_ipc else joined,
         "Mounts": mount_settings(spec.mounts),
-        "Devices": device_settings(spec.mounts),
+        "Devices": device_settings(spec),
         "LogConfig": logs.settings(),
         **resource_settings(spec.resources, limits),
         **security_settings(spec.security, limits),

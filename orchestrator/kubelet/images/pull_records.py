@@ -6,16 +6,14 @@ Owns the memory of an Engine's pulls, in one file that restarts survive. Images 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from orchestrator.kubelet.checkpoint import Checkpoint
 from orchestrator.kubelet.images.rules import PullCredentials, repository_of
-from orchestrator.logs import get_logger
 
 CREDENTIALS_MAX = 100
 """For one repository; more are verified by a pull each time."""
@@ -51,10 +49,9 @@ class PullRecords:
 
     def __init__(self, file: Path | None = None) -> None:
         """Without a file nothing is remembered after the process."""
-        self._file = file
+        self._checkpoint = Checkpoint(file, _State) if file is not None else None
         self._loaded: _State | None = None
         self._running: dict[str, int] = {}
-        self._log = get_logger("kubelet")
 
     def is_for_everybody(self, reference: str, image_id: str) -> bool:
         """Whether no credentials are needed to use the image by this name."""
@@ -126,21 +123,9 @@ class PullRecords:
 
     def _state(self) -> _State:
         if self._loaded is None:
-            self._loaded = _State()
-            if self._file is not None:
-                try:
-                    self._loaded = msgspec.json.decode(self._file.read_bytes(), type=_State)
-                except FileNotFoundError:
-                    pass
-                except (OSError, msgspec.DecodeError) as error:
-                    self._log.warning("image.pulls_unknown", file=str(self._file), error=str(error))
+            self._loaded = (self._checkpoint.load() if self._checkpoint is not None else None) or _State()
         return self._loaded
 
     def _save(self) -> None:
-        if self._file is None:
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".tmp")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(self._state()))
-        os.replace(temporary, self._file)
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state())

@@ -24,7 +24,7 @@ from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, RuntimeUnavailable
 from orchestrator.logs import get_logger
 
-Spawn = Callable[[Coroutine[None, None, None], str], None]
+Spawn = Callable[[Coroutine[None, None, None], str], object]
 
 PARALLEL_MAX = 16
 KINDS = ("startup", "readiness", "liveness")

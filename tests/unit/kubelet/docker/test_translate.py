@@ -37,6 +37,7 @@ from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.kubelet.runtime import (
     ContainerPhase,
     ContainerSpec,
+    DeviceNode,
     Mount,
     MountKind,
     Resources,
@@ -212,13 +213,14 @@ def test_volumes_of_the_engine_and_devices() -> None:
         Mount("/dev/loop3", "/dev/xvda", kind=MountKind.DEVICE),
         Mount("/dev/loop4", "/dev/xvdb", kind=MountKind.DEVICE, read_only=True),
     )
-    host = container(mounts=mounts)["HostConfig"]
+    host = container(mounts=mounts, devices=(DeviceNode("/dev/zero", "/dev/gpu"),))["HostConfig"]
     assert host["Mounts"] == [
         {"Type": "volume", "Source": "orc_1", "Target": "/data", "ReadOnly": False, "VolumeOptions": {"NoCopy": True}}
     ]
     assert [(one["PathInContainer"], one["CgroupPermissions"]) for one in host["Devices"]] == [
         ("/dev/xvda", "rw"),
         ("/dev/xvdb", "r"),
+        ("/dev/gpu", "rwm"),
     ]
 
 
