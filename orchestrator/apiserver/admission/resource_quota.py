@@ -1,9 +1,9 @@
 """ResourceQuota: a namespace does not use more than its quotas allow.
 
 What a write would use is added to the quota's `status.used`, compare-and-swap, before the write happens: two
-writes at once cannot both have the last of something. What is freed, and what was reserved for a write that then
-failed, is given back by the resourcequota controller. Runs last of all validating plugins, so that little can
-still fail after a reservation.
+writes at once cannot both have the last of something. What is freed is given back by the resourcequota controller,
+and half a minute later what was reserved for a write that then failed. Runs last of all validating plugins, so that
+little can still fail after a reservation.
 """
 
 from __future__ import annotations

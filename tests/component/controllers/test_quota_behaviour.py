@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from orchestrator.api.resources import (
     SERVICES,
     Resource,
 )
+from orchestrator.testing import eventually, running_cluster
 
 from .conftest import Stage, replica_set, template
 from .test_persistentvolume import claim
@@ -214,6 +217,33 @@ async def test_the_status_of_a_quota_belongs_to_its_subresource(stage: Stage) ->
     assert patched["spec"]["hard"] == {"cpu": "500m", "memory": "500Mi"}
     assert patched["status"]["hard"]["cpu"] == "2"
     await stage.until_one(RESOURCE_QUOTAS, "q", lambda now: now["status"]["hard"] == one["spec"]["hard"])
+
+
+async def test_many_at_once_get_no_more_than_there_is(tmp_path: Path) -> None:
+    """Where a write takes its time, reservations come long before the objects that they are for."""
+    async with running_cluster(nodes=0, controllers=("resourcequota",), scheduler=False, data_dir=tmp_path) as cluster:
+        client = cluster.client()
+        await client.create(RESOURCE_QUOTAS, quota({"count/configmaps": "20"}))
+        await eventually(client, RESOURCE_QUOTAS, lambda found: bool((found[0].get("status") or {}).get("used")))
+
+        async def create(names: list[str]) -> int:
+            made = 0
+            for name in names:
+                try:
+                    await client.create(CONFIG_MAPS, one_of("ConfigMap", name))
+                except errors.Forbidden:
+                    continue
+                made += 1
+                if made % 3 == 0:
+                    await client.delete(CONFIG_MAPS, name, "default")
+            return made
+
+        await asyncio.gather(*(create([f"m{who}-{number}" for number in range(15)]) for who in range(4)))
+        kept = (await client.list(CONFIG_MAPS, "default"))["items"]
+        assert len(kept) <= 20
+        await eventually(
+            client, RESOURCE_QUOTAS, lambda found: found[0]["status"]["used"]["count/configmaps"] == str(len(kept))
+        )
 
 
 async def test_a_limit_range_gives_defaults_and_bounds(stage: Stage) -> None:
