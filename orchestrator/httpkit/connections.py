@@ -19,12 +19,14 @@ class ClientGone(ConnectionResetError):
 
 
 class _LogOfRequests(logging.LoggerAdapter[logging.Logger]):
-    """Tells of failures of ours; that a client sent something that is no HTTP is worth a line for debugging only."""
+    """Tells of failures of ours; clients that send something else than HTTP, or go, are worth a line for debugging."""
 
     def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
         """Log a failed request at the level it deserves."""
         if isinstance(exc_info, HttpProcessingError) and exc_info.code < 500:
             self.debug("%s: %s", msg, exc_info.message)
+        elif isinstance(exc_info, ConnectionError):  # a follower of a log or a watch that was ended, for example
+            self.debug("a request ended with its connection: %s", exc_info)
         else:
             super().exception(msg, *args, exc_info=exc_info, **kwargs)
 
