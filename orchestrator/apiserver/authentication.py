@@ -7,13 +7,13 @@ request without any credentials is anonymous; one with wrong credentials is refu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from orchestrator.api import errors
 from orchestrator.apiserver.user import ANONYMOUS, AUTHENTICATED_GROUP, User
-from orchestrator.component.client_certificates import user_of_certificate
+from orchestrator.component.client_certificates import CREDENTIAL_ID, PeerCertificate, user_of_certificate
 
 
 class TokenAuthenticator(Protocol):
@@ -56,11 +56,11 @@ class Authenticator:
 
     def __init__(self, tokens: tuple[TokenAuthenticator, ...] = ()) -> None:
         self.tokens = tokens
-        self._by_subject: dict[Any, User] = {}
+        self._by_certificate: dict[bytes, User] = {}
 
-    async def authenticate(self, peer_certificate: Mapping[str, Any] | None, authorization: str) -> User:
+    async def authenticate(self, peer_certificate: PeerCertificate | None, authorization: str) -> User:
         """The user of a request; raises Unauthorized for credentials that are not good."""
-        if peer_certificate:
+        if peer_certificate is not None:
             user = self._user_of_certificate(peer_certificate)
             if user is not None:
                 return user
@@ -74,16 +74,15 @@ class Authenticator:
             raise errors.Unauthorized("Unauthorized")
         return ANONYMOUS
 
-    def _user_of_certificate(self, certificate: Mapping[str, Any]) -> User | None:
-        subject = certificate.get("subject", ())
-        user = self._by_subject.get(subject)
+    def _user_of_certificate(self, certificate: PeerCertificate) -> User | None:
+        user = self._by_certificate.get(certificate.der)
         if user is None:
             found = user_of_certificate(certificate)
             if found is None:
                 return None
-            name, groups = found
-            user = User(name, groups=(*groups, AUTHENTICATED_GROUP))
-            if len(self._by_subject) >= 4096:
-                self._by_subject.clear()
-            self._by_subject[subject] = user
+            groups = (*found.groups, AUTHENTICATED_GROUP)
+            user = User(found.name, found.uid, groups, {CREDENTIAL_ID: (found.credential_id,)})
+            if len(self._by_certificate) >= 4096:
+                self._by_certificate.clear()
+            self._by_certificate[certificate.der] = user
         return user

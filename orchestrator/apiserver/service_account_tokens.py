@@ -21,6 +21,7 @@ from orchestrator.apiserver.incoming import check_namespace
 from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.user import AUTHENTICATED_GROUP, User
+from orchestrator.component.client_certificates import CREDENTIAL_ID
 
 if TYPE_CHECKING:
     from orchestrator.apiserver.server import ApiServer
@@ -188,7 +189,7 @@ class ServiceAccountTokens:
         namespace, account = private["namespace"], private["serviceaccount"]
         if not await self._still_there("serviceaccounts", account, namespace):
             return None, []
-        extra: dict[str, tuple[str, ...]] = {"authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)}
+        extra: dict[str, tuple[str, ...]] = {CREDENTIAL_ID: (f"JTI={claims['jti']}",)}
         for kind, resource in (("pod", "pods"), ("secret", "secrets")):
             if kind in private:
                 if not await self._still_there(resource, private[kind], namespace):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.api import errors
+from orchestrator.component.client_certificates import certificate_of_peer
 from orchestrator.component.delegated_auth import DelegatedAuth
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class ComponentPages:
             if self._is_running():
                 return web.Response(text="ok")
             return web.Response(status=500, text=f"{path[1:]} check failed\n")
-        transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        certificate = certificate_of_peer(request.transport)
         try:
             user = await self._auth.authenticate(certificate, request.headers.get("Authorization", ""))
             if user is None:

@@ -7,13 +7,10 @@ authenticator and authorizer, as kubelet, scheduler and controller manager use t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from orchestrator.api.objects import Object
 from orchestrator.api.resources import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
 from orchestrator.client.client import Client
-from orchestrator.component.client_certificates import user_of_certificate
+from orchestrator.component.client_certificates import CREDENTIAL_ID, PeerCertificate, user_of_certificate
 
 AUTHENTICATED_GROUP = "system:authenticated"
 TOKEN_BYTES_MAX = 64 << 10
@@ -25,11 +22,16 @@ class DelegatedAuth:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def authenticate(self, certificate: Mapping[str, Any] | None, authorization: str) -> Object | None:
+    async def authenticate(self, certificate: PeerCertificate | None, authorization: str) -> Object | None:
         """The UserInfo of who shows these; None when it is nobody known. ApiError when the API server cannot tell."""
-        if certificate and (found := user_of_certificate(certificate)) is not None:
-            name, groups = found
-            return {"username": name, "groups": [*groups, AUTHENTICATED_GROUP]}
+        if certificate is not None and (found := user_of_certificate(certificate)) is not None:
+            extra = {CREDENTIAL_ID: [found.credential_id]}
+            return {
+                "username": found.name,
+                "uid": found.uid,
+                "groups": [*found.groups, AUTHENTICATED_GROUP],
+                "extra": extra,
+            }
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES_MAX:

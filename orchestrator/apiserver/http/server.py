@@ -51,6 +51,7 @@ from orchestrator.apiserver.server import ApiServer
 from orchestrator.apiserver.tables import included_object
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import ObjectWatch
+from orchestrator.component.client_certificates import certificate_of_peer
 from orchestrator.httpkit.connections import ClientGone, Connections
 from orchestrator.logs import get_logger
 
@@ -218,8 +219,7 @@ class HttpServer:
             return status_response(errors.InternalError.because(str(error)), raw)
 
     async def _dispatch(self, raw: web.BaseRequest, about: About) -> web.StreamResponse:
-        transport = raw.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        certificate = certificate_of_peer(raw.transport)
         user = await self.authenticator.authenticate(certificate, raw.headers.get("Authorization", ""))
         if any(header in raw.headers for header in IMPERSONATION_HEADERS):
             user = impersonated(self.api.authorizer, user, raw.headers)

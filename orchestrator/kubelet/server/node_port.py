@@ -15,6 +15,7 @@ from orchestrator.aiokit.original_destination import original_destination
 from orchestrator.api import errors
 from orchestrator.api.node_ports import KUBELET
 from orchestrator.api.objects import Object
+from orchestrator.component.client_certificates import certificate_of_peer
 from orchestrator.component.delegated_auth import DelegatedAuth
 from orchestrator.component.kubelet_api import KubeletApi, KubeletConnector, PodLogOptions
 from orchestrator.logs import get_logger
@@ -110,7 +111,7 @@ class NodePort:
 
         assert request.transport is not None
         auth = self._auth_for(node)
-        certificate = request.transport.get_extra_info("peercert")
+        certificate = certificate_of_peer(request.transport)
         user = await auth.authenticate(certificate, request.headers.get("Authorization", ""))
         if user is None:
             return web.Response(status=401, text="Unauthorized")

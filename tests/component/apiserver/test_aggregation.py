@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -218,6 +219,8 @@ async def test_requests_go_to_the_server_behind_the_service(cluster: Cluster, ex
         assert headers["peer"] == ["front-proxy-client"]
         assert headers["X-Remote-User"] == ["kubernetes-admin"]
         assert headers["X-Remote-Group"] == ["system:masters", "system:authenticated"]
+        [shown] = headers["X-Remote-Extra-authentication.kubernetes.io%2Fcredential-id"]
+        assert re.fullmatch(r"X509SHA256=[0-9a-f]{64}", shown)
         count = extension.times_asked(path)
         async with others.get(path, headers={"Authorization": "Bearer mallory"}) as response:
             assert response.status == 403
