@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -85,19 +85,28 @@ class Parts(Struct, frozen=True):
     """Pods in `kube-system` that show the components of this process."""
 
 
-@dataclass
 class Cluster:
     """A cluster in this process; use it as `async with Cluster(config) as cluster`."""
 
-    config: Config
-    clock: Clock = field(default_factory=SystemClock)
-    parts: Parts = field(default_factory=Parts)
-    detect_mutations: bool = False
-    """Check that nobody modifies what informers hold; costs time, for tests."""
-    static_tokens: Mapping[str, User] = field(default_factory=dict)
-    """Bearer tokens that are known beforehand, for tests."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        parts: Parts | None = None,
+        detect_mutations: bool = False,
+        static_tokens: Mapping[str, User] | None = None,
+    ) -> None:
+        """`clock` is the machine's by default, and all `parts` run that do by default.
 
-    def __post_init__(self) -> None:
+        For tests: `detect_mutations` checks that nobody modifies what informers hold, which costs time; `static_tokens`
+        are bearer tokens that are known beforehand, each with the user it stands for.
+        """
+        self.config = config
+        self.clock = SystemClock() if clock is None else clock
+        self.parts = Parts() if parts is None else parts
+        self.detect_mutations = detect_mutations
+        self.static_tokens = static_tokens or {}
         self.supervisor = Supervisor(clock=self.clock)
         self.nodes: Nodes | None = None
         self.kubelets: Kubelets | None = None
@@ -106,7 +115,8 @@ class Cluster:
         self._api_listener: tuple[str, int] | None = None
         self._log = get_logger("cluster")
         self._tasks: list[asyncio.Task[None]] = []
-        self._cleanup: list[Any] = []
+        self._stack = AsyncExitStack()
+        """What the end undoes, the last first; one thing that fails keeps none of the others from it."""
         self._informer_sets: list[Informers] = []
         self._is_ending = False
         self._checks: ClusterChecks | None = None
@@ -176,8 +186,14 @@ class Cluster:
     async def close(self) -> None:
         """Stop everything, in reverse order; safe to call twice."""
         self._is_ending = True
-        if self._tasks and self.kubelets is not None and self.config.shutdown_seconds[0] > 0:
-            await self.kubelets.shut_down()  # while there is still an API to tell
+        try:
+            if self._tasks and self.kubelets is not None and self.config.shutdown_seconds[0] > 0:
+                await self.kubelets.shut_down()  # while there is still an API to tell
+        finally:
+            await self._end_tasks()
+            await self._stack.aclose()
+
+    async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -188,21 +204,19 @@ class Cluster:
             except Exception:
                 self._log.exception("stop.failed", task=task.get_name())
         self._tasks.clear()
-        while self._cleanup:
-            await self._cleanup.pop()()
 
     # Starting.
 
     async def _start(self) -> None:
         if self.parts.system_pods:
             self._system = SystemComponents(self.supervisor, self.clock)
-            self._cleanup.append(self._close_system)
+            self._stack.callback(self._system.close)
         config = self.config
         path = None if config.ephemeral else config.data_dir / "store.db"
         from orchestrator.apiserver.indexes import INDEXED_FIELDS
 
         self._store = await open_store(path, clock=self.clock, indexed_fields=INDEXED_FIELDS)
-        self._cleanup.append(self._store.close)
+        self._stack.push_async_callback(self._store.close)
         if self.parts.nodes:
             await self._prepare_nodes()
             config = self.config
@@ -214,7 +228,7 @@ class Cluster:
             without_effect=self.nodes.without_effect if self.nodes is not None else {},
         )
         api = self._built.server
-        self._cleanup.append(api.close)
+        self._stack.push_async_callback(api.close)
         tokens = ServiceAccountTokens(
             api,
             load_key=partial(pki.service_account_key, config.data_dir / "pki", durable=not config.ephemeral),
@@ -274,10 +288,6 @@ class Cluster:
             system.started(component)
         kubelets.show_built_in(component)
 
-    async def _close_system(self) -> None:
-        if self._system is not None:
-            self._system.close()
-
     def _run(self, name: str, coroutine: Any) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
@@ -308,7 +318,7 @@ class Cluster:
         services.follow()
         await services.start()
         documents.api_services = services
-        self._cleanup.append(Aggregator(http, services).close)
+        self._stack.push_async_callback(Aggregator(http, services).close)
         self.supervisor.add("apiserver/aggregation", services.run)
         await publish_authentication(
             self.client(APISERVER, (MASTERS_GROUP,)),
@@ -332,7 +342,7 @@ class Cluster:
             http.load_streams_later(resource, ("proxy",), partial(self._load_proxies, http))
         self._tls = pki.server_context(certificates, directory)
         self.port = await http.start(host, port, self._tls)
-        self._cleanup.append(http.close)
+        self._stack.push_async_callback(http.close)
         self.https = http
         pki.write_kubeconfig(
             config.kubeconfig_path,
@@ -350,7 +360,7 @@ class Cluster:
     def _load_proxies(self, http: HttpServer) -> None:
         from orchestrator.apiserver.http.proxies import Proxies
 
-        self._cleanup.append(Proxies(http, self).close)
+        self._stack.push_async_callback(Proxies(http, self).close)
 
     async def _publish_api(self) -> None:
         """Say where pods find the API, and listen there too when the main listener is not for them."""
@@ -420,7 +430,7 @@ class Cluster:
             self.supervisor,
             cidrs=cidrs,
             client=self.client(DNS, ()),
-            informers_for=lambda: self._informers("dns", DNS),
+            informers=self._informers("dns", DNS),
             clock=self.clock,
             domain=self.config.cluster_domain,
             address=address,
@@ -528,11 +538,11 @@ class Cluster:
         from orchestrator.cluster.nodes import Nodes
 
         self.nodes = Nodes(self.config, clock=self.clock)
-        self._cleanup.append(self.nodes.close)
+        self._stack.push_async_callback(self.nodes.close)
         await self.nodes.prepare()
         self.config = self.nodes.config
         if self.config.ephemeral:
-            self._cleanup.append(self.nodes.remove_containers)
+            self._stack.push_async_callback(self.nodes.remove_containers)
 
     async def _build_kubelets(self, nodes: Nodes) -> None:
         from orchestrator.kubelet.nodes import Kubelets
@@ -555,18 +565,11 @@ class Cluster:
             self._open_node_port(nodes, cluster_dns)
 
     def _open_node_port(self, nodes: Nodes, address: str) -> None:
-        from orchestrator.cluster.node_port import add_node_port, add_node_ports, listen_for_nodes
+        from orchestrator.cluster.node_port import NodePorts, listen_for_nodes
 
         names = {one.ip: one.name for one in nodes.addresses}
-        add: Callable[..., None]
-        if nodes.docker_network is not None:
-            add = partial(add_node_ports, self.supervisor, nodes.docker_network)
-        else:
-            listening = listen_for_nodes(address)
-            self._cleanup.append(partial(asyncio.to_thread, listening.close))
-            self._node_port = listening.getsockname()
-            add = partial(add_node_port, self.supervisor, listening)
-        add(
+        ports = NodePorts(
+            self.supervisor,
             kubelets=self,
             nodes=names,
             client_for=lambda name: self.client(f"system:node:{name}", ("system:nodes",)),
@@ -579,6 +582,13 @@ class Cluster:
             ),
             clock=self.clock,
         )
+        if nodes.docker_network is not None:
+            ports.serve_each(nodes.docker_network)
+            return
+        listening = listen_for_nodes(address)
+        self._stack.callback(listening.close)
+        self._node_port = listening.getsockname()
+        ports.serve_all(listening)
 
     def _component_dialer(self, system: SystemComponents | None) -> Dial | None:
         """Connects to the ports of components; None where nothing has certificates."""
@@ -597,5 +607,5 @@ class Cluster:
             make_tls=lambda: tls,
             api_address=("127.0.0.1" if host in ("", "0.0.0.0") else host, self.port),
         )
-        self._cleanup.append(ports.close)
+        self._stack.push_async_callback(ports.close)
         return ports.dial

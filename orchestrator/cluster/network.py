@@ -6,9 +6,10 @@ have it.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from ipaddress import IPv4Network
+import shutil
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,7 +162,7 @@ def add_dns(
     *,
     cidrs: ClusterCidrs,
     client: Client,
-    informers_for: Callable[[], Informers],
+    informers: Informers,
     clock: Clock,
     domain: str,
     address: str,
@@ -170,14 +171,13 @@ def add_dns(
     """Supervise the DNS server on the DNS Service's address, which may be in another place."""
     from orchestrator.dns.dns import ClusterDns
 
-    reverse: list[IPv4Network] = [cidrs.services, cidrs.pods]
     dns = ClusterDns(
         client=client,
-        informers=informers_for(),
+        informers=informers,
         clock=clock,
         domain=domain,
         address=address,
-        reverse=reverse,
+        reverse=[cidrs.services, cidrs.pods],
         places=places,
     )
     supervisor.add("dns", dns.run)
@@ -190,9 +190,6 @@ async def remove_cluster(
 
     RuntimeFailure, NftError.
     """
-    import os
-    import shutil
-
     from orchestrator.kubelet.docker.cleanup import remove_everything
     from orchestrator.proxy.nftables import remove_table
 

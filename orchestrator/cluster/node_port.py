@@ -6,9 +6,10 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.original_destination import original_destination
 from orchestrator.api.node_ports import KUBELET
 from orchestrator.client.client import Client
 from orchestrator.component.delegated_auth import DelegatedAuth
@@ -31,44 +32,46 @@ def listen_for_nodes(address: str) -> socket.socket:
     return listening
 
 
-def add_node_port(
-    supervisor: Supervisor,
-    listening: socket.socket,
-    *,
-    kubelets: KubeletConnector,
-    nodes: Mapping[str, str],
-    client_for: Callable[[str], Client],
-    make_tls: Callable[[], ssl.SSLContext],
-    clock: Clock,
-) -> None:
-    """Supervise the server behind a socket that listens; `nodes` are names by address."""
-    port = NodePort(
-        kubelets, nodes=nodes, auth_for=lambda node: DelegatedAuth(client_for(node)), streams=NodeStreams(clock)
-    )
-    supervisor.add("kubelets/port", partial(SecureServer(port.answer, make_tls=make_tls).serve, listening))
+class NodePorts:
+    """Makes the servers of port 10250, and has them supervised."""
 
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        kubelets: KubeletConnector,
+        nodes: Mapping[str, str],
+        client_for: Callable[[str], Client],
+        make_tls: Callable[[], ssl.SSLContext],
+        clock: Clock,
+    ) -> None:
+        """`nodes` are names by address."""
+        self._supervisor = supervisor
+        self._kubelets = kubelets
+        self._nodes = nodes
+        self._client_for = client_for
+        self._make_tls = make_tls
+        self._clock = clock
 
-def add_node_ports(
-    supervisor: Supervisor,
-    places: Places,
-    *,
-    kubelets: KubeletConnector,
-    nodes: Mapping[str, str],
-    client_for: Callable[[str], Client],
-    make_tls: Callable[[], ssl.SSLContext],
-    clock: Clock,
-) -> None:
-    """The same on port 10250 of each node's own namespace."""
-    for address, node in nodes.items():
+    def serve_all(self, listening: socket.socket) -> None:
+        """One server for all nodes, behind a socket to which rules lead."""
+        self._supervisor.add("kubelets/port", partial(self._server(original_destination).serve, listening))
+
+    def serve_each(self, places: Places) -> None:
+        """A server for each node, in that node's own namespace."""
+        for address, node in self._nodes.items():
+            server = self._server(partial(_node_itself, address))
+            self._supervisor.add(f"kubelets/port/{node}", partial(_serve_node, places, node, server))
+
+    def _server(self, destination: Callable[[Any], tuple[str, int] | None]) -> SecureServer:
         port = NodePort(
-            kubelets,
-            nodes=nodes,
-            auth_for=lambda node: DelegatedAuth(client_for(node)),
-            streams=NodeStreams(clock),
-            destination=partial(_node_itself, address),
+            self._kubelets,
+            nodes=self._nodes,
+            auth_for=lambda node: DelegatedAuth(self._client_for(node)),
+            streams=NodeStreams(self._clock),
+            destination=destination,
         )
-        server = SecureServer(port.answer, make_tls=make_tls)
-        supervisor.add(f"kubelets/port/{node}", partial(_serve_node, places, node, server))
+        return SecureServer(port.answer, make_tls=self._make_tls)
 
 
 def _node_itself(address: str, _connection: object) -> tuple[str, int]:

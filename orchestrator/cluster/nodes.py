@@ -1,4 +1,4 @@
-"""The nodes of a cluster: kubelets on hollow runtimes, or on one Docker Engine with a network of ours."""
+"""The nodes of a cluster: kubelets on hollow runtimes, or on Docker Engines with a network of pods."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DEFAULT_CIDRS = (Config().pod_cidr, Config().service_cidr, Config().node_cidr)
 
 
 class Nodes:
-    """What all nodes share, and how one is added; use it as `async with`."""
+    """What all nodes share, and how one is added: `prepare`, `populate`, at last `close`."""
 
     def __init__(self, config: Config, *, clock: Clock) -> None:
         self.config = config

@@ -17,7 +17,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Pod
 
-from orchestrator.api.resources import CONFIG_MAPS
+from orchestrator.api.resources import CONFIG_MAPS, NAMESPACES
+from orchestrator.apiserver.server import ApiServer
 from orchestrator.cluster.cluster import Cluster
 from orchestrator.store import StoreFailed
 from orchestrator.testing import ClusterThread, ManualClock, in_thread, running_cluster
@@ -36,6 +37,21 @@ async def test_a_cluster_that_has_ended_is_garbage() -> None:
         gc.collect()
     assert ended() is None
     assert gc.get_freeze_count() == 0
+
+
+async def test_a_part_that_cannot_be_ended_keeps_no_other_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck(_: ApiServer) -> None:
+        raise OSError("stuck")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ApiServer, "close", stuck)
+        with pytest.raises(OSError, match="stuck"):
+            async with running_cluster(data_dir=tmp_path):
+                pass
+    async with running_cluster(data_dir=tmp_path) as again:  # nobody holds the store any more
+        assert await again.client().get(NAMESPACES, "default")
 
 
 def test_time_on_another_event_loop_is_refused() -> None:
