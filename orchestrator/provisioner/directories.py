@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from orchestrator.aiokit import loop_devices
 from orchestrator.aiokit.commands import run_command
 from orchestrator.aiokit.trees import remove_tree
 from orchestrator.provisioner import copying
 
 COPY_SECONDS_MAX = 3600.0
 DISK = "disk"
-LOOP_SET_CAPACITY = 0x4C07
-"""linux/loop.h"""
 Fill = Callable[[Path], Awaitable[None]]
 """Puts into a new directory what it begins with. OSError."""
 MODE = 0o777
@@ -69,7 +67,7 @@ class Directories:
         try:
             if os.fstat(descriptor).st_size < size_bytes:
                 os.ftruncate(descriptor, size_bytes)
-                _tell_capacity(path)
+                loop_devices.tell_capacity(path)
         finally:
             os.close(descriptor)
         return path
@@ -94,7 +92,7 @@ class Directories:
 
 async def copy_directory(source: Path, target: Path) -> None:
     """Copy one directory into another that is there and empty, devices behind it written out first. OSError."""
-    await asyncio.to_thread(_flush_device, source / DISK)
+    await asyncio.to_thread(loop_devices.flush, source / DISK)
     command = (sys.executable, "-I", "-S", copying.__file__, str(source), str(target))
     try:
         outcome = await run_command(*command, seconds_max=COPY_SECONDS_MAX)
@@ -102,28 +100,3 @@ async def copy_directory(source: Path, target: Path) -> None:
         raise OSError(f"copying {source.name} took more than {COPY_SECONDS_MAX:.0f} s") from None
     if outcome.code != 0:
         raise OSError(f"copying {source.name}: {outcome.errors.strip()[:500]}")
-
-
-def _loop_devices_of(path: Path) -> Iterator[Path]:
-    """The loop devices that stand for a file."""
-    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(OSError):
-            if entry.read_text().rstrip("\n") == os.path.realpath(path):
-                yield Path("/dev", entry.parts[-3])
-
-
-def _flush_device(path: Path) -> None:
-    """Bring what was written to the loop devices of a file, and is still theirs, into the file."""
-    for device in _loop_devices_of(path):
-        descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _tell_capacity(path: Path) -> None:
-    """Make the loop devices of a file look at its size again."""
-    for device in _loop_devices_of(path):
-        with contextlib.suppress(OSError), open(device, "rb") as opened:
-            fcntl.ioctl(opened, LOOP_SET_CAPACITY)

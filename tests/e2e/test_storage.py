@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orchestrator.kubelet.volumes.loop_devices import attach, detach
+from orchestrator.aiokit.loop_devices import attach, detach
 from tests.e2e.manifests import WAIT, Pod, apply, container, is_running, output_of, pod, wait_for_event, wait_for_pod
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess, docker
 from tests.e2e.packets import until

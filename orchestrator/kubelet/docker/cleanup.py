@@ -7,7 +7,6 @@ its key, mounts lie under the data directory. Never touches what belongs to othe
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,7 @@ from orchestrator.kubelet.docker.translate import CLUSTER_LABEL, HELPER_KIND, KI
 from orchestrator.kubelet.network.pod_network import remove_network
 from orchestrator.kubelet.runtime import RuntimeFailure
 from orchestrator.kubelet.volumes.block_volumes import release_devices
-
-MNT_DETACH = 2
+from orchestrator.kubelet.volumes.mounts import unmount_below
 
 
 class Removed(Struct, frozen=True):
@@ -64,7 +62,7 @@ async def remove_everything(
             failure = failure or RuntimeFailure(f"removing cgroups: {error}")
         await remove_network(cluster_id)
     if data_dir is not None:
-        mounts = await asyncio.to_thread(unmount_under, data_dir)
+        mounts = await asyncio.to_thread(unmount_below, data_dir)
         await asyncio.to_thread(release_devices, data_dir / "kubelet")
     if failure is not None:
         raise failure
@@ -122,24 +120,3 @@ async def _remove(engine: DockerEngine, container_id: str) -> None:
                 await engine.call("POST", f"containers/{container_id}/wait", params={"condition": "removed"})
             elif error.status != 404:
                 raise
-
-
-def plan_unmounts(mountinfo: str, directory: str) -> list[str]:
-    """Mount points at or below a directory, the last mounted first, out of `/proc/self/mountinfo`."""
-    root = directory.rstrip("/")
-    points = [
-        line.split(" ")[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
-        for line in mountinfo.splitlines()
-    ]
-    return [point for point in reversed(points) if point == root or point.startswith(f"{root}/")]
-
-
-def unmount_under(directory: Path) -> int:
-    """Unmount everything at or below a directory; returns how many mounts there were. OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    points = plan_unmounts(Path("/proc/self/mountinfo").read_text(), str(directory.resolve()))
-    for point in points:
-        if libc.umount2(os.fsencode(point), MNT_DETACH) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, f"unmounting {point}: {os.strerror(code)}")
-    return len(points)

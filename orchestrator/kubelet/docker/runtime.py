@@ -587,12 +587,11 @@ class DockerRuntime:
         inspected = await self._inspections.lookup(sandbox_id)
         if inspected is None or not inspected.is_running:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
-        if self._network.enters_namespaces:
-            return await streams.dial(inspected.context.pid, port)
-        return await streams.over(
-            self._network.dial(self.owner.node_name, sandbox_id, port, host_network=inspected.context.host_network),
-            port,
+        context = inspected.context
+        dialled = self._network.dial(
+            sandbox_id, port, node_name=self.owner.node_name, pid=context.pid, is_host_network=context.host_network
         )
+        return await streams.over(dialled, port)
 
 
 def _disk_bytes(directory: str) -> int:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aiokit.socket_stream import SocketStream
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError
 from orchestrator.kubelet.docker.translate import start_failure_exit_code
-from orchestrator.kubelet.network.namespaces import enter_network_namespace, in_thread
 from orchestrator.kubelet.runtime import ContainerStartError, LogOptions, RuntimeFailure
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ EXEC_FAILURE_PREFIX = b"OCI runtime exec failed: "
 EXEC_FAILURE_BYTES_MAX = 8 * 1024
 EXEC_EVENT_SECONDS_MAX = 0.5
 """How long the event of an exec may come after the end of its output, before it is inspected instead."""
-DIAL_SECONDS_MAX = 10.0
 FRAME_HEADER = struct.Struct(">BxxxL")
 
 
@@ -243,32 +241,6 @@ async def wait_container(engine: DockerEngine, container_id: str) -> int:
             return 0
         raise
     return int(answer["StatusCode"])
-
-
-async def dial(pid: int, port: int) -> SocketStream:
-    """Connect to a port on the loopback of the process' network namespace, IPv4 first as `localhost` says."""
-
-    def connect() -> socket.socket:
-        enter_network_namespace(pid)
-        failure: OSError | None = None
-        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            try:
-                connection = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as error:
-                failure = failure or error
-                continue
-            try:
-                connection.settimeout(DIAL_SECONDS_MAX)
-                connection.connect((address, port))
-                connection.setblocking(False)
-            except OSError as error:
-                connection.close()
-                failure = failure or error
-            else:
-                return connection
-        raise failure or OSError("no address family")
-
-    return await over(in_thread(connect, name=f"dial-{pid}-{port}"), port)
 
 
 async def over(dialled: Awaitable[socket.socket], port: int) -> SocketStream:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import socket
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
+DIAL_SECONDS_MAX = 10.0
 
 
 def namespace_inode(pid: int | str = "self") -> int:
@@ -43,6 +45,27 @@ async def in_network_namespace(pid: int, function: Callable[[], T]) -> T:
         return function()
 
     return await in_thread(enter_and_call, name=f"netns-{pid}")
+
+
+def connect_to_loopback(port: int) -> socket.socket:
+    """A connection to a port of the calling thread's loopback, IPv4 first as `localhost` says. Blocking; OSError."""
+    failure: OSError | None = None
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            failure = failure or error
+            continue
+        try:
+            connection.settimeout(DIAL_SECONDS_MAX)
+            connection.connect((address, port))
+            connection.setblocking(False)
+        except OSError as error:
+            connection.close()
+            failure = failure or error
+        else:
+            return connection
+    raise failure or OSError("no address family")
 
 
 async def in_thread(function: Callable[[], T], *, name: str) -> T:

@@ -31,7 +31,7 @@ from orchestrator.aiokit.netlink_socket import NetlinkError
 from orchestrator.aiokit.together import together
 from orchestrator.kubelet.network import firewall
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
-from orchestrator.kubelet.network.namespaces import in_network_namespace, in_thread
+from orchestrator.kubelet.network.namespaces import connect_to_loopback, in_network_namespace, in_thread
 from orchestrator.kubelet.network.netlink import Netlink, accepting, netlink
 from orchestrator.kubelet.network.plan import (
     ClusterCidrs,
@@ -333,8 +333,10 @@ class PodNetwork:
     def claim(self, name: str, sandbox_id: str) -> None:
         """It gets its address by its id."""
 
-    async def dial(self, node_name: str, sandbox_id: str, port: int, *, host_network: bool) -> socket.socket:
-        raise NotImplementedError("the runtime enters namespaces itself")
+    async def dial(
+        self, sandbox_id: str, port: int, *, node_name: str, pid: int, is_host_network: bool
+    ) -> socket.socket:  # fmt: skip
+        return await in_network_namespace(pid, lambda: connect_to_loopback(port))
 
     def reserve(self, *, node_name: str, sandbox_id: str, host_ports: tuple[HostPort, ...] = ()) -> str:
         """Set the address aside that `attach` will give to the sandbox; `detach` gives it back. NetworkUnavailable."""

@@ -90,6 +90,8 @@ class SandboxNetwork(Protocol):
         """The sandboxes of a node that hold an address; those that the Engine does not know can be detached."""
         ...
 
-    async def dial(self, node_name: str, sandbox_id: str, port: int, *, host_network: bool) -> socket.socket:
-        """A connection to a port on a sandbox' loopback, where `enters_namespaces` is not so. OSError."""
+    async def dial(
+        self, sandbox_id: str, port: int, *, node_name: str, pid: int, is_host_network: bool
+    ) -> socket.socket:  # fmt: skip
+        """A connection to a port on the loopback of a sandbox that runs as `pid`, IPv4 first. OSError."""
         ...

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from orchestrator.kubelet.volumes import loop_devices
+from orchestrator.aiokit import loop_devices
 
 FOLDER = "volumeDevices"
 _MADE, _FOUND = "loop", "device"

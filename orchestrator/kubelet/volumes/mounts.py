@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,8 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
 _MS_BIND, _MS_REC, _MS_SHARED = 4096, 16384, 1 << 20
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ROUNDS_MAX = 8
+_escaped = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes white space and backslashes there."""
 
 
 @lru_cache(maxsize=1)
@@ -72,34 +75,32 @@ def share_mount(target: Path) -> None:
 
 
 def mounted_below(directory: Path) -> list[str]:
-    """Mount points at or below a directory, innermost first."""
-    root = str(directory)
-    found = []
+    """Mount points at or below a directory, the last mounted first."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        for line in stream:
-            point = _unescape(line.split(" ", 5)[4])
-            if point == root or point.startswith(root + "/"):
-                found.append(point)
-    return sorted(found, key=len, reverse=True)
+        return mount_points(stream, str(directory))
 
 
-def unmount_below(directory: Path) -> None:
-    """Unmount everything at or below a directory; OSError when something stays mounted."""
+def mount_points(mountinfo: Iterable[str], directory: str) -> list[str]:
+    """The same out of the lines of `/proc/self/mountinfo` (proc_pid_mountinfo(5))."""
+    points = (_escaped.sub(lambda found: chr(int(found[1], 8)), line.split(" ", 5)[4]) for line in mountinfo)
+    return [point for point in points if point == directory or point.startswith(f"{directory}/")][::-1]
+
+
+def unmount_below(directory: Path) -> int:
+    """Unmount everything at or below a directory; returns how many mounts there were. OSError when one stays."""
     directory = Path(os.path.realpath(directory))
-    for _ in range(_ROUNDS_MAX):  # mounts can lie on top of each other
+    count = 0
+    for _ in range(_ROUNDS_MAX):  # more may be mounted meanwhile
         points = mounted_below(directory)
         if not points:
-            return
+            return count
+        count += len(points)
         for point in points:
             if _libc().umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
                 code = ctypes.get_errno()
                 if code not in (errno.EINVAL, errno.ENOENT):
                     raise OSError(code, f"unmount: {os.strerror(code)}", point)
     raise OSError(errno.EBUSY, "something stays mounted", str(directory))
-
-
-def _unescape(text: str) -> str:
-    return text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 
 
 class UnsafeSubPath(Exception):

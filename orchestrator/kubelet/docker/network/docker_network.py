@@ -255,9 +255,11 @@ class DockerNetwork:
     def reserved_sandboxes(self, node_name: str) -> frozenset[str]:
         return frozenset(one.sandbox_id for one in self._reservations.all() if one.node_name == node_name)
 
-    async def dial(self, node_name: str, sandbox_id: str, port: int, *, host_network: bool) -> socket.socket:
+    async def dial(
+        self, sandbox_id: str, port: int, *, node_name: str, pid: int, is_host_network: bool
+    ) -> socket.socket:  # fmt: skip
         """First the pod's address, where nearly all listen; its loopback takes a container in its namespace."""
-        if host_network:
+        if is_host_network:
             return await self._dial_loopback(node_name, port)
         for address in self.addresses(sandbox_id):
             with contextlib.suppress(OSError, TimeoutError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.kubelet.volumes import loop_devices
+from orchestrator.aiokit import loop_devices
 from orchestrator.kubelet.volumes.block_volumes import map_device, mapped_device, release_devices, unmap_devices
 
 pytestmark = pytest.mark.skipif(

@@ -6,29 +6,53 @@ linux/loop.h, loop(4).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-_SET_FD, _CLEAR_FD, _GET_FREE = 0x4C00, 0x4C01, 0x4C82
+_SET_FD, _CLEAR_FD, _SET_CAPACITY, _GET_FREE = 0x4C00, 0x4C01, 0x4C07, 0x4C82
 _MAJOR = 7
 _CONTROL = "/dev/loop-control"
 _SYSFS = Path("/sys/block")
 _ROUNDS_MAX = 32
 
 
-def device_of(path: Path) -> Path | None:
-    """The loop device of a file, if it has one."""
+def devices_of(path: Path) -> Iterator[Path]:
+    """The loop devices that stand for a file."""
     wanted = os.path.realpath(path)
     for entry in _SYSFS.glob("loop*/loop/backing_file"):
         try:
-            if entry.read_text().rstrip("\n") == wanted:
-                return Path("/dev", entry.parts[-3])
+            found = entry.read_text().rstrip("\n")
         except OSError:
             continue  # it was let go of just now
-    return None
+        if found == wanted:
+            yield Path("/dev", entry.parts[-3])
+
+
+def device_of(path: Path) -> Path | None:
+    """The loop device of a file, if it has one."""
+    return next(devices_of(path), None)
+
+
+def flush(path: Path) -> None:
+    """Bring what was written to the loop devices of a file, and is still theirs, into the file. OSError."""
+    for device in devices_of(path):
+        descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def tell_capacity(path: Path) -> None:
+    """Make the loop devices of a file look at its size again; one that cannot keeps the size that it had."""
+    for device in devices_of(path):
+        with contextlib.suppress(OSError), open(device, "rb") as opened:
+            fcntl.ioctl(opened, _SET_CAPACITY)
 
 
 def attach(path: Path) -> Path:
