@@ -16,6 +16,7 @@ from functools import partial
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.time_limit import within
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, key_of, uid_of
@@ -32,7 +33,6 @@ from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.containers.hooks import HollowHooks, RealHooks
 from orchestrator.kubelet.csi.node import CSI_PLUGIN, UsageOfVolumes, make_csi_volumes
 from orchestrator.kubelet.csi.volumes import CsiVolumes
-from orchestrator.kubelet.deadline import within
 from orchestrator.kubelet.devices.manager import NodeDevices
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.eviction.pressure import NodePressure

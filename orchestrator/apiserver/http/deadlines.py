@@ -33,12 +33,11 @@ def deadline_seconds(query: Mapping[str, str], verb: str, subresource: str) -> f
 
 async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     """Do the work of a request, but not for longer; 504 says that it may have been done all the same."""
-    with time_limit(clock, seconds) as scope:
-        try:
-            async with scope:
-                return await work
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            why = "request did not complete within requested timeout - context deadline exceeded"
-            raise errors.Timeout(f"Timeout: {why}") from None
+    try:
+        async with time_limit(clock, seconds) as scope:
+            return await work
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        why = "request did not complete within requested timeout - context deadline exceeded"
+        raise errors.Timeout(f"Timeout: {why}") from None

@@ -196,9 +196,8 @@ async def _serve_spdy(
 ) -> None:
     try:
         async with SpdyConnection(connection, clock=clock) as spdy:
-            with time_limit(clock, STREAMS_SECONDS_MAX) as scope:
-                async with scope:
-                    streams = await collect_streams(spdy, expected_streams(wanted, protocol))
+            async with time_limit(clock, STREAMS_SECONDS_MAX):
+                streams = await collect_streams(spdy, expected_streams(wanted, protocol))
             await _run(SpdyClient(spdy, streams, protocol), session, wanted, has_exit_code=has_exit_code)
     except (ConnectionError, TimeoutError):
         pass  # the client is gone, or never opened its streams

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.time_limit import within
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.ghosts import is_ghost

@@ -107,11 +107,10 @@ class ContainerStreams:
         session, exec_id = await self._exec(container_id, command, stdin=False, tty=False, stdout=True, stderr=True)
         output = bytearray()
         try:
-            with time_limit(self._clock, timeout_seconds if timeout_seconds > 0 else 1e9) as scope:
-                async with scope:
-                    while (piece := await session.read()) is not None:
-                        output += piece[1][: EXEC_OUTPUT_BYTES_MAX - len(output)]
-                    return await session.wait(), bytes(output)
+            async with time_limit(self._clock, timeout_seconds if timeout_seconds > 0 else 1e9):
+                while (piece := await session.read()) is not None:
+                    output += piece[1][: EXEC_OUTPUT_BYTES_MAX - len(output)]
+                return await session.wait(), bytes(output)
         except TimeoutError:
             await self._kill_exec(exec_id)
             raise TimeoutError(f"command {' '.join(command)!r} timed out after {timeout_seconds:g}s") from None

@@ -483,9 +483,8 @@ class DockerRuntime:
 
     async def _is_dead_within(self, container_id: str, seconds: float) -> bool:
         try:
-            with time_limit(self._clock, seconds) as scope:
-                async with scope:
-                    await streams.wait_container(self._engine, container_id)
+            async with time_limit(self._clock, seconds):
+                await streams.wait_container(self._engine, container_id)
         except TimeoutError:
             return False
         finally:
@@ -510,11 +509,10 @@ class DockerRuntime:
     async def _wait_removed(self, container_id: str) -> None:
         """Wait for a removal that is under way; one that has failed never ends this, so the caller tries again."""
         try:
-            with time_limit(self._clock, REMOVAL_SECONDS_MAX) as scope:
-                async with scope:
-                    await self._engine.call(
-                        "POST", f"containers/{container_id}/wait", params={"condition": "removed"}, seconds_max=None
-                    )
+            async with time_limit(self._clock, REMOVAL_SECONDS_MAX):
+                await self._engine.call(
+                    "POST", f"containers/{container_id}/wait", params={"condition": "removed"}, seconds_max=None
+                )
         except TimeoutError:
             raise RuntimeFailure(
                 f"container {container_id} is not removed after {REMOVAL_SECONDS_MAX:g} s"
