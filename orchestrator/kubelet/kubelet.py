@@ -263,6 +263,7 @@ class Kubelet:
                 self._recover()
         finally:
             self._group = None
+            self._sources.drop(self._references_changed)
             self._queue.close()
             self._probes.close()
             if self._csi is not None:
@@ -467,7 +468,7 @@ class Kubelet:
             if self._files is not None:
                 for uid in await asyncio.to_thread(self._files.pod_uids):
                     self._queue.add(uid)
-        except RuntimeUnavailable as error:
+        except RuntimeFailure as error:
             self._runtime_lost(str(error))
 
     # Work.

@@ -260,6 +260,8 @@ class NodeReporter:
         self._lease: Object | None = None
         self._reported: NodeHealth | None = None
         self._reported_at = 0.0
+        self._images: Sequence[Image] = ()
+        """Those of the last report."""
         self._seen: Object | None = None
         """The Node as others had it when there was last nothing to report."""
         self._log = get_logger("kubelet", node=options.name)
@@ -290,7 +292,7 @@ class NodeReporter:
     async def report(
         self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image], *, seen: Object | None = None
     ) -> None:
-        """Write the status when health changed, or the last report is five minutes old, or `seen` calls for it.
+        """Write the status when health or images changed, the last report is five minutes old, or `seen` calls for it.
 
         `seen`: the Node as others have it now; extended resources that were advertised on it become allocatable.
         """
@@ -298,7 +300,8 @@ class NodeReporter:
         if is_changed:
             self._node = seen
         age = self._clock.monotonic() - self._reported_at
-        if health == self._reported and age < STATUS_REPORT_SECONDS and not is_changed:
+        is_same = health == self._reported and images == self._images
+        if is_same and age < STATUS_REPORT_SECONDS and not is_changed:
             self._seen = seen
             return
         try:
@@ -327,6 +330,7 @@ class NodeReporter:
         if self._reported is not None and self._reported.not_ready != health.not_ready:
             self._log.info("node.health", ready=not health.not_ready, reason=health.not_ready)
         self._reported = health
+        self._images = images
         self._reported_at = self._clock.monotonic()
 
     def forget(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
-from orchestrator.api.quantity import int_value, parse_quantity
+from orchestrator.api.quantity import parse_quantity
 
 STATIC_SOURCE_ANNOTATION = "kubernetes.io/config.source"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -230,15 +230,6 @@ def qos_class_of(pod: Object) -> str:
 
 def _amount(amounts: Mapping[str, Any], name: str) -> int:
     return parse_quantity(amounts[name]).nanos if amounts.get(name) else 0
-
-
-def pod_memory_limit(pod: Object) -> int | None:
-    """Bytes that all containers of a pod together may use; None when one of them has no limit."""
-    own = ((spec_of(pod).get("resources") or {}).get("limits") or {}).get("memory")
-    if own:
-        return int_value(own)
-    limits = [((c.get("resources") or {}).get("limits") or {}).get("memory") for c in app_containers_of(pod)]
-    return sum(int_value(limit) for limit in limits) if limits and all(limits) else None
 
 
 def requests_of(container: Object) -> dict[str, str]:

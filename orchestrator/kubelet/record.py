@@ -20,10 +20,9 @@ from orchestrator.kubelet.pod import all_containers_of, container_hash, grace_se
 from orchestrator.kubelet.resources.resize import Allocation, Pending, with_allocation
 from orchestrator.kubelet.status.conditions import OWNED_CONDITIONS
 
-_NOTHING: Mapping[str, Waiting] = {}
-
-
 FORCED_GRACE_SECONDS = 1.0
+"""What containers have whose pod is gone from the API ("a small grace period": docs, "Forced Pod termination")."""
+_NOTHING: Mapping[str, Waiting] = {}
 
 
 class Prepared(Struct, frozen=True):
@@ -210,8 +209,8 @@ class PodRecord:
             self.stop_started = now
         grace = float(grace_seconds_of(self.pod))
         if self.removed:
-            # By force, unless it is static: "a small grace period" (docs, "Forced Pod termination").
-            grace = max(grace, 1.0) if self.is_static else FORCED_GRACE_SECONDS
+            # By force, unless it is static: then its manifest is gone, and it ends as it asks for.
+            grace = max(grace, FORCED_GRACE_SECONDS) if self.is_static else FORCED_GRACE_SECONDS
         return max(0.0, self.stop_started + grace - now)
 
     @contextmanager

@@ -74,6 +74,11 @@ class Sources:
             self._followed.add(resource)
             self._informers.informer(resource).add_handler(self._handler(resource))
 
+    def drop(self, notify: Notify) -> None:
+        """Tell `notify` nothing any more, about any pod."""
+        for subscriber in [one for one in self._references if one[0] == notify]:
+            self.refer(*subscriber, ())
+
     def _handler(self, resource: Resource) -> Handler:
         def on_change(old: Object | None, new: Object | None) -> None:
             subject = new if new is not None else old

@@ -18,6 +18,8 @@ from orchestrator.aiokit.original_destination import original_destination
 
 REQUEST_SECONDS_MAX = 5.0
 REQUEST_BYTES_MAX = 16 << 10
+CONNECTIONS_MAX = 256
+"""Those beyond are closed at once: who asks for health asks again."""
 
 Listener = tuple[str, int]
 """Address of a node, and port."""
@@ -72,6 +74,7 @@ class NodeListener:
         self._answer = answer
         self._destination = destination
         self._server: asyncio.Server | None = None
+        self._connections = 0
 
     async def open(self) -> Listener:
         """Begin to listen; returns where. OSError."""
@@ -90,6 +93,10 @@ class NodeListener:
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connections >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._connections += 1
         try:
             listener = self._destination(writer.get_extra_info("socket"))
             if listener is not None:
@@ -103,6 +110,7 @@ class NodeListener:
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             return  # not a request, or nobody there any more
         finally:
+            self._connections -= 1
             writer.close()
 
 

@@ -181,10 +181,14 @@ class ServiceProxy:
         ranges = plan_ranges(self._cidrs.list(), self.layout.services)
         if ranges == self._ruleset.ranges:
             return
+        if self._set_ranges is not None:
+            try:
+                await self._set_ranges(ranges)
+            except BaseException:
+                self._ranges_changed = True  # for who starts this component again
+                raise
         self._ruleset.ranges = ranges
         self._must_replace = True
-        if self._set_ranges is not None:
-            await self._set_ranges(ranges)
 
     async def _write(self, changes: Changes) -> None:
         if has_own_chains(changes):
@@ -238,7 +242,7 @@ class ServiceProxy:
             return
         try:
             count = await asyncio.to_thread(forget_flows, stale)
-        except Exception as error:
+        except OSError as error:
             # A conversation that is not forgotten ends by its own time-out; the rules are right already.
             self._log.warning("conntrack.failed", error=str(error))
         else:

@@ -19,9 +19,10 @@ from orchestrator.api.objects import condition_of, copy_object
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, SECRETS
 from orchestrator.component.kubelet_api import PodLogOptions
 from orchestrator.kubelet.containers.hooks import HollowHooks
+from orchestrator.kubelet.node import NodeHealth, NodeOptions, NodeReporter
 from orchestrator.kubelet.parts import HookFailed
 from orchestrator.kubelet.probes.actions import Outcome
-from orchestrator.kubelet.runtime import Image, ImagePullError, RuntimeUnavailable
+from orchestrator.kubelet.runtime import Image, ImagePullError, RuntimeInfo, RuntimeUnavailable
 from tests.component.kubelet_cluster import Node, hollow_node, settle
 
 
@@ -850,6 +851,17 @@ async def test_logs_and_exec_through_the_kubelets_door(node: Node) -> None:
         await door.exec("default", "web", "a", ["ls"], stdin=False, stdout=True, stderr=True, tty=False)
 
 
+async def test_images_that_came_are_shown_with_the_next_report(node: Node) -> None:
+    reporter = NodeReporter(client=node.client, clock=node.clock, options=NodeOptions(name="other", ip="172.30.0.9"))
+    info, health = RuntimeInfo("docker", "1"), NodeHealth()
+    await reporter.register(info, health, [])
+    version = (await node.client.get(NODES, "other"))["metadata"]["resourceVersion"]
+    await reporter.report(info, health, [])
+    assert (await node.client.get(NODES, "other"))["metadata"]["resourceVersion"] == version
+    await reporter.report(info, health, [Image("sha256:1", ("app:1",), (), 5)])
+    assert (await node.client.get(NODES, "other"))["status"]["images"] == [{"names": ["app:1"], "sizeBytes": 5}]
+
+
 async def test_deleted_node_registers_again(node: Node) -> None:
     await node.client.delete(NODES, "node-1")
     await node.clock.advance(320)
@@ -943,6 +955,25 @@ async def test_failed_liveness_restarts_the_container(scripted: tuple[Node, Scri
     await node.clock.advance(2)
     await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
     assert "Killing: Container a failed liveness probe, will be restarted" in await node.event_messages("web")
+
+
+async def test_a_container_that_failed_liveness_is_probed_no_more_while_it_stops(
+    scripted: tuple[Node, ScriptedActions],
+) -> None:
+    node, actions = scripted
+    actions.failing.add("/live")
+    lifecycle = {"preStop": {"sleep": {"seconds": 900}}}
+    container = {"name": "a", "image": "app:1", "livenessProbe": http("/live"), "lifecycle": lifecycle}
+    await node.create("web", containers=[container], terminationGracePeriodSeconds=1000)
+    await node.wait_phase("web", "Running")
+    await node.clock.advance(60)
+    assert actions.calls.count("/live") == 3
+    assert node.runtime.pods()
+    # Nor does the end of its pod wait for the restart.
+    await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
+    await settle()
+    await node.clock.advance(5)
+    assert node.runtime.pods() == []
 
 
 async def test_nothing_is_probed_before_startup_succeeded(scripted: tuple[Node, ScriptedActions]) -> None:

@@ -1,7 +1,8 @@
 """The cgroups of the pods of one node: made before a pod's sandbox, set when it is resized, removed when it is over.
 
-Owns the order of those steps and the share of the Burstable class. Never decides values. Mirrors
-pkg/kubelet/cm's pod_container_manager_linux.go and qos_container_manager_linux.go.
+Owns the order of those steps, the share of all pods and that of the Burstable class. Never decides other values.
+Mirrors pkg/kubelet/cm's pod_container_manager_linux.go, qos_container_manager_linux.go and
+node_container_manager_linux.go.
 """
 
 from __future__ import annotations
@@ -49,8 +50,13 @@ class CgroupDriver(Protocol):
 class PodCgroups:
     """The cgroups of one node."""
 
-    def __init__(self, *, driver: CgroupDriver, is_systemd: bool, cluster_id: str, node_name: str) -> None:
+    def __init__(
+        self, *, driver: CgroupDriver, is_systemd: bool, cluster_id: str, node_name: str, cpus: int = 0
+    ) -> None:
+        """`cpus`: how many the node has; by default those of the machine."""
         self._driver = driver
+        self._cpus = cpus or os.cpu_count() or 1
+        self._has_top = False
         self._is_systemd = is_systemd
         self._cluster_id = cluster_id
         self._node_name = node_name
@@ -76,12 +82,21 @@ class PodCgroups:
         return known
 
     def _make(self, pod: Object, place: Place) -> None:
+        if not self._has_top:
+            self._make_top()
+            self._has_top = True
         if qos_class_of(pod) == "BestEffort":
             self._driver.make(self._class_place("BestEffort"), CgroupValues(cpu_shares=CPU_SHARES_MIN))
         elif qos_class_of(pod) == "Burstable":
             self._burstable[uid_of(pod)] = pod_requests(pod).get("cpu", 0)
             self._driver.make(self._class_place("Burstable"), self._burstable_values())
         self._driver.make(place, pod_cgroup_values(pod))
+
+    def _make_top(self) -> None:
+        """The cgroups of all pods: together they weigh as much as the CPUs they may use, not as one process does."""
+        top = node_place(self._cluster_id, self._node_name)
+        for depth in range(1, len(top) + 1):
+            self._driver.make(top[:depth], CgroupValues(cpu_shares=cpu_shares(self._cpus * 1000)))
 
     def _class_place(self, qos_class: str) -> Place:
         return (*node_place(self._cluster_id, self._node_name), *QOS_PARENTS[qos_class])

@@ -17,14 +17,13 @@ from orchestrator.kubelet.ghosts import is_ghost
 from orchestrator.kubelet.parts import HookFailed, Hooks, Probes
 from orchestrator.kubelet.plan import Kill, plan_termination
 from orchestrator.kubelet.pod import describe_pod, find_container, grace_seconds_of
-from orchestrator.kubelet.record import PodRecord
+from orchestrator.kubelet.record import FORCED_GRACE_SECONDS, PodRecord
 from orchestrator.kubelet.runtime import Container, ContainerPhase, ContainerRuntime, RuntimeFailure, RuntimePod
 from orchestrator.kubelet.status.reporter import PodReporter
 from orchestrator.logs import get_logger
 
 GRACE_AFTER_PRE_STOP_SECONDS = 2.0
 """What a container gets at least once its preStop hook used up the grace period."""
-REMOVED_GRACE_SECONDS = 1.0
 QUICK_END_SECONDS = 1.0
 """A deletion that takes longer is told before it is done."""
 
@@ -51,13 +50,14 @@ class PodStopper:
         self._log = get_logger("kubelet", node=node_name)
 
     async def kill(self, record: PodRecord, kills: Iterable[Kill]) -> None:
-        """Stop single containers of a pod that goes on, side by side."""
-        await self._gather(self._kill(record, kill) for kill in kills)
+        """Stop single containers of a pod that goes on, side by side; Interrupted when it has to end sooner."""
+        with record.interruptibly():
+            await self._gather(self._kill(record, kill) for kill in kills)
 
     async def stop_orphan(self, observed: RuntimePod) -> None:
         """Stop a pod that the API does not know."""
         for wave in plan_termination(None, observed):
-            await self._gather(self._runtime.stop_container(container.id, REMOVED_GRACE_SECONDS) for container in wave)
+            await self._gather(self._runtime.stop_container(container.id, FORCED_GRACE_SECONDS) for container in wave)
         await self.stop_sandboxes(observed)
 
     async def _gather(self, steps: Iterable[Awaitable[None]]) -> None:
@@ -125,8 +125,6 @@ class PodStopper:
     async def _pre_stop(
         self, record: PodRecord, container: Container, definition: Object, hook: Object, deadline: float
     ) -> None:
-        from orchestrator.kubelet.deadline import within
-
         seconds = deadline - self._clock.monotonic()
         ips = tuple(entry["ip"] for entry in record.known_status.get("podIPs") or ())
         name = container.name
@@ -169,8 +167,6 @@ class PodStopper:
             await asyncio.gather(reporter, return_exceptions=True)
 
     async def _report_news(self, record: PodRecord, news: asyncio.Event) -> None:
-        from orchestrator.kubelet.deadline import within
-
         # Who ends at once is told once; of the others it is shown that their deletion was seen.
         with suppress(TimeoutError):
             await within(self._clock, QUICK_END_SECONDS, news.wait())

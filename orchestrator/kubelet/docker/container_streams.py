@@ -119,7 +119,12 @@ class ContainerStreams:
 
     async def _kill_exec(self, exec_id: str) -> None:
         """End a command that took too long; the Engine itself has no call for that."""
-        state = await self._engine.call("GET", f"exec/{exec_id}/json")
+        try:
+            state = await self._engine.call("GET", f"exec/{exec_id}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return  # it has ended with its container
+            raise RuntimeFailure(str(error)) from error
         pid = int(state.get("Pid") or 0)
         container_id = str(state.get("ContainerID", ""))
         if not state.get("Running") or not pid or not container_id:

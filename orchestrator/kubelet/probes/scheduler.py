@@ -286,6 +286,8 @@ class ProbeScheduler:
         began = self._clock.monotonic()
         try:
             async with self._slots:
+                if probe.is_stopped:
+                    return  # while it waited for its turn
                 outcome, output = await self._actions.run(
                     probe.pod,
                     probe.container,
@@ -304,7 +306,9 @@ class ProbeScheduler:
                 self._count(probe, outcome, output)
             elif output:
                 self._tell(probe, f"{_TITLES[probe.kind]} probe errored and resulted in unknown state: {output}")
-            self._push(probe, began + probe.state.timing.period_seconds)
+            if probe.kind == "readiness" or probe.state.result is not False:
+                self._push(probe, began + probe.state.timing.period_seconds)
+            # Else its container is killed, and only the next one is probed again.
 
     def _count(self, probe: _Probe, outcome: Outcome, output: str) -> None:
         succeeded = outcome is not Outcome.FAILURE

@@ -129,9 +129,8 @@ class StaticPodFolder:
 
     async def load(self) -> None:
         """Read the folder (made if need be) and tell what is in it; OSError."""
-        files = await asyncio.to_thread(self._read)
+        files, complaints = await asyncio.to_thread(self._read)
         pods: dict[str, Object] = {}
-        complaints: dict[str, str] = {}
         names: dict[tuple[str, str], str] = {}
         for file, content in files.items():
             try:
@@ -154,19 +153,30 @@ class StaticPodFolder:
             mark_seen(pod, self._seen[uid])
         self._changed(pods)
 
-    def _read(self) -> dict[str, bytes]:
-        """Contents by file name, in the order of names; hidden files and folders do not count."""
+    def _read(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Contents, and what is wrong with files, by name in the order of names; hidden files and folders do not count.
+
+        OSError for the folder itself; one bad file is no reason to lose the others.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         contents: dict[str, bytes] = {}
+        complaints: dict[str, str] = {}
         for path in sorted(self._folder.iterdir())[:FILES_MAX]:
             if path.name.startswith(".") or not path.is_file():
                 continue
             try:
                 with path.open("rb") as stream:
-                    contents[path.name] = stream.read(MANIFEST_BYTES_MAX)
+                    content = stream.read(MANIFEST_BYTES_MAX + 1)
             except FileNotFoundError:
                 continue  # gone since; that is another event
-        return contents
+            except OSError as error:
+                complaints[path.name] = f"it cannot be read: {error.strerror}"
+                continue
+            if len(content) > MANIFEST_BYTES_MAX:
+                complaints[path.name] = f"it is larger than {MANIFEST_BYTES_MAX} bytes"
+                continue
+            contents[path.name] = content
+        return contents, complaints
 
     async def run(self) -> None:
         """Load again whenever something in the folder changes; ends only by cancellation. OSError."""

@@ -63,9 +63,13 @@ def write_payload(
         return False
     fresh = directory / f"..{stamp}"
     fresh.mkdir(mode=0o755)
-    os.chmod(fresh, 0o755)
-    for path, content in payload.items():
-        _write_file(fresh, path, content, group, ownership)
+    try:
+        os.chmod(fresh, 0o755)
+        for path, content in payload.items():
+            _write_file(fresh, path, content, group, ownership)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # it is tried again, and must not fill the disk meanwhile
+        raise
     new_data = directory / _NEW_DATA
     new_data.unlink(missing_ok=True)
     os.symlink(fresh.name, new_data)

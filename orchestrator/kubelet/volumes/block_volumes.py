@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from orchestrator.aiokit import loop_devices
@@ -15,19 +16,22 @@ from orchestrator.aiokit import loop_devices
 FOLDER = "volumeDevices"
 _MADE, _FOUND = "loop", "device"
 """Links to devices that were made for a file, and to those that were there."""
+_LOCK = threading.Lock()
+"""Nobody finds the device of a file that another pod is letting go of; a file's device is shared by all nodes."""
 
 
 def map_device(pod_dir: Path, volume_name: str, path: Path) -> None:
     """Have a device for a volume of a pod; idempotent. OSError."""
-    device = loop_devices.attach(path)
-    folder = pod_dir / FOLDER / (_FOUND if device == path else _MADE)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    link = folder / volume_name
-    if link.is_symlink():
-        if link.readlink() == device:
-            return
-        link.unlink()
-    link.symlink_to(device)
+    with _LOCK:
+        device = loop_devices.attach(path)
+        folder = pod_dir / FOLDER / (_FOUND if device == path else _MADE)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        link = folder / volume_name
+        if link.is_symlink():
+            if link.readlink() == device:
+                return
+            link.unlink()
+        link.symlink_to(device)
 
 
 def mapped_device(pod_dir: Path, volume_name: str) -> Path | None:
@@ -43,14 +47,15 @@ def unmap_devices(pod_dir: Path, kubelets: Path) -> None:
     """Let go of a pod's devices, as far as no other pod of a node below `kubelets` has the same. OSError."""
     folder = pod_dir / FOLDER / _MADE
     if folder.is_dir():
-        for link in folder.iterdir():
-            device = link.readlink()
-            if not any(
-                other != link and other.is_symlink() and other.readlink() == device
-                for other in kubelets.glob(f"*/pods/*/{FOLDER}/{_MADE}/*")
-            ):
-                loop_devices.detach(device)
-            os.unlink(link)
+        with _LOCK:
+            for link in folder.iterdir():
+                device = link.readlink()
+                if not any(
+                    other != link and other.is_symlink() and other.readlink() == device
+                    for other in kubelets.glob(f"*/pods/*/{FOLDER}/{_MADE}/*")
+                ):
+                    loop_devices.detach(device)
+                os.unlink(link)
     shutil.rmtree(pod_dir / FOLDER, ignore_errors=True)
 
 

@@ -29,17 +29,24 @@ def _libc() -> ctypes.CDLL:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
-    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
+    arguments = (os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(data))
     if _libc().mount(*arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"mount {kind or 'bind'}: {os.strerror(code)}", target)
 
 
-def mount_tmpfs(target: Path, *, size_bytes: int = 0, mode: int = 0o755) -> None:
-    """Memory at `target`, at most `size_bytes` (0: half of the machine's, as the kernel says); idempotent."""
+def mount_tmpfs(target: Path, *, size_bytes: int = 0, mode: int = 0o755, group: int | None = None) -> None:
+    """Memory at `target`, at most `size_bytes` (0: half of the machine's, as the kernel says); idempotent.
+
+    `mode` and `group` (None: root's) are those of its root directory.
+    """
     if os.path.ismount(target):
         return
-    options = f"mode={mode:o}" + (f",size={size_bytes}" if size_bytes else "")
+    options = f"mode={mode:o}"
+    if size_bytes:
+        options += f",size={size_bytes}"
+    if group is not None:
+        options += f",gid={group}"
     _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 

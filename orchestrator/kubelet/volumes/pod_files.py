@@ -36,7 +36,8 @@ from orchestrator.kubelet.containers.environment import (
 from orchestrator.kubelet.containers.spec import domain_of, hostname_of, kernel_hostname
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.parts import VolumeError
-from orchestrator.kubelet.pod import all_containers_of, is_host_network, pod_memory_limit, spec_of, volumes_in_use
+from orchestrator.kubelet.pod import all_containers_of, is_host_network, spec_of, volumes_in_use
+from orchestrator.kubelet.resources.pod_resources import pod_limits
 from orchestrator.kubelet.runtime import Container, Mount, MountKind
 from orchestrator.kubelet.stats.disk import file_system_usage, tree_usage
 from orchestrator.kubelet.volumes.atomic import UnsafePath, write_payload
@@ -275,27 +276,35 @@ class PodVolumes:
         self, directory: Path, pod: Object, volume: Object, group: int | None, allocatable: Mapping[str, str]
     ) -> None:
         target = self._volume_dir(directory, volume)
-        is_new = not target.exists()
-        target.mkdir(parents=True, exist_ok=True)
         source = volume["emptyDir"] or {}
         medium = source.get("medium") or ""
+        if medium not in ("", "Memory"):
+            raise OSError(f"emptyDir medium {medium} is not supported on this node")
+        mode = 0o777 if group is None else 0o2777
+        if not target.exists():
+            self._make_shared(directory, target, mode, group)
         if medium == "Memory":
+            size_bytes = memory_volume_bytes(pod, source, allocatable)
             try:
-                mount_tmpfs(target, size_bytes=memory_volume_bytes(pod, source, allocatable), mode=0o777)
+                mount_tmpfs(target, size_bytes=size_bytes, mode=mode, group=group)
             except PermissionError as error:
                 raise _failed(
                     volume["name"], "an emptyDir in memory needs root rights, which this node does not have"
                 ) from error
-        elif medium:
-            raise OSError(f"emptyDir medium {medium} is not supported on this node")
         if _is_propagated(pod, str(volume["name"])):
             share_mount(target)
-        if is_new:
-            # Simplified: the size limit of an emptyDir on the disk is not enforced by eviction.
-            os.chmod(target, 0o777)
-            if group is not None:
-                os.chmod(target, 0o2777)
-                self._ownership.chown(target, -1, group)
+
+    def _make_shared(self, directory: Path, target: Path, mode: int, group: int | None) -> None:
+        """A directory for every user, which appears with its rights: afterwards they are the containers' own affair."""
+        unfinished = directory / "volumes" / f"..{target.name}"
+        if unfinished.is_dir():
+            unfinished.rmdir()  # of a process that was killed
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+        os.chmod(unfinished, mode)  # before the group, which not everybody may set setgid for
+        if group is not None:
+            self._ownership.chown(unfinished, -1, group)
+        unfinished.rename(target)
 
     # One container's view.
 
@@ -562,7 +571,7 @@ def _failed(volume_name: str, why: str, *, retry: bool = False) -> VolumeError:
 def memory_volume_bytes(pod: Object, source: Object, allocatable: Mapping[str, str]) -> int:
     """How large an emptyDir in memory may grow: the least of its limit, its pod's and the node's (KEP-1967)."""
     bounds = [int_value(bound) for bound in (source.get("sizeLimit"), allocatable.get("memory")) if bound]
-    limit = pod_memory_limit(pod)
+    limit = pod_limits(pod).get("memory")
     return min(bounds if limit is None else [*bounds, limit], default=0)
 
 
@@ -629,11 +638,9 @@ def _write_in_place(path: Path, content: str) -> None:
     except OSError:
         pass  # not there yet
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.write(descriptor, data)
+    with open(descriptor, "wb") as file:
+        file.write(data)
         os.fchmod(descriptor, 0o644)
-    finally:
-        os.close(descriptor)
 
 
 def _read_node_file(path: Path) -> str:

@@ -101,7 +101,11 @@ class DatagramCarrier:
             return None
         if len(self._talks) >= CLIENTS_MAX:
             self._end(next(iter(self._talks.values())))
-        connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        try:
+            connection = socket.socket(socket.AF_INET, kind)
+        except OSError:
+            return None  # too many are open: the datagram is lost
         try:
             connection.connect(candidates[0])
         except OSError:

@@ -237,6 +237,7 @@ class DockerNetwork:
         if sandbox_id in self._dialers:
             self._dialers.discard(sandbox_id)
             place = _dialer_place(sandbox_id)
+            self._locks.pop(place, None)
             if (helper := self._helpers.pop(place, None)) is not None:
                 helper.close()
             await self._remove_container(self._dialer_name(sandbox_id))

@@ -91,11 +91,14 @@ class Helper:
 
     def _ask(self, request: dict[str, Any], *, seconds_max: float) -> socket.socket | None:
         with self._lock:
+            if self.is_lost:
+                raise PlaceLost(errno.ENETDOWN, "the helper container is lost")
             try:
                 self._asking.settimeout(seconds_max)
                 self._asking.send(json.dumps(request).encode())
                 data, descriptors, _, _ = socket.recv_fds(self._asking, REQUEST_BYTES_MAX, 1)
             except OSError as error:
+                self.is_lost = True  # an answer that comes late must not be taken for that to the next request
                 raise PlaceLost(errno.ENETDOWN, f"the helper container does not answer: {error}") from error
         made = socket.socket(fileno=descriptors[0]) if descriptors else None
         if not data:

@@ -74,7 +74,7 @@ async def test_burstable_pods_share_by_their_requests_and_best_effort_ones_the_r
     assert await cgroups.make(sized("one", "1")) == f"{NODE}/burstable/podone"
     assert await cgroups.make(sized("two", "500m")) == f"{NODE}/burstable/podtwo"
     assert await cgroups.make(sized("free")) == f"{NODE}/besteffort/podfree"
-    assert machine.groups == {
+    assert {path: values for path, values in machine.groups.items() if path.startswith(f"{NODE}/")} == {
         f"{NODE}/burstable": CgroupValues(cpu_shares=1536),
         f"{NODE}/burstable/podone": CgroupValues(cpu_shares=1024),
         f"{NODE}/burstable/podtwo": CgroupValues(cpu_shares=512),
@@ -84,6 +84,13 @@ async def test_burstable_pods_share_by_their_requests_and_best_effort_ones_the_r
     await cgroups.remove("one")
     assert machine.groups[f"{NODE}/burstable"] == CgroupValues(cpu_shares=512)
     assert f"{NODE}/burstable/podone" not in machine.groups
+
+
+async def test_all_pods_together_weigh_as_much_as_the_cpus_of_their_node(machine: Machine) -> None:
+    cgroups = PodCgroups(driver=machine, is_systemd=False, cluster_id="c1", node_name="n1", cpus=4)
+    await cgroups.make(sized("free"))
+    for path in ("/orchestrator_c1", "/orchestrator_c1/n1", NODE):
+        assert machine.groups[path] == CgroupValues(cpu_shares=4096)
 
 
 async def test_a_pod_grows_before_its_containers_and_shrinks_after_them(machine: Machine, cgroups: PodCgroups) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.static_pods.folder import BadManifest, StaticPodFolder, decode_manifest
+from orchestrator.kubelet.static_pods.folder import MANIFEST_BYTES_MAX, BadManifest, StaticPodFolder, decode_manifest
 from orchestrator.kubelet.static_pods.mirrors import MirrorStep, mirror_of, plan_mirror
 
 
@@ -107,6 +107,7 @@ async def test_the_folder_is_followed(tmp_path: Path) -> None:
         await until("a-n", "z-n")
         (folder / "z.yaml").rename(folder / ".z.yaml")
         await until("a-n")
+        (folder / "large.yaml").write_bytes(b"#" * MANIFEST_BYTES_MAX + yaml.safe_dump(manifest("large")).encode())
         (folder / "a.yaml").write_text("nonsense: [")
         await until("a-n")  # the other file with a pod of this name takes its place
         (folder / "same.yaml").unlink()

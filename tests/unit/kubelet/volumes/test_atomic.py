@@ -88,3 +88,10 @@ def test_paths_that_would_leave_the_volume(path: str) -> None:
 @pytest.mark.parametrize("path", ["a", "a/b", ".a", "a..b", "a/..b"])
 def test_paths_that_are_fine(path: str) -> None:
     check_path(path)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    clash = {"a": FileContent(b"1", 0o644), "a/b": FileContent(b"2", 0o644)}
+    with pytest.raises(OSError, match="a"):
+        write_payload(tmp_path, clash, stamp="one")
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from orchestrator.kubelet.containers.environment import ConfigurationError, Envi
 from orchestrator.kubelet.parts import VolumeError
 from orchestrator.kubelet.runtime import Container, ContainerPhase
 from orchestrator.kubelet.volumes.mounts import UnsafeSubPath, mounted_below, open_beneath
+from orchestrator.kubelet.volumes.ownership import OwnRights
 from orchestrator.kubelet.volumes.payload import plan_payload, token_wishes
 from orchestrator.kubelet.volumes.pod_files import PodVolumes, memory_volume_bytes, remove_all
 from tests.unit.kubelet.pods import NOW, exited, pod
@@ -106,10 +107,12 @@ async def test_token_is_asked_for_once_and_kept_in_memory(volumes: PodVolumes) -
 @needs_root
 async def test_memory_volume_has_its_limit(volumes: PodVolumes) -> None:
     obj = with_mount({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
+    obj["spec"]["securityContext"] = {"fsGroup": 2000}
     await set_up(volumes, obj)
     source = (await mounts(volumes, obj))["/v"].source
     status = os.statvfs(source)
     assert status.f_blocks * status.f_frsize == 1 << 20
+    assert (os.stat(source).st_gid, os.stat(source).st_mode & 0o7777) == (2000, 0o2777)
     await volumes.tear_down("u1")
 
 
@@ -163,6 +166,34 @@ async def test_empty_dir_survives_a_second_look(volumes: PodVolumes) -> None:
     (source / "data").write_text("x")
     await set_up(volumes, obj)
     assert (source / "data").exists()
+
+
+class Unwilling(OwnRights):
+    """Refuses once."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+        self._is_asked = False
+
+    def chown(self, path: Path, user: int, group: int) -> None:
+        if not self._is_asked:
+            self._is_asked = True
+            raise OSError("not now")
+        self.given.append(group)
+
+
+async def test_empty_dir_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    ownership = Unwilling()
+    volumes = PodVolumes(state_dir=tmp_path, clock=SystemClock(), node_name="n1", ownership=ownership)
+    obj = with_mount({"emptyDir": {}})
+    obj["spec"]["securityContext"] = {"fsGroup": 2000}
+    with pytest.raises(VolumeError, match="not now"):
+        await set_up(volumes, obj)
+    await set_up(volumes, obj)
+    source = Path((await mounts(volumes, obj))["/v"].source)
+    assert source.stat().st_mode & 0o7777 == 0o2777
+    assert ownership.given == [2000]
+    assert [path.name for path in source.parent.parent.iterdir()] == [source.parent.name]
 
 
 async def test_etc_files_and_termination_message(volumes: PodVolumes) -> None:

@@ -137,3 +137,16 @@ def test_the_route_that_makes_a_range_local() -> None:
     assert message[4:6] == (24).to_bytes(2, "little")  # RTM_NEWROUTE
     assert message[17] == 16  # bits of the destination
     assert bytes([10, 245, 0, 0]) in message
+
+
+def test_an_answer_that_comes_too_late_is_nobodys() -> None:
+    asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    watching, watched = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    helper = Helper(asking, watching)
+    with asked, watched, contextlib.closing(helper):
+        with pytest.raises(PlaceLost, match="does not answer"):
+            helper._ask({"do": "socket"}, seconds_max=0.01)
+        asked.send(b"{}")
+        assert helper.is_lost
+        with pytest.raises(PlaceLost, match="lost"):
+            helper._ask({"do": "remove"}, seconds_max=5)
