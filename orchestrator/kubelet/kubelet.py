@@ -65,6 +65,9 @@ from orchestrator.logs import get_logger
 RETRY_BASE_SECONDS = 0.5
 RETRY_MAX_SECONDS = 60.0
 HEALTH_CHECK_SECONDS = 10.0
+"""How long the runtime is waited for with each heartbeat."""
+RUNTIME_SILENT_SECONDS_MAX = 30.0
+"""A runtime that has not answered for so long is down (the kubelet's `maxWaitForContainerRuntime`)."""
 KILL_SECONDS = 2.0
 """What a shutdown waits beyond the grace periods, for those that have to be killed."""
 _MIRROR_KEY = "mirror/"
@@ -135,6 +138,7 @@ class Kubelet:
         self._known_images: list[Image] = []
         self._not_ready = "container runtime status check may not have completed yet"
         self._runtime_up = asyncio.Event()
+        self._runtime_answered_at = clock.monotonic()
         self._recovering = False
         self._components = built_in
         self.built_in: BuiltInPods | None = None
@@ -637,6 +641,7 @@ class Kubelet:
                 self._not_ready = f"container runtime is down: {error}"
                 await self._clock.sleep(backoff.next_delay(""))
         self._apply_info(info)
+        self._runtime_answered_at = self._clock.monotonic()
         await self._find_cgroups()
         self._recovering = False
         self._not_ready = ""
@@ -688,30 +693,46 @@ class Kubelet:
             except (errors.ApiError, OSError, RuntimeFailure) as error:
                 self._log.info("node.register_failed", error=str(error))
                 await self._clock.sleep(backoff.next_delay(""))
+        look: asyncio.Task[None] | None = None
+        assert self._group is not None
         while True:
             now = self._clock.monotonic()
             await self._clock.sleep(heartbeat_delay_seconds(self.options.name, now, LEASE_RENEW_SECONDS))
-            await self._check_runtime()
-            await self._check_pressure()
             try:
                 await self._node.renew_lease()
             except (errors.ApiError, OSError) as error:
                 self._log.info("lease.failed", error=str(error))
-            await self._report_node()
+            if look is None or look.done():
+                look = self._group.create_task(self._look(), name=f"kubelet/{self.options.name}/look")
+
+    async def _look(self) -> None:
+        """See how the runtime and the node are, and tell it: on a busy machine this may take long, the lease not."""
+        await self._check_runtime()
+        await self._sample_usage()
+        await self._check_pressure()
+        await self._report_node()
 
     async def _check_runtime(self) -> None:
         if not self._runtime_up.is_set():
             return
         try:
-            await within(self._clock, HEALTH_CHECK_SECONDS, self._sample_runtime())
+            await within(self._clock, HEALTH_CHECK_SECONDS, self.runtime.info())
         except TimeoutError:
-            self._runtime_lost(f"no answer within {HEALTH_CHECK_SECONDS:g} s")
+            self._log.info("runtime.late", seconds=HEALTH_CHECK_SECONDS)
+            if self._clock.monotonic() - self._runtime_answered_at >= RUNTIME_SILENT_SECONDS_MAX:
+                self._runtime_lost(f"no answer within {RUNTIME_SILENT_SECONDS_MAX:g} s")
         except RuntimeFailure as error:
             self._runtime_lost(str(error))
+        else:
+            self._runtime_answered_at = self._clock.monotonic()
 
-    async def _sample_runtime(self) -> None:
-        await self.runtime.info()
-        await self._usage.sample()
+    async def _sample_usage(self) -> None:
+        if not self._runtime_up.is_set():
+            return
+        try:
+            await within(self._clock, HEALTH_CHECK_SECONDS, self._usage.sample())
+        except (TimeoutError, RuntimeFailure) as error:
+            self._log.info("usage.not_sampled", error=str(error))
         if self.built_in is not None:
             self.built_in.usage.sample()
 

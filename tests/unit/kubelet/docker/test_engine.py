@@ -62,6 +62,9 @@ class SmallEngine:
         self.event_streams = 0
         self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.networks_status = 200
+        self.networks_asked = asyncio.Event()
+        self.networks_free = asyncio.Event()
+        self.networks_free.set()
         self.hanging = asyncio.Event()
 
     async def serve(self) -> web.AppRunner:
@@ -72,6 +75,7 @@ class SmallEngine:
         app.router.add_get("/{v}/networks", self.networks)
         app.router.add_get("/{v}/events", self.stream)
         app.router.add_post("/{v}/hang", self.hang)
+        app.router.add_post("/{v}/containers/a/start", self.start)
         app.router.add_get("/{v}/missing", self.missing)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -92,9 +96,14 @@ class SmallEngine:
         return self.json({"message": "No such thing"}, 404)
 
     async def networks(self, _: web.Request) -> web.Response:
+        self.networks_asked.set()
+        await self.networks_free.wait()
         if self.networks_status != 200:
             return self.json({"message": "broken"}, self.networks_status)
         return self.json([])
+
+    async def start(self, _: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def hang(self, _: web.Request) -> web.Response:
         self.hanging.set()
@@ -196,6 +205,24 @@ async def test_the_watchdog_frees_everybody_who_waits(small: SmallEngine) -> Non
         await clock.let_go(watchdog=True)
         assert await next_of(queue) is None, "available again"
         assert (await engine.call("GET", "info"))["Architecture"] == "x86_64"
+
+
+@pytest.mark.parametrize("is_working", [True, False])
+async def test_an_engine_that_still_starts_containers_is_slow_and_does_not_hang(
+    small: SmallEngine, monkeypatch: pytest.MonkeyPatch, is_working: bool
+) -> None:
+    monkeypatch.setattr("orchestrator.kubelet.docker.engine.WATCHDOG_SECONDS_MAX", 0.5)
+    clock = StepClock()
+    async with DockerEngine(clock=clock, address=engine_address(small.url)) as engine:
+        assert await next_of(subscribed(engine)) is None
+        small.networks_free.clear()
+        small.networks_asked.clear()
+        await clock.let_go(watchdog=True)
+        await asyncio.wait_for(small.networks_asked.wait(), SECONDS_MAX)
+        if is_working:
+            await engine.call("POST", "containers/a/start")
+        await clock.let_go(watchdog=True)  # the next round: this one is over
+        assert ("hangs" in engine.unavailable_reason) is not is_working
 
 
 async def test_errors_keep_the_engines_words(small: SmallEngine) -> None:
