@@ -32,6 +32,7 @@ SCHEMA_VERSION = 1
 REPLAY_CHUNK_ROWS = 2000
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """The write-ahead log is cut back to this size at a checkpoint."""
+CACHE_KIB_MAX = 256
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -239,6 +240,8 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> int:
             raise StoreCorrupt(path, f"has schema version {version}; this program knows only {SCHEMA_VERSION}")
     await connection.execute_fetchall("PRAGMA journal_mode = WAL")
     await connection.execute_fetchall("PRAGMA synchronous = FULL")
+    # What is in the file is in memory already, as objects: pages of it are only written.
+    await connection.execute_fetchall(f"PRAGMA cache_size = -{CACHE_KIB_MAX}")
     await connection.execute_fetchall(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
     if is_new:
         await connection.executescript(_SCHEMA)

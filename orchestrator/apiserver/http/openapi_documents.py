@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
@@ -27,11 +27,10 @@ from orchestrator.apiserver.http.negotiation import JSON, not_acceptable
 from orchestrator.apiserver.http.plain_text import page_not_found
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
-from orchestrator.apiserver.openapi.documents import v2_document, v3_document
-from orchestrator.apiserver.openapi.merging import merge_documents
-from orchestrator.apiserver.openapi.operations import Path
-from orchestrator.apiserver.openapi.paths import DOCUMENTS, discovery_path, group_version_kinds, paths_of
 from orchestrator.logs import get_logger
+
+if TYPE_CHECKING:
+    from orchestrator.apiserver.openapi.operations import Path
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -181,9 +180,12 @@ class OpenApiDocuments:
             self._index = _Document(orjson.dumps({"paths": paths}), JSON, kinds)
             self._generation = generation
 
-    # Built in a thread.
+    # Built in a thread, with what only these documents need.
 
     def _build_v3(self, kinds: tuple[Kind, ...], known: dict[str, _Document]) -> dict[str, _Document]:
+        from orchestrator.apiserver.openapi.documents import v3_document
+        from orchestrator.apiserver.openapi.paths import DOCUMENTS, discovery_path, group_version_kinds, paths_of
+
         documents: dict[str, _Document] = {}
 
         def add(key: str, members: Sequence[Kind], paths: Callable[[], list[Path]]) -> None:
@@ -209,10 +211,15 @@ class OpenApiDocuments:
         return documents
 
     def _build_v2_json(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
+        from orchestrator.apiserver.openapi.documents import v2_document
+        from orchestrator.apiserver.openapi.merging import merge_documents
+
         value = merge_documents(v2_document(kinds, self._version), others)
         return _Document(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), JSON, kinds, others)
 
     def _build_v2_protobuf(self, kinds: tuple[Kind, ...], others: tuple[tuple[str, Any], ...]) -> _Document:
+        from orchestrator.apiserver.openapi.documents import v2_document
+        from orchestrator.apiserver.openapi.merging import merge_documents
         from orchestrator.apiserver.openapi.protobuf import encode_document
 
         own = v2_document(kinds, self._version)
