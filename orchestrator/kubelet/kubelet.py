@@ -11,7 +11,7 @@ plan, apply, until nothing is left to do → status patch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from orchestrator.aiokit.backoff import ItemBackoff
@@ -48,7 +48,8 @@ from orchestrator.kubelet.node import (
 from orchestrator.kubelet.node_paths import PLUGINS_REGISTRY, NodePaths, make_kubelet_dir
 from orchestrator.kubelet.parts import Cgroups, DeviceFailure, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.plugins.watcher import PluginHandler, PluginWatcher
-from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror, spec_of
+from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror
+from orchestrator.kubelet.pod_changes import is_more_urgent, is_news, shows_in_volumes
 from orchestrator.kubelet.probes.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.probes.scheduler import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
@@ -57,6 +58,7 @@ from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutd
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods.folder import StaticPodFolder
 from orchestrator.kubelet.static_pods.mirrors import Mirrors
+from orchestrator.kubelet.static_pods.pods import MIRROR_KEY, StaticPods
 from orchestrator.kubelet.stats.source import MeasuredUsage, RequestedUsage, UsageSource
 from orchestrator.kubelet.status.inputs import NodeIdentity
 from orchestrator.kubelet.syncer import PodSyncer
@@ -70,8 +72,6 @@ RUNTIME_SILENT_SECONDS_MAX = 30.0
 """A runtime that has not answered for so long is down (the kubelet's `maxWaitForContainerRuntime`)."""
 KILL_SECONDS = 2.0
 """What a shutdown waits beyond the grace periods, for those that have to be killed."""
-_MIRROR_KEY = "mirror/"
-"""Starts the keys in the queue that are about a mirror without a static pod."""
 
 
 class Kubelet:
@@ -148,8 +148,6 @@ class Kubelet:
     def _reset(self) -> None:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
-        self._static: dict[str, Mapping[str, Object]] = {}
-        """Static pods by uid, by the kind of source that they come from."""
         self._recovering = False
         self._progress = asyncio.Event()
         self._runtime_up.clear()
@@ -209,6 +207,13 @@ class Kubelet:
         self._mirrors = Mirrors(
             client=self._client, pods=self._informer, node=lambda: self._node.node, node_name=self.options.name
         )
+        self._static = StaticPods(
+            records=self._pods,
+            shown=self._informer,
+            mirrors=self._mirrors,
+            look_at=self._queue.add,
+            gone=self._pod_removed,
+        )
         if self._components and self.built_in is None:
             self.built_in = BuiltInPods(
                 self._components,
@@ -245,14 +250,14 @@ class Kubelet:
                 self._group = group
                 name = self.options.name
                 if self.built_in is not None:
-                    self._static_pods_changed(BUILT_IN, self.built_in.pods)
+                    self._static.changed(BUILT_IN, self.built_in.pods)
                 if self.options.static_pod_folder is not None:
                     # Before anything is taken for an orphan.
                     folder = StaticPodFolder(
                         folder=self.options.static_pod_folder,
                         node_name=name,
                         clock=self._clock,
-                        changed=partial(self._static_pods_changed, "file"),
+                        changed=partial(self._static.changed, "file"),
                     )
                     await folder.load()
                     group.create_task(folder.run(), name=f"kubelet/{name}/static-pods")
@@ -347,7 +352,7 @@ class Kubelet:
         record = self._pods.get(uid)
         if record is None:
             if is_mirror(new):
-                self._mirror_changed(key_of(new))
+                self._static.mirror_changed(key_of(new))
                 return
             self._pods[uid] = PodRecord(new, is_new=self._informer.has_synced)
             self._queue.add(uid)
@@ -355,10 +360,10 @@ class Kubelet:
         before = record.pod
         record.pod = new
         is_ended = record.learn_its_end()
-        if is_ended or _is_news(before, new):
-            if is_ended or _is_more_urgent(before, new):
+        if is_ended or is_news(before, new):
+            if is_ended or is_more_urgent(before, new):
                 record.interrupt()
-            if _shows_in_volumes(before, new):
+            if shows_in_volumes(before, new):
                 record.epoch += 1
             record.lift_holds()  # a label or annotation can be all that its environment lacked
             record.forget_failures(before)
@@ -368,7 +373,7 @@ class Kubelet:
         record = self._pods.get(uid)
         if record is None:
             if is_mirror(last):
-                self._mirror_changed(key_of(last))
+                self._static.mirror_changed(key_of(last))
             return
         if record.torn_down:
             self._forget(uid)
@@ -378,32 +383,6 @@ class Kubelet:
         record.interrupt()
         self._queue.add(uid)
 
-    # Static pods.
-
-    def _static_pods_changed(self, source: str, pods: Mapping[str, Object]) -> None:
-        """The static pods of this kind of source are now these, by uid."""
-        for uid in self._static.get(source, ()):
-            record = self._pods.get(uid)
-            if record is not None and uid not in pods and not record.removed:
-                self._pod_removed(uid, record.pod)
-        self._static[source] = dict(pods)
-        for uid in pods:
-            self._add_static(uid)
-        for mirror in self._informer.list():
-            if is_mirror(mirror):
-                self._mirror_changed(key_of(mirror))
-
-    def _add_static(self, uid: str) -> None:
-        """Take a static pod on; one whose predecessor of the same name still ends waits for that."""
-        if uid in self._pods:
-            return
-        pod = next(pods[uid] for pods in self._static.values() if uid in pods)
-        key = key_of(pod)
-        if any(record.is_static and key_of(record.pod) == key for record in self._pods.values()):
-            return
-        self._pods[uid] = PodRecord(pod, is_static=True)
-        self._queue.add(uid)
-
     def show_built_in(self, component: str = "") -> None:
         """The components of this process have come up, or the one that is named has changed."""
         if self.built_in is None:
@@ -411,16 +390,6 @@ class Kubelet:
         self.built_in.is_open = True
         for uid in self.built_in.uids_of(component) if component else self.built_in.pods:
             self._queue.add(uid)
-
-    def _mirror_changed(self, key: str) -> None:
-        """Look after a mirror: under the static pod that it shows, or by its own key when there is none."""
-        for uid, record in self._pods.items():
-            if record.is_static and key_of(record.pod) == key:
-                # The mirror of one whose manifest is gone shows it until it has ended.
-                if not record.removed and not self._mirrors.is_settled(record):
-                    self._queue.add(uid)
-                return
-        self._queue.add(f"{_MIRROR_KEY}{key}")
 
     def _is_built_in(self, uid: str) -> bool:
         return self.built_in is not None and uid in self.built_in
@@ -438,10 +407,7 @@ class Kubelet:
     def _forget(self, uid: str) -> None:
         record = self._pods.pop(uid, None)
         if record is not None and record.is_static:
-            for pods in self._static.values():
-                for waiting in pods:
-                    self._add_static(waiting)
-            self._mirror_changed(key_of(record.pod))
+            self._static.ended(record.pod)
         self._admitter.forget(uid)
         self._probes.forget(uid)
         self._sources.refer(self._references_changed, uid, ())
@@ -495,8 +461,8 @@ class Kubelet:
         record = self._pods.get(uid)
         held = self._admitter.held(record) if record is not None else {}
         try:
-            if uid.startswith(_MIRROR_KEY):
-                await self._mirrors.keep(None, uid.removeprefix(_MIRROR_KEY))
+            if uid.startswith(MIRROR_KEY):
+                await self._mirrors.keep(None, uid.removeprefix(MIRROR_KEY))
                 self._queue.forget(uid)
             elif record is None:
                 await self._orphan(uid)
@@ -783,39 +749,3 @@ class Kubelet:
     def describe(self) -> str:
         """For the log and for assertions."""
         return f"{self.options.name}: " + ", ".join(describe_pod(r.pod) for r in self._pods.values())
-
-
-def _is_news(old: Object, new: Object) -> bool:
-    """Whether a change of a pod is more than our own status coming back."""
-    if old is new:
-        return False
-    before, after = old["metadata"], new["metadata"]
-    for field in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations"):
-        if before.get(field) != after.get(field):
-            return True
-    if spec_of(old) is not spec_of(new) and spec_of(old) != spec_of(new):
-        return True
-    gates = spec_of(new).get("readinessGates")
-    if gates:
-        types = {gate["conditionType"] for gate in gates}
-        return _conditions(old, types) != _conditions(new, types)
-    return False
-
-
-def _conditions(pod: Object, types: set[str]) -> list[Object]:
-    return [c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") in types]
-
-
-def _is_more_urgent(old: Object, new: Object) -> bool:
-    """Whether the pod has to end now, or sooner than it had to."""
-    if not new["metadata"].get("deletionTimestamp"):
-        return False
-    return not old["metadata"].get("deletionTimestamp") or grace_seconds_of(new) < grace_seconds_of(old)
-
-
-def _shows_in_volumes(old: Object, new: Object) -> bool:
-    """Labels and annotations can be files of a downwardAPI volume."""
-    if not spec_of(new).get("volumes"):
-        return False
-    before, after = old["metadata"], new["metadata"]
-    return any(before.get(field) != after.get(field) for field in ("labels", "annotations"))

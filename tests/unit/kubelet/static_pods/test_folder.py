@@ -12,7 +12,6 @@ import yaml
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.static_pods.folder import MANIFEST_BYTES_MAX, BadManifest, StaticPodFolder, decode_manifest
-from orchestrator.kubelet.static_pods.mirrors import MirrorStep, mirror_of, plan_mirror
 
 
 def manifest(name: str = "web", **spec: object) -> Object:
@@ -66,21 +65,6 @@ def test_the_uid_follows_node_file_and_content() -> None:
 def test_what_is_no_static_pod(content: bytes, why: str) -> None:
     with pytest.raises(BadManifest, match=why):
         decode_manifest(content, source="/m/a.yaml", node_name="n")
-
-
-def test_mirrors() -> None:
-    static, other = decode(manifest()), decode(manifest(hostNetwork=True))
-    node = {"metadata": {"name": "node-1", "uid": "n"}}
-    mirror = mirror_of(static, node)
-    assert "uid" not in mirror["metadata"]
-    assert mirror["metadata"]["ownerReferences"][0]["kind"] == "Node"
-    dying = {**mirror, "metadata": {**mirror["metadata"], "deletionTimestamp": "now"}}
-    assert plan_mirror(static, None) is MirrorStep.CREATE
-    assert plan_mirror(static, mirror) is MirrorStep.NOTHING
-    assert plan_mirror(other, mirror) is MirrorStep.REPLACE
-    assert plan_mirror(static, dying) is MirrorStep.REPLACE
-    assert plan_mirror(None, mirror) is MirrorStep.DELETE
-    assert plan_mirror(None, None) is MirrorStep.NOTHING
 
 
 async def test_the_folder_is_followed(tmp_path: Path) -> None:
