@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grpclib.const import Cardinality, Handler
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
 
 from orchestrator.kubelet.devices.claim_driver_api import MESSAGES as CLAIMS
-from orchestrator.kubelet.plugins.connection import SocketAddress
+from orchestrator.kubelet.devices.plugin_api import MESSAGES as PLUGINS
+from orchestrator.kubelet.devices.plugin_api import REGISTER
+from orchestrator.kubelet.plugins.connection import PluginConnection, SocketAddress
 from orchestrator.kubelet.plugins.registration import MESSAGES
 
 Serve = Callable[[Any], Awaitable[Any]]
@@ -55,7 +58,7 @@ async def serve_on(socket: Path, *services: Service) -> Server:
 
 async def stop(server: Server, socket: Path) -> None:
     """End a driver as a clean one ends, which takes its socket along."""
-    await asyncio.to_thread(socket.unlink)
+    await asyncio.to_thread(socket.unlink, missing_ok=True)
     server.close()
     await server.wait_closed()
 
@@ -87,6 +90,91 @@ class Registrar:
         return MESSAGES["RegistrationStatusResponse"]()
 
 
+class DevicePluginService:
+    """`DevicePlugin`: lists devices, and notes what it is asked."""
+
+    def __init__(
+        self,
+        devices: Mapping[str, str],
+        *,
+        allocated: Callable[[list[str]], Mapping[str, Any]] = lambda devices: {},
+        prefers: tuple[str, ...] = (),
+        starts_first: bool = False,
+        folder: Path,
+    ) -> None:
+        """`devices` are healths by id, `allocated` what a container gets for some of them; in a kubelet's `folder`."""
+        self._devices = dict(devices)
+        self._allocated = allocated
+        self._prefers = prefers
+        self._starts_first = starts_first
+        self._folder = folder
+        self._changed = asyncio.Event()
+        self.is_refusing = False
+        self.calls: queue.Queue[tuple[str, tuple[str, ...]]] = queue.Queue()
+        """(method, devices), in order."""
+
+    async def set_devices(self, devices: Mapping[str, str]) -> None:
+        """From now on these are listed."""
+        self._devices = dict(devices)
+        self._changed.set()
+
+    async def register(self, endpoint: str, resource: str, *, version: str = "v1beta1") -> None:
+        """Call the kubelet; PluginError."""
+        connection = PluginConnection(self._folder / "kubelet.sock")
+        request = PLUGINS["RegisterRequest"](version=version, endpoint=endpoint, resource_name=resource)
+        try:
+            await connection.call(REGISTER, request, PLUGINS["Empty"])
+        finally:
+            connection.close()
+
+    def service(self) -> Service:
+        """Serves v1beta1."""
+        package = "/v1beta1.DevicePlugin"
+        methods = {
+            "GetDevicePluginOptions": (self._options, "Empty", "DevicePluginOptions"),
+            "GetPreferredAllocation": (self._prefer, "PreferredAllocationRequest", "PreferredAllocationResponse"),
+            "Allocate": (self._allocate, "AllocateRequest", "AllocateResponse"),
+            "PreStartContainer": (self._pre_start, "PreStartContainerRequest", "PreStartContainerResponse"),
+        }
+        served = {
+            f"{package}/{name}": unary(serve, PLUGINS[request], PLUGINS[reply])
+            for name, (serve, request, reply) in methods.items()
+        }
+        listing = Handler(self._list, Cardinality.UNARY_STREAM, PLUGINS["Empty"], PLUGINS["ListAndWatchResponse"])
+        return Service({**served, f"{package}/ListAndWatch": listing})
+
+    async def _list(self, stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        while True:
+            self._changed.clear()
+            devices = [PLUGINS["Device"](ID=name, health=health) for name, health in self._devices.items()]
+            await stream.send_message(PLUGINS["ListAndWatchResponse"](devices=devices))
+            await self._changed.wait()
+
+    async def _options(self, _: Any) -> Any:
+        return PLUGINS["DevicePluginOptions"](
+            pre_start_required=self._starts_first, get_preferred_allocation_available=bool(self._prefers)
+        )
+
+    async def _prefer(self, request: Any) -> Any:
+        (wanted,) = request.container_requests
+        self.calls.put(("GetPreferredAllocation", tuple(wanted.available_deviceIDs)))
+        answer = PLUGINS["ContainerPreferredAllocationResponse"](deviceIDs=self._prefers)
+        return PLUGINS["PreferredAllocationResponse"](container_responses=[answer])
+
+    async def _allocate(self, request: Any) -> Any:
+        (wanted,) = request.container_requests
+        if self.is_refusing:
+            raise GRPCError(Status.INTERNAL, "the bus is down")
+        self.calls.put(("Allocate", tuple(wanted.devices_ids)))
+        answer = PLUGINS["ContainerAllocateResponse"](**self._allocated([*wanted.devices_ids]))
+        return PLUGINS["AllocateResponse"](container_responses=[answer])
+
+    async def _pre_start(self, request: Any) -> Any:
+        self.calls.put(("PreStartContainer", tuple(request.devices_ids)))
+        return PLUGINS["PreStartContainerResponse"]()
+
+
 class DriverProcess:
     """Drivers in a thread of their own, for tests that block while they wait."""
 
@@ -107,15 +195,16 @@ class DriverProcess:
         self._loop.close()
 
     def serve(self, socket: Path, *services: Service) -> None:
-        """Listen on a socket."""
+        """Listen on a socket, also one that somebody removed."""
         socket.parent.mkdir(parents=True, exist_ok=True)
-        self._servers[socket] = self._run(serve_on(socket, *services))
+        self._servers[socket] = self.run(serve_on(socket, *services))
 
     def stop(self, socket: Path) -> None:
         """End one of the servers, which takes its socket along."""
-        self._run(stop(self._servers.pop(socket), socket))
+        self.run(stop(self._servers.pop(socket), socket))
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Have something done in the thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
 

@@ -11,7 +11,7 @@ plan, apply, until nothing is left to do → status patch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 
 from orchestrator.aiokit.backoff import ItemBackoff
@@ -46,7 +46,7 @@ from orchestrator.kubelet.node import (
     plan_node_status,
 )
 from orchestrator.kubelet.node_paths import PLUGINS_REGISTRY, NodePaths, make_kubelet_dir
-from orchestrator.kubelet.parts import Cgroups, DeviceFailure, Hooks, NodeFacts, PodFiles, SyncResult
+from orchestrator.kubelet.parts import Cgroups, DeviceCounts, DeviceFailure, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.plugins.watcher import PluginHandler, PluginWatcher
 from orchestrator.kubelet.pod import describe_pod, grace_seconds_of, is_mirror
 from orchestrator.kubelet.pod_changes import is_more_urgent, is_news, shows_in_volumes
@@ -112,7 +112,8 @@ class Kubelet:
         self._cgroups = cgroups
         self._pull_records = pull_records
         self._detect_mutations = detect_mutations
-        self._node = NodeReporter(client=client, clock=clock, options=options)
+        self._node = NodeReporter(client=client, clock=clock, options=options, devices=self._device_counts)
+        self._devices: NodeDevices | None = None
         self._log = get_logger("kubelet", node=options.name)
         if actions is None:
             actions = HollowActions() if files is None else RealActions(runtime=runtime, clock=clock)
@@ -163,18 +164,19 @@ class Kubelet:
             node_name=self.options.name,
         )
         self._facts = NodeFacts(NodeIdentity(ips=(self.options.ip,)))
+        self._devices = self._make_devices()
         self._admitter = PodAdmitter(
             client=self._client,
             recorder=self._recorder,
             options=self.options,
             facts=self._facts,
+            devices=self._devices,
             pods=self._pods,
             known_node=lambda: self._node.node,
             pressure=lambda: self._pressure.conditions,
             look_at=self._queue.add,
         )
         self._csi = self._make_csi()
-        self._devices = self._make_devices()
         self._syncer = PodSyncer(
             known_node=lambda: self._node.node,
             client=self._client,
@@ -264,6 +266,8 @@ class Kubelet:
                 if self.options.paths is not None:
                     # Before any pod mounts it.
                     await asyncio.to_thread(make_kubelet_dir, self.options.paths.kubelet_dir)
+                    if self._devices is not None:
+                        self._devices.start()
                     group.create_task(self._plugins(self.options.paths).run(), name=f"kubelet/{name}/plugins")
                 group.create_task(self._informer.run(), name=f"kubelet/{name}/pods")
                 group.create_task(self._follow_runtime(), name=f"kubelet/{name}/events")
@@ -307,6 +311,9 @@ class Kubelet:
             wake=self._references_changed,
         )
 
+    def _device_counts(self) -> Mapping[str, DeviceCounts]:
+        return self._devices.counts() if self._devices is not None else {}
+
     def _make_devices(self) -> NodeDevices | None:
         if self.options.paths is None or self._files is None:
             return None
@@ -318,6 +325,7 @@ class Kubelet:
             spawn=self._spawn,
             known_pods=self._uids,
             driver_came=self._driver_came,
+            changed=self._devices_changed,
         )
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None] | None:
@@ -331,6 +339,12 @@ class Kubelet:
         """The pods that there are."""
         await self._informer.wait_synced()
         return {*self._pods}
+
+    def _devices_changed(self, pod_uids: Iterable[str]) -> None:
+        """The node offers others, or those of these pods are as healthy as they were no longer."""
+        self._spawn(self._report_node(), "devices/report")
+        for uid in pod_uids:
+            self._look_at(uid)
 
     def _driver_came(self) -> None:
         """Pods may have waited for it to prepare their devices."""
@@ -646,7 +660,7 @@ class Kubelet:
         """Register the node; then a lease every 10 s, and the status when it changed or became old."""
         await self._runtime_up.wait()
         if self._devices is not None:
-            await self._devices.start()
+            await self._devices.before_registration()
         backoff = ItemBackoff(base_seconds=0.2, max_seconds=7.0, items_max=1)
         while True:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.kubelet.eviction.plan import Threshold
 from orchestrator.kubelet.images.garbage_collection import ImageGcPolicy
 from orchestrator.kubelet.node_paths import NodePaths
+from orchestrator.kubelet.parts import DeviceCounts
 from orchestrator.kubelet.runtime import Image, RuntimeInfo
 from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.logs import get_logger
@@ -37,6 +38,7 @@ HEARTBEAT_SLOT_SECONDS = 1.0
 STATUS_REPORT_SECONDS = 300.0
 IMAGES_REPORTED_MAX = 50
 PODS_MAX = 110
+NO_DEVICES: Mapping[str, DeviceCounts] = {}
 UNKNOWN_DISK = "100Gi"
 """What a node without a disk of its own claims to have."""
 
@@ -119,6 +121,7 @@ def plan_node_status(
     images: Sequence[Image],
     now: datetime,
     old: Object,
+    devices: Mapping[str, DeviceCounts] = NO_DEVICES,
 ) -> Object:
     """`status` of the Node; transition times are kept from the old one, heartbeats are now."""
     capacity = {
@@ -129,6 +132,7 @@ def plan_node_status(
         "memory": f"{info.memory_bytes // 1024}Ki",
         "pods": str(PODS_MAX),
         **extended_resources(old.get("capacity") or {}),
+        **{resource: str(counts.capacity) for resource, counts in devices.items()},
         **options.capacity,
     }
     status: Object = {
@@ -136,7 +140,10 @@ def plan_node_status(
             {"type": "InternalIP", "address": options.ip},
             {"type": "Hostname", "address": options.name},
         ],
-        "allocatable": _less(capacity, options.reserved),
+        "allocatable": {
+            **_less(capacity, options.reserved),
+            **{resource: str(counts.allocatable) for resource, counts in devices.items()},
+        },
         "capacity": capacity,
         "conditions": _conditions(health, now, old.get("conditions") or ()),
         "features": {"supplementalGroupsPolicy": True},
@@ -165,10 +172,16 @@ def extended_resources(amounts: Mapping[str, str]) -> dict[str, str]:
     return {name: amount for name, amount in amounts.items() if is_extended(name)}
 
 
-def _advertises_more(node: Object) -> bool:
-    """Whether somebody advertised extended resources on the Node that are not allocatable yet, or took some back."""
+def _advertises_more(node: Object, devices: Collection[str]) -> bool:
+    """Whether somebody advertised extended resources on the Node that are not allocatable yet, or took some back.
+
+    Those of `devices` are the kubelet's own.
+    """
     status = node.get("status") or {}
-    capacity, allocatable = (extended_resources(status.get(part) or {}) for part in ("capacity", "allocatable"))
+    capacity, allocatable = (
+        {name: amount for name, amount in extended_resources(status.get(part) or {}).items() if name not in devices}
+        for part in ("capacity", "allocatable")
+    )
     return capacity != allocatable
 
 
@@ -252,7 +265,17 @@ def heartbeat_delay_seconds(name: str, now: float, period_seconds: float) -> flo
 class NodeReporter:
     """Keeps one Node object and its Lease up to date; the kubelet calls it, it has no task of its own."""
 
-    def __init__(self, *, client: Client, clock: Clock, options: NodeOptions) -> None:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        clock: Clock,
+        options: NodeOptions,
+        devices: Callable[[], Mapping[str, DeviceCounts]] = dict,
+    ) -> None:
+        """`devices` tells what device plugins offer now."""
+        self._devices = devices
+        self._reported_devices: Mapping[str, DeviceCounts] = NO_DEVICES
         self._client = client
         self._clock = clock
         self._options = options
@@ -292,15 +315,15 @@ class NodeReporter:
     async def report(
         self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image], *, seen: Object | None = None
     ) -> None:
-        """Write the status when health or images changed, the last report is five minutes old, or `seen` calls for it.
+        """Write the status when health, images or devices changed, five minutes after the last, or as `seen` calls for.
 
         `seen`: the Node as others have it now; extended resources that were advertised on it become allocatable.
         """
-        is_changed = seen is not None and seen is not self._seen and _advertises_more(seen)
+        is_changed = seen is not None and seen is not self._seen and _advertises_more(seen, self._devices())
         if is_changed:
             self._node = seen
         age = self._clock.monotonic() - self._reported_at
-        is_same = health == self._reported and images == self._images
+        is_same = health == self._reported and images == self._images and self._devices() == self._reported_devices
         if is_same and age < STATUS_REPORT_SECONDS and not is_changed:
             self._seen = seen
             return
@@ -313,7 +336,8 @@ class NodeReporter:
     async def _report(self, info: RuntimeInfo, health: NodeHealth, images: Sequence[Image]) -> None:
         assert self._node is not None
         old: Object = self._node.get("status") or {}
-        status = plan_node_status(self._options, info, health, images, self._clock.now(), old)
+        devices = self._devices()
+        status = plan_node_status(self._options, info, health, images, self._clock.now(), old, devices)
         changed: dict[str, Any] = {key: value for key, value in status.items() if old.get(key) != value}
         if "allocatable" in changed:
             gone = extended_resources(old.get("allocatable") or {}).keys() - status["allocatable"].keys()
@@ -331,6 +355,7 @@ class NodeReporter:
             self._log.info("node.health", ready=not health.not_ready, reason=health.not_ready)
         self._reported = health
         self._images = images
+        self._reported_devices = devices
         self._reported_at = self._clock.monotonic()
 
     def forget(self) -> None:

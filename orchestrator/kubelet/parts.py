@@ -39,6 +39,14 @@ class DeviceFailure(Exception):
     """A device cannot be made ready, or let go of, now; the message goes into the event."""
 
 
+class DeviceCounts(Struct, frozen=True):
+    """The devices of a plugin, as a Node shows them."""
+
+    capacity: int = 0
+    allocatable: int = 0
+    """Those that are healthy."""
+
+
 class SyncResult(Struct):
     """What the kubelet does after a sync."""
 
@@ -139,12 +147,20 @@ class Cgroups(Protocol):
 class Devices(Protocol):
     """The devices of a node's pods; every method may raise DeviceFailure. A hollow node has all there are."""
 
+    async def allocate(self, pod: Object) -> None:
+        """Give a new pod those of device plugins; without them the node does not take it."""
+        ...
+
     async def prepare(self, pod: Object) -> None:
-        """Make them ready, before the pod's sandbox is made."""
+        """Make those of its claims ready, before the pod's sandbox is made."""
         ...
 
     async def inject(self, pod: Object, container: Object, spec: ContainerSpec) -> ContainerSpec:
         """A container of the pod with its devices."""
+        ...
+
+    def statuses(self, pod: Object) -> Mapping[str, list[Object]]:
+        """`allocatedResourcesStatus` of its containers that have devices, by name."""
         ...
 
     async def release(self, pod_uid: str) -> None:

@@ -105,7 +105,14 @@ class PodSyncer:
         self._cluster_domain = cluster_domain
         self._log = get_logger("kubelet", node=node_name)
         self._reporter = PodReporter(
-            client=client, recorder=recorder, clock=clock, runtime=runtime, files=files, probes=probes, facts=facts
+            client=client,
+            recorder=recorder,
+            clock=clock,
+            runtime=runtime,
+            files=files,
+            devices=devices,
+            probes=probes,
+            facts=facts,
         )
         self._volumes = VolumeSync(
             client=client,

@@ -9,11 +9,23 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.manifests import apply, container, is_running, output_of, pod, wait_for_event, wait_for_pod
+from tests.e2e.manifests import (
+    WAIT,
+    apply,
+    container,
+    has_phase,
+    is_running,
+    output_of,
+    pod,
+    status_of,
+    wait_for_event,
+    wait_for_pod,
+)
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess
-from tests.plugin_drivers import ClaimDriverService, DriverProcess, Registrar
+from tests.plugin_drivers import ClaimDriverService, DevicePluginService, DriverProcess, Registrar
 
 DRIVER = "gpu.example.com"
+RESOURCE = "example.com/fpga"
 API = "resource.k8s.io/v1"
 CDI = {
     "cdiVersion": "0.6.0",
@@ -123,10 +135,12 @@ def test_a_driver_prepares_devices_and_lets_go_of_them(
     k: Kubectl, node: OrchestratorProcess, drivers: DriverProcess, kubelet_dir: Path
 ) -> None:
     publish(k)
-    apply(k, claim("good"), claim("broken"), with_claim("early", "good", "sleep 1000"))
+    apply(k, claim("good"), claim("broken"), with_claim("early", "good", WAIT))
     wait_for_event(k, "FailedPrepareDynamicResources", f"DRA driver {DRIVER} is not registered")
     service = start_driver(drivers, kubelet_dir, "v1")
-    wait_for_pod(k, "early", is_running)
+    early = wait_for_pod(k, "early", is_running)
+    health = {"resourceID": "example.com/gpu=one", "health": "Unknown"}
+    assert status_of(early)["allocatedResourcesStatus"] == [{"name": "claim:gpu", "resources": [health]}]
     assert service.calls.get(timeout=10) == ("NodePrepareResources", "good")
     script = (
         "echo $GPU $GPU_DRIVER; cat /gpu/firmware; head -c 3 /dev/gpu-one | wc -c; touch /gpu/x 2>/dev/null || echo ro"
@@ -148,3 +162,55 @@ def test_a_driver_prepares_devices_and_lets_go_of_them(
     k("delete", "pod", "early")
     calls = [service.calls.get(timeout=10) for _ in range(2)]
     assert calls == [("NodeUnprepareResources", "broken"), ("NodeUnprepareResources", "good")]
+
+
+def amounts(node: dict[str, Any]) -> tuple[str | None, str | None]:
+    """What a Node shows of the plugin's resource: (capacity, allocatable)."""
+    return node["status"]["capacity"].get(RESOURCE), node["status"]["allocatable"].get(RESOURCE)
+
+
+def test_a_device_plugin_offers_devices(
+    k: Kubectl, node: OrchestratorProcess, drivers: DriverProcess, kubelet_dir: Path
+) -> None:
+    folder = kubelet_dir / "device-plugins"
+
+    def allocated(devices: list[str]) -> dict[str, Any]:
+        nodes = [{"host_path": "/dev/zero", "container_path": "/dev/fpga", "permissions": "r"}]
+        return {"envs": {"FPGA": " ".join(devices)}, "devices": nodes, "annotations": {"example.com/fpga": "yes"}}
+
+    two = {"f0": "Healthy", "f1": "Healthy"}
+    plugin = DevicePluginService(two, allocated=allocated, folder=folder)
+    drivers.serve(folder / "fpga.sock", plugin.service())
+    drivers.run(plugin.register("fpga.sock", RESOURCE))
+    k.wait_for("nodes", lambda nodes: [*map(amounts, nodes)] == [("2", "2")])
+
+    one = {"limits": {RESOURCE: "1"}}
+    apply(k, pod("holds", container(resources=one)))
+    held = wait_for_pod(k, "holds", is_running)
+    script = "echo $FPGA; head -c 3 /dev/fpga | wc -c"
+    assert output_of(k, pod("uses", container(script, resources=one))).split() == ["f1", "3"]
+
+    drivers.run(plugin.set_devices({"f0": "Unhealthy", "f1": "Healthy"}))
+    k.wait_for("nodes", lambda nodes: [*map(amounts, nodes)] == [("2", "1")])
+    unhealthy = [{"name": RESOURCE, "resources": [{"resourceID": "f0", "health": "Unhealthy"}]}]
+    wait_for_pod(k, "holds", lambda p: status_of(p).get("allocatedResourcesStatus") == unhealthy)
+    # Whoever asks for more than is left and passes the scheduler by fails as it does in Kubernetes.
+    apply(k, pod("greedy", container(resources={"limits": {RESOURCE: "2"}}), nodeName="node-1"))
+    greedy = wait_for_pod(k, "greedy", has_phase("Failed"))
+    assert greedy["status"]["reason"] == "UnexpectedAdmissionError"
+    assert greedy["status"]["message"] == (
+        f"Pod was rejected: Allocate failed due to requested number of devices unavailable for {RESOURCE}. "
+        "Requested: 2, Available: 1, which is unexpected"
+    )
+
+    # A plugin registers again when the kubelet is another one; what was allocated stays so.
+    node.kill()
+    node.start()
+    k.wait_for("nodes", lambda nodes: [*map(amounts, nodes)] == [("0", "0")])
+    drivers.run(plugin.set_devices(two))
+    drivers.serve(folder / "fpga.sock", plugin.service())
+    drivers.run(plugin.register("fpga.sock", RESOURCE))
+    k.wait_for("nodes", lambda nodes: [*map(amounts, nodes)] == [("2", "2")])
+    assert status_of(wait_for_pod(k, "holds", is_running))["containerID"] == status_of(held)["containerID"]
+    assert output_of(k, pod("again", container("echo $FPGA", resources=one))).strip() == "f1"
+    k("delete", "pod", "holds", "--wait=false")

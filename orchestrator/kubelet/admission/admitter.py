@@ -22,7 +22,7 @@ from orchestrator.kubelet.admission.predicates import (
 from orchestrator.kubelet.admission.preemption import MESSAGE, REASON, Occupant, plan_preemption
 from orchestrator.kubelet.eviction.plan import refuse_under_pressure
 from orchestrator.kubelet.node import NodeOptions
-from orchestrator.kubelet.parts import NodeFacts
+from orchestrator.kubelet.parts import DeviceFailure, Devices, NodeFacts
 from orchestrator.kubelet.pod import grace_seconds_of, is_critical
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.resources.pod_resources import pod_requests
@@ -37,6 +37,7 @@ from orchestrator.kubelet.resources.resize import (
 from orchestrator.kubelet.shutdown import REFUSAL
 
 _NOTHING: Mapping[str, int] = {}
+UNEXPECTED = "UnexpectedAdmissionError"
 PREEMPTED = "PreemptContainer"
 """The reason of the event, which differs from that of the status."""
 
@@ -51,6 +52,7 @@ class PodAdmitter:
         recorder: EventRecorder,
         options: NodeOptions,
         facts: NodeFacts,
+        devices: Devices | None,
         pods: Mapping[str, PodRecord],
         known_node: Callable[[], Object | None],
         pressure: Callable[[], Iterable[str]],
@@ -64,6 +66,7 @@ class PodAdmitter:
         self._recorder = recorder
         self._options = options
         self._facts = facts
+        self._devices = devices
         self._pods = pods
         self._known_node = known_node
         self._pressure = pressure
@@ -116,7 +119,12 @@ class PodAdmitter:
 
     async def refusal(self, record: PodRecord) -> tuple[str, str] | None:
         """(reason, message) when the node does not take a pod that it sees for the first time."""
-        refused = await self._misplaced(record) or self._admit(record)
+        refused = (
+            await self._misplaced(record)
+            or self._refuse_kind(record)
+            or await self._allocate_devices(record)
+            or self._admit(record)
+        )
         if refused is not None:
             record.admitted = True
         return refused
@@ -124,12 +132,33 @@ class PodAdmitter:
     async def _misplaced(self, record: PodRecord) -> tuple[str, str] | None:
         """Why a new pod does not belong on this node; a label that it misses may only not have been seen yet."""
         pod = record.pod
-        if record.is_over or record.is_terminating or record.is_static or (pod.get("status") or {}).get("startTime"):
+        if record.is_static or not _is_new(record):
             return None
         known = self._known_node()
         if known is None or refuse_placement(pod, known) is None:
             return None
         return refuse_placement(pod, await self._client.get(NODES, self._options.name))
+
+    def _refuse_kind(self, record: PodRecord) -> tuple[str, str] | None:
+        """Why the node takes no pod like a new one now, however much room there is."""
+        if not _is_new(record):
+            return None
+        if self.is_closed:
+            return REFUSAL
+        pressed = refuse_under_pressure(record.pod, self._pressure())
+        if pressed is not None:
+            return pressed
+        return refuse_system(record.pod) or refuse_sysctls(record.pod, self._options.allowed_unsafe_sysctls)
+
+    async def _allocate_devices(self, record: PodRecord) -> tuple[str, str] | None:
+        """Give a new pod its devices, or say why there are none for it."""
+        if self._devices is None or not _is_new(record):
+            return None
+        try:
+            await self._devices.allocate(record.pod)
+        except DeviceFailure as error:
+            return UNEXPECTED, f"Pod was rejected: Allocate failed due to {error}, which is unexpected"
+        return None
 
     def _admit(self, record: PodRecord) -> tuple[str, str] | None:
         """Count the pod's requests; refuse it if it was never started and does not fit."""
@@ -138,16 +167,8 @@ class PodAdmitter:
         if record.is_over or record.is_terminating:
             return None
         record.requests = pod_requests(pod)
-        if (pod.get("status") or {}).get("startTime"):
+        if not _is_new(record):
             return None
-        if self.is_closed:
-            return REFUSAL
-        pressed = refuse_under_pressure(pod, self._pressure())
-        if pressed is not None:
-            return pressed
-        forbidden = refuse_system(pod) or refuse_sysctls(pod, self._options.allowed_unsafe_sysctls)
-        if forbidden is not None:
-            return forbidden
         others = self._others(record)
         taken = refuse_host_ports(pod, (other.pod for other in others))
         if taken is not None and is_critical(pod):
@@ -200,6 +221,12 @@ class PodAdmitter:
         away already, and whoever came for it would be refused, replaced and refused again.
         """
         return [other for other in self._pods.values() if other is not record and _holds_room(other)]
+
+
+def _is_new(record: PodRecord) -> bool:
+    """Whether the pod is still to be started."""
+    is_started = bool((record.pod.get("status") or {}).get("startTime"))
+    return not (record.is_over or record.is_terminating or is_started)
 
 
 def _holds_room(record: PodRecord) -> bool:

@@ -58,6 +58,7 @@ class BuiltInPods:
             clock=clock,
             runtime=self.runtime,
             files=None,
+            devices=None,
             probes=probes,
             facts=NodeFacts(NodeIdentity(ips=(node_ip,), runtime_name=NAME)),
         )

@@ -30,6 +30,7 @@ from orchestrator.kubelet.checkpoint import Checkpoint
 from orchestrator.kubelet.devices.claim_drivers import ClaimDrivers
 from orchestrator.kubelet.parts import DeviceFailure
 from orchestrator.kubelet.plugins.connection import PluginError
+from orchestrator.kubelet.pod import app_containers_of
 from orchestrator.logs import get_logger
 
 STATE_FILE = "dra_manager_state"
@@ -43,6 +44,10 @@ class PreparedDevice(Struct, frozen=True):
     requests: tuple[str, ...] = ()
     """The requests of the claim that it is for; empty: all."""
     cdi_ids: tuple[str, ...] = ()
+
+    def is_for(self, request: str) -> bool:
+        """Whether a container that asks for this request, or for all (empty), gets the device."""
+        return not request or not self.requests or request.partition("/")[0] in self.requests
 
 
 class PreparedClaim(Struct):
@@ -86,21 +91,48 @@ def cdi_ids_for(
     pod: Object, container: Object, claims: Mapping[str, PreparedClaim]
 ) -> list[str]:  # fmt: skip
     """The CDI names of the devices that a container asks for, by claims' keys; DeviceFailure."""
-    references = {reference["name"]: reference for reference in references_of(pod)}
     ids: dict[str, None] = {}
-    for wanted in (container.get("resources") or {}).get("claims") or ():
-        reference = references.get(wanted["name"])
-        name = claim_name_of(pod, reference) if reference is not None else None
-        if name is None:
-            continue
-        claim = claims.get(f"{namespace_of(pod)}/{name}")
+    for wanted, name, claim in _claims_of(pod, container, claims):
         if claim is None:
             raise DeviceFailure(f"unable to get claim info for ResourceClaim {name} in namespace {namespace_of(pod)}")
-        request = wanted.get("request") or ""
         for device in (device for devices in claim.drivers.values() for device in devices):
-            if not request or not device.requests or request in device.requests:
+            if device.is_for(wanted.get("request") or ""):
                 ids |= dict.fromkeys(device.cdi_ids)
     return [*ids]
+
+
+def claim_statuses(pod: Object, container: Object, claims: Mapping[str, PreparedClaim]) -> list[Object]:
+    """`allocatedResourcesStatus` of a container's claims (KEP-4680), of whose health nothing is known."""
+    statuses: dict[str, list[Object]] = {}
+    for wanted, _, claim in _claims_of(pod, container, claims):
+        if claim is None:
+            continue
+        request = wanted.get("request") or ""
+        ids = {
+            device.cdi_ids[0] if device.cdi_ids else f"{driver}/{device.pool}/{device.device}": None
+            for driver, devices in claim.drivers.items()
+            for device in devices
+            if device.is_for(request)
+        }
+        if ids:
+            name = f"claim:{wanted['name']}" + (f"/{request}" if request else "")
+            statuses[name] = [{"resourceID": each, "health": "Unknown"} for each in ids]
+    return [{"name": name, "resources": resources} for name, resources in statuses.items()]
+
+
+def _claims_of(
+    pod: Object, container: Object, claims: Mapping[str, PreparedClaim]
+) -> Iterator[tuple[Object, str, PreparedClaim | None]]:
+    """(entry of the container's `resources.claims`, name of the claim, the claim if it was prepared)."""
+    references = {reference["name"]: reference for reference in references_of(pod)}
+    for wanted in (container.get("resources") or {}).get("claims") or ():
+        reference = references.get(wanted["name"])
+        try:
+            name = claim_name_of(pod, reference) if reference is not None else None
+        except ClaimNotCreated:
+            continue
+        if name is not None:
+            yield wanted, name, claims.get(f"{namespace_of(pod)}/{name}")
 
 
 class PreparedClaims:
@@ -118,6 +150,13 @@ class PreparedClaims:
         if not (container.get("resources") or {}).get("claims"):
             return []
         return cdi_ids_for(pod, container, self._claims())
+
+    def statuses(self, pod: Object) -> dict[str, list[Object]]:
+        """`allocatedResourcesStatus` of a pod's containers that have claims, by name."""
+        if not references_of(pod):
+            return {}
+        found = ((one["name"], claim_statuses(pod, one, self._claims())) for one in app_containers_of(pod))
+        return {name: statuses for name, statuses in found if statuses}
 
     async def prepare(self, pod: Object) -> None:
         """Return when all claims of a pod are ready for it; DeviceFailure."""

@@ -68,10 +68,11 @@ class ContainerStatuses:
         """`status.containerStatuses`, by name."""
         old = self._old_by_name("containerStatuses")
         reason = "PodInitializing" if init_containers_of(self._pod) else "ContainerCreating"
-        return sorted(
-            (self._one(c, old.get(c["name"]), default_reason=reason) for c in app_containers_of(self._pod)),
-            key=lambda entry: str(entry["name"]),
-        )
+        entries = [self._one(c, old.get(c["name"]), default_reason=reason) for c in app_containers_of(self._pod)]
+        for entry in entries:
+            if devices := self._inputs.devices.get(entry["name"]):
+                entry["allocatedResourcesStatus"] = devices
+        return sorted(entries, key=lambda entry: str(entry["name"]))
 
     def ephemeral_statuses(self) -> list[Object]:
         """`status.ephemeralContainerStatuses`."""

@@ -38,6 +38,8 @@ class StatusInputs(Struct, frozen=True):
     """The addresses of the pod's last sandbox."""
     applied: Mapping[str, Object] = field(default_factory=dict)
     """`resources` of running containers as they were set, by container id."""
+    devices: Mapping[str, list[Object]] = field(default_factory=dict)
+    """`allocatedResourcesStatus` by container."""
     pod_resources: Object | None = None
     """What the pod itself was given, if it asks for something."""
     resize_pending: Pending | None = None

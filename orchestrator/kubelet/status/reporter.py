@@ -18,7 +18,7 @@ from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.ghosts import is_ghost, with_ghosts
-from orchestrator.kubelet.parts import NodeFacts, PodFiles, Probes
+from orchestrator.kubelet.parts import Devices, NodeFacts, PodFiles, Probes
 from orchestrator.kubelet.pod import ContainerKind, all_containers_of, field_path_of, find_container, spec_of
 from orchestrator.kubelet.record import PodRecord
 from orchestrator.kubelet.resources.resize import POD
@@ -53,6 +53,7 @@ class PodReporter:
         clock: Clock,
         runtime: ShowsContainers,
         files: PodFiles | None,
+        devices: Devices | None,
         probes: Probes,
         facts: NodeFacts,
     ) -> None:
@@ -61,6 +62,7 @@ class PodReporter:
         self._clock = clock
         self._runtime = runtime
         self._files = files
+        self._devices = devices
         self._probes = probes
         self._facts = facts
 
@@ -90,6 +92,7 @@ class PodReporter:
             failure=record.failure,
             ips=record.ips,
             applied=record.applied,
+            devices=self._devices.statuses(record.pod) if self._devices is not None else {},
             pod_resources=(record.cgroup_allocation or {}).get(POD),
             resize_pending=record.resize_pending,
             resize_error=record.resize_error,
