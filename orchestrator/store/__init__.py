@@ -18,14 +18,15 @@ Mirrors etcd as kube-apiserver uses it, together with kube-apiserver's watch cac
                                        ▼
                   a bounded queue per Watch ──▶ next_batch()      acknowledge the writers
 
-Without a log the same class is the memory store: a write is applied at once, without a task switch.
+Without a log a write is applied at once, without a task switch.
 A write that is visible or acknowledged is committed; one that failed was never visible.
 
 Vocabulary: a *Record* is one object at one revision; an *Event* is what one revision changed; *history* is
 the events since the *compacted revision*, from which older revisions are read and watches resume.
 
 Modules: `records` and `errors` (values), `protocol` (what may be assumed of a store), `mvcc` (the store),
-`hub` (watch dispatch), `log` (the durable log).
+`group_commit` (writes on their way to the log), `log` (the durable log), `hub` (watch dispatch), `sharing` and
+`packing` (what many objects take in memory).
 """
 
 from orchestrator.store.errors import (
@@ -41,7 +42,7 @@ from orchestrator.store.errors import (
     StoreFailed,
     StoreLocked,
 )
-from orchestrator.store.mvcc import MemoryStore, open_store
+from orchestrator.store.mvcc import MvccStore, open_store
 from orchestrator.store.protocol import Store, Watch
 from orchestrator.store.records import Event, EventType, Key, Page, Record, Stats
 
@@ -53,7 +54,7 @@ __all__ = [
     "Key",
     "KeyExists",
     "KeyNotFound",
-    "MemoryStore",
+    "MvccStore",
     "ObjectTooLarge",
     "Page",
     "Record",

@@ -1,7 +1,7 @@
-"""The store: multi-version state in memory, group commit to a log when there is one.
+"""The store: multi-version state in memory, durable when it was given a log.
 
-Owns the revision, the visible records, the history and the writer task. Never talks to SQLite itself (`log`)
-and never waits for a watcher (`hub`). Mirrors etcd's MVCC and its compare-and-swap transactions.
+Owns the revision, the visible records and the history. Never knows how a write becomes durable (`group_commit`) and
+never waits for a watcher (`hub`). Mirrors etcd's MVCC and its compare-and-swap transactions.
 
 Every change of state is a plain `def`: `_plan_*` decides a write against what is visible and raises without
 having changed anything; `_apply` makes a committed event visible. Between the two lies only the commit.
@@ -9,7 +9,6 @@ having changed anything; `_apply` makes a committed event visible. Between the t
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from bisect import bisect_left, bisect_right, insort
@@ -34,9 +33,8 @@ from orchestrator.store.errors import (
     RevisionConflict,
     StoreClosed,
     StoreCorrupt,
-    StoreError,
-    StoreFailed,
 )
+from orchestrator.store.group_commit import GROUP_WRITES_MAX, WAITING_WRITES_MAX, GroupCommit
 from orchestrator.store.hub import IndexedFields, WatchHub, WatchQueue
 from orchestrator.store.log import Log, Row
 from orchestrator.store.packing import Packer
@@ -59,25 +57,6 @@ PACKED_AT_ONCE_MAX = 2
 """Records that each write packs, of those that are old enough: together they take less than the write."""
 OBJECT_BYTES_MAX = 1_572_864
 """1.5 MiB: what etcd takes in one request, and so the largest object of a Kubernetes cluster."""
-WAITING_WRITES_MAX = 1024
-"""Writes that may be on their way; more wait for their turn, in order."""
-GROUP_WRITES_MAX = 256
-GROUP_BYTES_MAX = 8 * 1024 * 1024
-COMPACTION_STEP = 512
-"""Revisions that the log compacts between two groups, so that no write waits long."""
-
-
-class _Write:
-    """A write between its submission and the commit of its group."""
-
-    __slots__ = ("acknowledged", "event", "row", "waiters")
-
-    def __init__(self, event: Event, row: Row, acknowledged: asyncio.Future[None]) -> None:
-        self.event = event
-        self.row = row
-        self.acknowledged = acknowledged
-        self.waiters: list[asyncio.Future[None]] = []
-        """Later writers of the same key; each has a future of its own, so that cancelling one touches no other."""
 
 
 class _Table:
@@ -99,7 +78,7 @@ def _revision_of(event: Event) -> int:
     return event.revision
 
 
-class MemoryStore:
+class MvccStore:
     """State in memory; durable when it was given a log (then `start()` must come first, see `open_store`)."""
 
     def __init__(
@@ -113,10 +92,8 @@ class MemoryStore:
         group_writes_max: int = GROUP_WRITES_MAX,
         log: Log | None = None,
     ) -> None:
-        self._log = log
         self._history_limit = history_limit
         self._history_bytes_max = history_bytes_max
-        self._group_writes_max = group_writes_max
         self._revision = 1
         self._submitted = 1
         """The last revision that was given to a write; those of failed writes are never used again."""
@@ -132,19 +109,12 @@ class MemoryStore:
         self._hub = WatchHub(clock=clock, indexed_fields=indexed_fields or {}, revision=1)
         self._closed = False
         self._writes = 0
-        self._failed_writes = 0
-        self._groups = 0
-        # The rest is used with a log only.
-        self._tombstones: dict[Key, int] = {}
-        """Deletions that are still rows of the log, oldest first: what a new object under the key follows."""
-        self._slots = asyncio.Semaphore(waiting_writes_max)
-        self._waiting_writes = 0
-        self._queue: deque[_Write] = deque()
-        self._pending: dict[Key, _Write] = {}
-        self._wakeup = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-        self._log_compaction_goal = 0
-        self._compaction_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._commits: GroupCommit | None = None
+        """None in a store without a log, where a write is applied at once."""
+        if log is not None:
+            self._commits = GroupCommit(
+                log, apply=self._apply, waiting_writes_max=waiting_writes_max, group_writes_max=group_writes_max
+            )
 
     # ---- reading
 
@@ -258,6 +228,7 @@ class MemoryStore:
 
     def stats(self) -> Stats:
         """Figures for metrics and tests."""
+        commits = self._commits
         return Stats(
             revision=self._revision,
             compacted_revision=self._compacted_revision,
@@ -265,10 +236,10 @@ class MemoryStore:
             history_events=len(self._history),
             history_bytes=self._history_bytes,
             watchers=self._hub.watchers,
-            waiting_writes=self._waiting_writes,
+            waiting_writes=commits.waiting_writes if commits is not None else 0,
             writes=self._writes,
-            groups=self._groups,
-            failed_writes=self._failed_writes,
+            groups=commits.groups if commits is not None else 0,
+            failed_writes=commits.failed_writes if commits is not None else 0,
             deliveries=self._hub.deliveries,
             slow_watchers=self._hub.slow_watchers,
         )
@@ -342,129 +313,18 @@ class MemoryStore:
         return event
 
     async def _write(self, key: Key, plan: Callable[[int], Event]) -> Record:
-        if self._log is None:
-            self._check_open()
-            event = plan(self._submitted + 1)
-            self._submitted += 1
-            self._apply(event)
-            return event.record
-        await self._turn(key)
-        try:
-            self._check_writable()
-            event = plan(self._submitted + 1)
-        except BaseException:
-            self._leave()
-            raise
-        write = self._submit(event)
-        await write.acknowledged
+        self._check_open()
+        if self._commits is not None:
+            return await self._commits.write(key, lambda: self._planned(plan))
+        event = self._planned(plan)
+        self._apply(event)
         return event.record
 
-    async def _turn(self, key: Key) -> None:
-        """Wait for a free slot and for the commits before us on this key, so that what is visible decides."""
-        await self._slots.acquire()
-        self._waiting_writes += 1
-        try:
-            while (pending := self._pending.get(key)) is not None:
-                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                pending.waiters.append(waiter)
-                await waiter
-        except BaseException:
-            self._leave()
-            raise
-
-    def _leave(self) -> None:
-        self._waiting_writes -= 1
-        self._slots.release()
-
-    def _check_writable(self) -> None:
-        self._check_open()
-        if self._writer is None:
-            raise StoreFailed("the store was not started")
-        if self._writer.done():
-            raise StoreFailed("the writer of the store has ended")
-
-    def _submit(self, event: Event) -> _Write:
+    def _planned(self, plan: Callable[[int], Event]) -> Event:
+        """A write under the next revision; none is taken where the plan raises."""
+        event = plan(self._submitted + 1)
         self._submitted = event.revision
-        record = event.record
-        key = record.key
-        if event.previous is not None:
-            previous_revision = event.previous.revision
-        else:
-            previous_revision = self._tombstones.get(key, 0)
-        is_deleted = int(event.type is EventType.DELETED)
-        row = Row(record.revision, *key, previous_revision, record.create_revision, is_deleted, record.raw)
-        write = _Write(event, row, asyncio.get_running_loop().create_future())
-        self._pending[key] = write
-        self._queue.append(write)
-        self._wakeup.set()
-        return write
-
-    # ---- committing
-
-    async def _run_writer(self, log: Log) -> None:
-        """Commit what is waiting, group by group, and compact the log in between, until the store closes."""
-        try:
-            while self._queue or not self._closed:
-                if self._queue:
-                    await self._commit(log, self._take_group())
-                if self._log_compaction_goal > log.compacted_revision:
-                    await self._compact_log(log)
-                elif not self._queue and not self._closed:
-                    self._wakeup.clear()
-                    await self._wakeup.wait()
-        finally:
-            # Only a cancelled or broken writer leaves writes behind; nobody may wait for ever.
-            self._queue.clear()
-            self._fail(list(self._pending.values()), StoreClosed())
-            self._end_compaction_waiters(sys.maxsize, StoreClosed())
-
-    def _take_group(self) -> List[_Write]:
-        group: list[_Write] = []
-        size = 0
-        while self._queue and len(group) < self._group_writes_max:
-            size += len(self._queue[0].row.value)
-            if group and size > GROUP_BYTES_MAX:
-                break
-            group.append(self._queue.popleft())
-        return group
-
-    async def _commit(self, log: Log, group: List[_Write]) -> None:
-        try:
-            await log.append([write.row for write in group])
-        except Exception as error:  # whatever a log raises, the writers of this group must hear of it
-            self._fail(group, error)
-        else:
-            self._groups += 1
-            for write in group:
-                self._settle_tombstone(write.event)
-                self._apply(write.event)
-            for write in group:
-                self._finish(write)
-                if not write.acknowledged.done():  # done: the client is gone, the write stands
-                    write.acknowledged.set_result(None)
-
-    def _fail(self, group: Sequence[_Write], cause: Exception) -> None:
-        self._failed_writes += len(group)
-        for write in group:
-            self._finish(write)
-            if not write.acknowledged.done():
-                error = StoreClosed() if isinstance(cause, StoreClosed) else StoreFailed(str(cause))
-                error.__cause__ = cause
-                write.acknowledged.set_exception(error)
-
-    def _finish(self, write: _Write) -> None:
-        """The next writer of this key may decide, and the slot is free."""
-        del self._pending[write.event.record.key]
-        for waiter in write.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._leave()
-
-    def _settle_tombstone(self, event: Event) -> None:
-        if event.type is EventType.DELETED:
-            self._tombstones[event.record.key] = event.revision
-        elif event.type is EventType.ADDED:
-            self._tombstones.pop(event.record.key, None)
+        return event
 
     def _apply(self, event: Event) -> None:
         """Make a committed event visible: to readers first, then to watchers."""
@@ -512,9 +372,8 @@ class MemoryStore:
             or self._history_bytes > self._history_bytes_max + self._history_bytes_max // 4
         ):
             self._forget(self._oldest_to_keep())
-            if self._log is not None and self._writer is not None:
-                self._log_compaction_goal = self._compacted_revision
-                self._wakeup.set()
+            if self._commits is not None:
+                self._commits.compact_soon(self._compacted_revision)
 
     def _oldest_to_keep(self) -> int:
         """The revision to compact at so that both limits of the history hold again."""
@@ -554,66 +413,36 @@ class MemoryStore:
             raise FutureRevision(revision, self._revision)
         if revision > self._compacted_revision:
             self._forget(revision)
-        if self._log is None or revision <= self._log.compacted_revision:
-            return
-        self._check_writable()
-        self._log_compaction_goal = max(self._log_compaction_goal, revision)
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._compaction_waiters.append((revision, waiter))
-        self._wakeup.set()
-        await waiter
-
-    async def _compact_log(self, log: Log) -> None:
-        """One step towards the goal. After a failure the goal is given up until the next compaction is due."""
-        try:
-            await log.compact(min(self._log_compaction_goal, log.compacted_revision + COMPACTION_STEP))
-        except StoreError as error:
-            self._log_compaction_goal = 0
-            self._end_compaction_waiters(sys.maxsize, error)
-            return
-        compacted = log.compacted_revision
-        while self._tombstones and self._tombstones[key := next(iter(self._tombstones))] <= compacted:
-            del self._tombstones[key]
-        self._end_compaction_waiters(compacted, None)
-
-    def _end_compaction_waiters(self, revision: int, error: StoreError | None) -> None:
-        waiting, self._compaction_waiters = self._compaction_waiters, []
-        for goal, waiter in waiting:
-            if goal > revision:
-                self._compaction_waiters.append((goal, waiter))
-            elif waiter.done():
-                continue
-            elif error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(type(error)(str(error)))
+        if self._commits is not None:
+            await self._commits.compact(revision)
 
     # ---- life
 
     async def start(self) -> None:
         """Read the log, if there is one, and start the writer task; raises StoreCorrupt."""
-        log = self._log
-        if log is None:
+        commits = self._commits
+        if commits is None:
             return
+        log = commits.log
         self._compacted_revision = log.compacted_revision
         self._revision = max(1, log.compacted_revision)
         with _garbage_collector_paused():
             async with aclosing(log.replay()) as chunks:
                 async for rows in chunks:
-                    self._load(rows)
+                    self._load(rows, commits.tombstones)
         for key in self._records:
             self._tables.setdefault(key.resource, _Table()).keys.append(key)
         for table in self._tables.values():
             table.keys.sort()
         self._submitted = self._hub.revision = self._revision
         self._hub.compacted_revision = self._compacted_revision
-        self._log_compaction_goal = self._compacted_revision
-        self._writer = asyncio.create_task(self._run_writer(log), name="store-writer")
+        commits.start()
+        commits.compact_soon(self._compacted_revision)
 
-    def _load(self, rows: Sequence[Row]) -> None:
+    def _load(self, rows: Sequence[Row], tombstones: dict[Key, int]) -> None:
         """Take over rows of the log without decoding a value."""
         intern = sys.intern
-        records, tombstones, tables = self._records, self._tombstones, self._tables
+        records, tables = self._records, self._tables
         for revision, resource, namespace, name, previous_revision, create_revision, deleted, value in rows:
             key = Key(intern(resource), intern(namespace), name)
             previous = records.get(key)
@@ -649,14 +478,13 @@ class MemoryStore:
         if self._closed:
             return
         self._closed = True
-        self._wakeup.set()
         try:
-            if self._writer is not None:
-                await self._writer
+            if self._commits is not None:
+                await self._commits.finish()
         finally:
             self._hub.close()
-            if self._log is not None:
-                await self._log.close()
+            if self._commits is not None:
+                await self._commits.log.close()
 
 
 def _stamp(key: Key, obj: Object, revision: int, create_revision: int) -> Record:
@@ -715,7 +543,7 @@ async def open_store(
     history_bytes_max: int = HISTORY_BYTES_MAX,
     waiting_writes_max: int = WAITING_WRITES_MAX,
     group_writes_max: int = GROUP_WRITES_MAX,
-) -> MemoryStore:
+) -> MvccStore:
     """A running store; durable in the SQLite file `path`, or in memory only when it is None.
 
     Raises StoreLocked, StoreCorrupt, StoreFailed. Close it: with a log it owns a task and a thread.
@@ -725,7 +553,7 @@ async def open_store(
         from orchestrator.store.log import SqliteLog
 
         log = await SqliteLog.open(path)
-    store = MemoryStore(
+    store = MvccStore(
         clock=clock,
         indexed_fields=indexed_fields,
         history_limit=history_limit,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.aiokit.clock import SystemClock
-from orchestrator.store import Key, MemoryStore, open_store
+from orchestrator.store import Key, MvccStore, open_store
 
 FANOUT_WATCHERS = 1000
 
@@ -37,7 +37,7 @@ def pod(name: str) -> dict[str, Any]:
     }
 
 
-async def create_many(store: MemoryStore, *, prefix: str, count: int, writers: int) -> float:
+async def create_many(store: MvccStore, *, prefix: str, count: int, writers: int) -> float:
     """Creates per second with this many writers at a time, each waiting for its own acknowledgement."""
 
     async def write(writer: int) -> None:
@@ -54,7 +54,7 @@ async def create_many(store: MemoryStore, *, prefix: str, count: int, writers: i
 
 async def fan_out(watchers: int, events: int) -> float:
     """Deliveries per second to readers that all watch the same resource."""
-    store = MemoryStore(clock=SystemClock())
+    store = MvccStore(clock=SystemClock())
 
     async def read() -> None:
         watch = store.watch("pods", since=since)
@@ -100,7 +100,7 @@ async def run() -> dict[str, float]:
         figures["store_list_100000_seconds"] = time.perf_counter() - start
         assert len(page.records) == 100_000
         await store.close()
-    memory = MemoryStore(clock=clock)
+    memory = MvccStore(clock=clock)
     figures["store_memory_writes_per_second"] = await create_many(memory, prefix="m", count=20_000, writers=1)
     await memory.close()
     figures[f"store_watch_deliveries_per_second_{FANOUT_WATCHERS}"] = await fan_out(FANOUT_WATCHERS, 500)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from orchestrator.aiokit.clock import SystemClock
-from orchestrator.store import Compacted, Event, EventType, Key, MemoryStore, StoreClosed
+from orchestrator.store import Compacted, Event, EventType, Key, MvccStore, StoreClosed
 from tests.unit.store.fakes import POD_FIELDS, pod, pod_key
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
-    store = MemoryStore(clock=SystemClock(), indexed_fields=POD_FIELDS)
+async def store() -> AsyncIterator[MvccStore]:
+    store = MvccStore(clock=SystemClock(), indexed_fields=POD_FIELDS)
     yield store
     await store.close()
 
@@ -26,7 +26,7 @@ def told(events: list[Event]) -> list[tuple[str, str]]:
     return [(str(event.type), event.record.key.name) for event in events]
 
 
-async def test_events_carry_state_and_previous_state(store: MemoryStore) -> None:
+async def test_events_carry_state_and_previous_state(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     first = await store.create(pod_key("a"), pod("a"))
     second = await store.update(pod_key("a"), pod("a"), expected_revision=2)
@@ -38,7 +38,7 @@ async def test_events_carry_state_and_previous_state(store: MemoryStore) -> None
     assert [event.revision for event in events] == [2, 3, 4]
 
 
-async def test_all_watchers_share_the_event_and_its_frames(store: MemoryStore) -> None:
+async def test_all_watchers_share_the_event_and_its_frames(store: MvccStore) -> None:
     watches = [store.watch("pods", since=1), store.watch("pods", "default", since=1)]
     await store.create(pod_key("a"), pod("a"))
     one, other = [(await watch.next_batch())[0] for watch in watches]
@@ -64,7 +64,7 @@ async def test_all_watchers_share_the_event_and_its_frames(store: MemoryStore) -
         ({"index": ("spec.nodeName", "")}, ["b"]),
     ],
 )
-async def test_scope(store: MemoryStore, scope: dict[str, Any], names: list[str], resumed: bool) -> None:
+async def test_scope(store: MvccStore, scope: dict[str, Any], names: list[str], resumed: bool) -> None:
     watch = None if resumed else store.watch("pods", **scope, since=1)
     await store.create(Key("pods", "x", "a"), on("n1"))
     await store.create(Key("pods", "x", "b"), pod("b"))
@@ -77,7 +77,7 @@ async def test_scope(store: MemoryStore, scope: dict[str, Any], names: list[str]
     assert watch.revision == 6
 
 
-async def test_an_index_watcher_sees_objects_come_and_go(store: MemoryStore) -> None:
+async def test_an_index_watcher_sees_objects_come_and_go(store: MvccStore) -> None:
     """A kubelet must hear when a pod is bound to its node, and also when it leaves."""
     one = store.watch("pods", index=("spec.nodeName", "n1"), since=1)
     two = store.watch("pods", index=("spec.nodeName", "n2"), since=1)
@@ -89,7 +89,7 @@ async def test_an_index_watcher_sees_objects_come_and_go(store: MemoryStore) -> 
     assert [event.revision for event in await two.next_batch()] == [5, 6]
 
 
-async def test_an_event_touches_only_interested_watchers(store: MemoryStore) -> None:
+async def test_an_event_touches_only_interested_watchers(store: MvccStore) -> None:
     for number in range(1000):
         store.watch("pods", index=("spec.nodeName", f"n{number}"), since=1)
         store.watch("pods", f"namespace-{number}", since=1)
@@ -101,21 +101,21 @@ async def test_an_event_touches_only_interested_watchers(store: MemoryStore) -> 
     assert store.stats().watchers == 4002
 
 
-async def test_a_field_that_is_not_indexed_is_refused(store: MemoryStore) -> None:
+async def test_a_field_that_is_not_indexed_is_refused(store: MvccStore) -> None:
     for resource, field in (("pods", "status.phase"), ("nodes", "spec.nodeName")):
         with pytest.raises(ValueError, match=field):
             store.watch(resource, index=(field, "x"), since=1)
     assert store.stats().watchers == 0
 
 
-async def test_a_field_reader_that_raises_refuses_the_write(store: MemoryStore) -> None:
+async def test_a_field_reader_that_raises_refuses_the_write(store: MvccStore) -> None:
     with pytest.raises(AttributeError):
         await store.create(pod_key("a"), pod("a", spec=[]))
     assert store.revision == 1
     assert await store.get(pod_key("a")) is None
 
 
-async def test_watch_resumes_after_any_revision(store: MemoryStore) -> None:
+async def test_watch_resumes_after_any_revision(store: MvccStore) -> None:
     for name in "abc":
         await store.create(pod_key(name), pod(name))
     for since, names in ((1, "abc"), (2, "bc"), (3, "c")):
@@ -126,7 +126,7 @@ async def test_watch_resumes_after_any_revision(store: MemoryStore) -> None:
     assert told(await watch.next_batch()) == [("ADDED", "d")]
 
 
-async def test_history_and_live_events_are_in_order_without_gap(store: MemoryStore) -> None:
+async def test_history_and_live_events_are_in_order_without_gap(store: MvccStore) -> None:
     await store.create(pod_key("a"), pod("a"))
     watch = store.watch("pods", since=1, capacity=1)
     await store.create(pod_key("b"), pod("b"))
@@ -137,7 +137,7 @@ async def test_history_and_live_events_are_in_order_without_gap(store: MemorySto
     assert watch.revision == 3
 
 
-async def test_the_revision_of_a_watch_progresses_without_events(store: MemoryStore) -> None:
+async def test_the_revision_of_a_watch_progresses_without_events(store: MvccStore) -> None:
     watch = store.watch("nodes", since=1)
     for name in "abc":
         await store.create(pod_key(name), pod(name))
@@ -149,7 +149,7 @@ async def test_the_revision_of_a_watch_progresses_without_events(store: MemorySt
     assert watch.revision == 6
 
 
-async def test_a_waiting_reader_is_woken_once_for_a_batch(store: MemoryStore) -> None:
+async def test_a_waiting_reader_is_woken_once_for_a_batch(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     reader = asyncio.create_task(watch.next_batch())
     await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_a_waiting_reader_is_woken_once_for_a_batch(store: MemoryStore) ->
     assert told(await reader) == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c")]
 
 
-async def test_a_cancelled_reader_loses_nothing(store: MemoryStore) -> None:
+async def test_a_cancelled_reader_loses_nothing(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     reader = asyncio.create_task(watch.next_batch())
     await asyncio.sleep(0)
@@ -169,14 +169,14 @@ async def test_a_cancelled_reader_loses_nothing(store: MemoryStore) -> None:
     assert told(await watch.next_batch()) == [("ADDED", "a")]
 
 
-async def test_time_out_gives_an_empty_batch(store: MemoryStore) -> None:
+async def test_time_out_gives_an_empty_batch(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     assert await watch.next_batch(timeout=0.001) == []
     await store.create(pod_key("a"), pod("a"))
     assert told(await watch.next_batch(timeout=60)) == [("ADDED", "a")]
 
 
-async def test_a_second_reader_is_a_mistake(store: MemoryStore) -> None:
+async def test_a_second_reader_is_a_mistake(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     reader = asyncio.create_task(watch.next_batch())
     await asyncio.sleep(0)
@@ -187,7 +187,7 @@ async def test_a_second_reader_is_a_mistake(store: MemoryStore) -> None:
         await reader
 
 
-async def test_a_slow_watcher_is_closed_and_nobody_else(store: MemoryStore) -> None:
+async def test_a_slow_watcher_is_closed_and_nobody_else(store: MvccStore) -> None:
     slow = store.watch("pods", since=1, capacity=3)
     quick = store.watch("pods", since=1, capacity=3)
     for number in range(5):
@@ -202,7 +202,7 @@ async def test_a_slow_watcher_is_closed_and_nobody_else(store: MemoryStore) -> N
     assert store.stats().watchers == 1
 
 
-async def test_close_ends_a_watch(store: MemoryStore) -> None:
+async def test_close_ends_a_watch(store: MvccStore) -> None:
     watch = store.watch("pods", since=1)
     reader = asyncio.create_task(watch.next_batch())
     await asyncio.sleep(0)
@@ -214,7 +214,7 @@ async def test_close_ends_a_watch(store: MemoryStore) -> None:
     assert (store.stats().watchers, store.stats().deliveries, watch.revision) == (0, 0, 1)
 
 
-async def test_the_end_of_the_store_ends_its_watches_after_what_is_queued(store: MemoryStore) -> None:
+async def test_the_end_of_the_store_ends_its_watches_after_what_is_queued(store: MvccStore) -> None:
     watch, idle = store.watch("pods", since=1), store.watch("nodes", since=1)
     reader = asyncio.create_task(idle.next_batch())
     await store.create(pod_key("a"), pod("a"))

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.store import (
     Compacted,
-    MemoryStore,
+    MvccStore,
     StoreCorrupt,
     StoreFailed,
     StoreLocked,
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "store.db"
 
 
-async def reopen(path: Path) -> MemoryStore:
+async def reopen(path: Path) -> MvccStore:
     return await open_store(path, clock=SystemClock(), indexed_fields=POD_FIELDS)
 
 
@@ -240,8 +240,10 @@ async def test_the_database_itself_refuses_a_second_successor(path: Path) -> Non
 async def test_a_full_disk_fails_writes_until_there_is_room(path: Path) -> None:
     store = await reopen(path)
     await store.create(pod_key("a"), pod("a"))
-    assert isinstance(store._log, SqliteLog)
-    connection = store._log._connection
+    assert store._commits is not None
+    log = store._commits.log
+    assert isinstance(log, SqliteLog)
+    connection = log._connection
     await connection.execute_fetchall("PRAGMA max_page_count = 16")
     with pytest.raises(StoreFailed, match="full"):
         await store.create(pod_key("big"), pod("big", x="x" * 100_000))

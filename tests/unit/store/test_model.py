@@ -35,7 +35,7 @@ from orchestrator.store import (
     Key,
     KeyExists,
     KeyNotFound,
-    MemoryStore,
+    MvccStore,
     Record,
     RevisionConflict,
     Watch,
@@ -99,7 +99,7 @@ class StoreModel(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = self.run(self.reopen())
 
-    async def reopen(self) -> MemoryStore:
+    async def reopen(self) -> MvccStore:
         path = self.path() if self.has_log else None
         return await open_store(path, clock=SystemClock(), indexed_fields=POD_FIELDS, history_limit=10_000)
 

@@ -14,7 +14,7 @@ from orchestrator.store import (
     Key,
     KeyExists,
     KeyNotFound,
-    MemoryStore,
+    MvccStore,
     ObjectTooLarge,
     RevisionConflict,
     StoreClosed,
@@ -28,7 +28,7 @@ from tests.unit.store.fakes import FakeLog, pod, pod_key
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
+async def store() -> AsyncIterator[MvccStore]:
     store = await open_store(None, clock=SystemClock())
     yield store
     await store.close()
@@ -40,8 +40,8 @@ async def log() -> FakeLog:
 
 
 @pytest.fixture
-async def logged(log: FakeLog) -> AsyncIterator[MemoryStore]:
-    store = MemoryStore(clock=SystemClock(), log=log)
+async def logged(log: FakeLog) -> AsyncIterator[MvccStore]:
+    store = MvccStore(clock=SystemClock(), log=log)
     await store.start()
     yield store
     log.gate.set()
@@ -57,13 +57,13 @@ async def settle(*tasks: asyncio.Task[object]) -> None:
 # ---- records and compare-and-swap
 
 
-async def test_an_empty_store_is_at_revision_1_and_the_first_write_gets_2(store: MemoryStore) -> None:
+async def test_an_empty_store_is_at_revision_1_and_the_first_write_gets_2(store: MvccStore) -> None:
     assert store.revision == 1
     record = await store.create(pod_key("a"), pod("a"))
     assert (record.revision, record.create_revision, store.revision) == (2, 2, 2)
 
 
-async def test_equal_specs_are_held_once_from_the_first_moment(store: MemoryStore) -> None:
+async def test_equal_specs_are_held_once_from_the_first_moment(store: MvccStore) -> None:
     one = await store.create(pod_key("a"), pod("a", spec={"containers": [{"name": "app"}]}))
     other = await store.create(pod_key("b"), pod("b", spec={"containers": [{"name": "app"}]}))
     assert other.obj["spec"] is one.obj["spec"]
@@ -73,7 +73,7 @@ async def test_equal_specs_are_held_once_from_the_first_moment(store: MemoryStor
     assert "nodeName" not in one.obj["spec"]
 
 
-async def test_the_revision_is_stamped_into_a_copy(store: MemoryStore) -> None:
+async def test_the_revision_is_stamped_into_a_copy(store: MvccStore) -> None:
     given = pod("a", spec={"nodeName": "n"})
     record = await store.create(pod_key("a"), given)
     assert record.obj == {"kind": "Pod", "metadata": {"name": "a", "resourceVersion": "2"}, "spec": {"nodeName": "n"}}
@@ -82,14 +82,14 @@ async def test_the_revision_is_stamped_into_a_copy(store: MemoryStore) -> None:
     assert record.obj["spec"] is given["spec"]  # copied no deeper than needed
 
 
-async def test_an_update_keeps_the_create_revision(store: MemoryStore) -> None:
+async def test_an_update_keeps_the_create_revision(store: MvccStore) -> None:
     created = await store.create(pod_key("a"), pod("a"))
     updated = await store.update(pod_key("a"), pod("a", x=1), expected_revision=created.revision)
     assert (updated.revision, updated.create_revision) == (3, 2)
     assert await store.get(pod_key("a")) is updated
 
 
-async def test_a_delete_returns_the_last_state_with_the_revision_of_the_deletion(store: MemoryStore) -> None:
+async def test_a_delete_returns_the_last_state_with_the_revision_of_the_deletion(store: MvccStore) -> None:
     await store.create(pod_key("a"), pod("a", x=1))
     deleted = await store.delete(pod_key("a"))
     assert (deleted.revision, deleted.create_revision) == (3, 2)
@@ -97,7 +97,7 @@ async def test_a_delete_returns_the_last_state_with_the_revision_of_the_deletion
     assert await store.get(pod_key("a")) is None
 
 
-async def test_refused_writes_change_nothing(store: MemoryStore) -> None:
+async def test_refused_writes_change_nothing(store: MvccStore) -> None:
     first = await store.create(pod_key("a"), pod("a"))
     current = await store.update(pod_key("a"), pod("a"), expected_revision=first.revision)
     with pytest.raises(KeyExists):
@@ -119,7 +119,7 @@ async def test_refused_writes_change_nothing(store: MemoryStore) -> None:
     assert store.stats().objects == {"pods": 1}
 
 
-async def test_a_key_can_be_created_again(store: MemoryStore) -> None:
+async def test_a_key_can_be_created_again(store: MvccStore) -> None:
     await store.create(pod_key("a"), pod("a"))
     await store.delete(pod_key("a"))
     again = await store.create(pod_key("a"), pod("a"))
@@ -129,7 +129,7 @@ async def test_a_key_can_be_created_again(store: MemoryStore) -> None:
 # ---- lists
 
 
-async def fill(store: MemoryStore) -> None:
+async def fill(store: MvccStore) -> None:
     for namespace, name in (("b", "1"), ("a", "2"), ("a", "1"), ("a0", "1"), ("c", "1"), ("a", "3")):
         await store.create(Key("pods", namespace, name), pod(name))
     await store.create(Key("nodes", "", "n1"), pod("n1"))
@@ -159,7 +159,7 @@ ALL_PODS = ["a/1", "a/2", "a/3", "a0/1", "b/1", "c/1"]
 )
 @pytest.mark.parametrize("then", [False, True], ids=["now", "at an older revision"])
 async def test_list(
-    store: MemoryStore,
+    store: MvccStore,
     namespace: str | None,
     limit: int,
     after: tuple[str, str] | None,
@@ -184,14 +184,14 @@ async def test_list(
     assert all(record.revision <= revision for record in page.records)
 
 
-async def test_cluster_scoped_objects_have_an_empty_namespace(store: MemoryStore) -> None:
+async def test_cluster_scoped_objects_have_an_empty_namespace(store: MvccStore) -> None:
     await fill(store)
     for namespace in (None, ""):
         page = await store.list("nodes", namespace)
         assert [record.key for record in page.records] == [Key("nodes", "", "n1")]
 
 
-async def test_get_at_an_older_revision(store: MemoryStore) -> None:
+async def test_get_at_an_older_revision(store: MvccStore) -> None:
     first = await store.create(pod_key("a"), pod("a"))
     second = await store.update(pod_key("a"), pod("a"), expected_revision=2)
     await store.delete(pod_key("a"))
@@ -199,7 +199,7 @@ async def test_get_at_an_older_revision(store: MemoryStore) -> None:
     assert states == [None, first, second, None]
 
 
-async def test_revisions_outside_the_history_are_refused(store: MemoryStore) -> None:
+async def test_revisions_outside_the_history_are_refused(store: MvccStore) -> None:
     for name in "abcd":
         await store.create(pod_key(name), pod(name))
     await store.compact(3)
@@ -220,7 +220,7 @@ async def test_revisions_outside_the_history_are_refused(store: MemoryStore) -> 
 
 @pytest.mark.parametrize(("events", "size"), [(8, 10**6), (10**6, 8 * 61)], ids=["events", "bytes"])
 async def test_the_history_is_bounded(events: int, size: int) -> None:
-    store = MemoryStore(clock=SystemClock(), history_limit=events, history_bytes_max=size)
+    store = MvccStore(clock=SystemClock(), history_limit=events, history_bytes_max=size)
     for number in range(100):
         await store.create(pod_key(f"{number:03}"), pod(f"{number:03}"))
         assert store.stats().history_events <= 10
@@ -232,7 +232,7 @@ async def test_the_history_is_bounded(events: int, size: int) -> None:
 
 
 async def test_small_objects_are_not_searched_for_what_they_have_in_common() -> None:
-    store = MemoryStore(clock=SystemClock())
+    store = MvccStore(clock=SystemClock())
 
     async def settled(name: str, text: str) -> object:
         record = await store.create(pod_key(name), pod(name, spec={"text": text}))
@@ -251,7 +251,7 @@ def long_pod(number: int) -> dict[str, object]:
 
 
 async def test_states_that_outlive_the_history_are_packed_and_read_the_same() -> None:
-    store = MemoryStore(clock=SystemClock(), history_limit=8)
+    store = MvccStore(clock=SystemClock(), history_limit=8)
     written = [(await store.create(pod_key(f"p{number:03}"), long_pod(number))) for number in range(40)]
     bytes_of = {record.key: orjson.dumps(record.obj) for record in written}
     for number in range(60):
@@ -272,7 +272,7 @@ async def test_states_that_outlive_the_history_are_packed_and_read_the_same() ->
 
 
 async def test_states_that_were_replaced_are_never_packed() -> None:
-    store = MemoryStore(clock=SystemClock(), history_limit=8)
+    store = MvccStore(clock=SystemClock(), history_limit=8)
     record = await store.create(pod_key("p000"), long_pod(0))
     states = [record]
     for _ in range(100):
@@ -283,7 +283,7 @@ async def test_states_that_were_replaced_are_never_packed() -> None:
 
 
 async def test_old_states_keep_only_their_bytes() -> None:
-    store = MemoryStore(clock=SystemClock())
+    store = MvccStore(clock=SystemClock())
     record = first = await store.create(pod_key("a"), pod("a", x=1))
     decoded = first.obj
     for _ in range(DECODED_EVENTS_MAX + 1):
@@ -296,7 +296,7 @@ async def test_old_states_keep_only_their_bytes() -> None:
 # ---- the log: groups, failures, cancellation
 
 
-async def test_what_waits_becomes_one_group(logged: MemoryStore, log: FakeLog) -> None:
+async def test_what_waits_becomes_one_group(logged: MvccStore, log: FakeLog) -> None:
     await asyncio.gather(*(logged.create(pod_key(f"p{number}"), pod(f"p{number}")) for number in range(200)))
     assert sum(map(len, log.groups)) == 200
     assert len(log.groups) <= 2
@@ -305,14 +305,14 @@ async def test_what_waits_becomes_one_group(logged: MemoryStore, log: FakeLog) -
 
 
 async def test_groups_are_bounded(log: FakeLog) -> None:
-    store = MemoryStore(clock=SystemClock(), log=log, group_writes_max=16)
+    store = MvccStore(clock=SystemClock(), log=log, group_writes_max=16)
     await store.start()
     await asyncio.gather(*(store.create(pod_key(f"p{number}"), pod(f"p{number}")) for number in range(100)))
     assert max(map(len, log.groups)) == 16
     await store.close()
 
 
-async def test_nothing_is_visible_before_its_commit(logged: MemoryStore, log: FakeLog) -> None:
+async def test_nothing_is_visible_before_its_commit(logged: MvccStore, log: FakeLog) -> None:
     watch = logged.watch("pods", since=1)
     log.gate.clear()
     write = asyncio.create_task(logged.create(pod_key("a"), pod("a")))
@@ -327,7 +327,7 @@ async def test_nothing_is_visible_before_its_commit(logged: MemoryStore, log: Fa
     assert [event.record for event in await watch.next_batch()] == [record]
 
 
-async def test_writers_of_one_key_follow_each_other(logged: MemoryStore, log: FakeLog) -> None:
+async def test_writers_of_one_key_follow_each_other(logged: MvccStore, log: FakeLog) -> None:
     await logged.create(pod_key("a"), pod("a"))
     results = await asyncio.gather(
         *(logged.update(pod_key("a"), pod("a", by=number), expected_revision=2) for number in range(20)),
@@ -341,7 +341,7 @@ async def test_writers_of_one_key_follow_each_other(logged: MemoryStore, log: Fa
     assert logged.revision == 3
 
 
-async def test_a_failed_group_fails_its_writers_only_and_the_store_recovers(logged: MemoryStore, log: FakeLog) -> None:
+async def test_a_failed_group_fails_its_writers_only_and_the_store_recovers(logged: MvccStore, log: FakeLog) -> None:
     watch = logged.watch("pods", since=1)
     before = await logged.create(pod_key("before"), pod("before"))
     log.failure = OSError("database or disk is full")
@@ -367,7 +367,7 @@ async def test_a_failed_group_fails_its_writers_only_and_the_store_recovers(logg
     assert logged.stats().waiting_writes == 0
 
 
-async def test_a_cancelled_writer_does_not_stop_its_commit(logged: MemoryStore, log: FakeLog) -> None:
+async def test_a_cancelled_writer_does_not_stop_its_commit(logged: MvccStore, log: FakeLog) -> None:
     log.gate.clear()
     write = asyncio.create_task(logged.create(pod_key("a"), pod("a")))
     await log.started.wait()
@@ -385,7 +385,7 @@ async def test_a_cancelled_writer_does_not_stop_its_commit(logged: MemoryStore, 
 
 
 async def test_more_writers_than_slots_wait_in_order(log: FakeLog) -> None:
-    store = MemoryStore(clock=SystemClock(), log=log, waiting_writes_max=4)
+    store = MvccStore(clock=SystemClock(), log=log, waiting_writes_max=4)
     await store.start()
     log.gate.clear()
     writes = [asyncio.create_task(store.create(pod_key(f"p{number:02}"), pod("p"))) for number in range(20)]
@@ -401,7 +401,7 @@ async def test_more_writers_than_slots_wait_in_order(log: FakeLog) -> None:
 
 
 async def test_close_commits_what_was_submitted_and_refuses_the_rest(log: FakeLog) -> None:
-    store = MemoryStore(clock=SystemClock(), log=log)
+    store = MvccStore(clock=SystemClock(), log=log)
     await store.start()
     log.gate.clear()
     submitted = asyncio.create_task(store.create(pod_key("a"), pod("a")))
@@ -419,21 +419,23 @@ async def test_close_commits_what_was_submitted_and_refuses_the_rest(log: FakeLo
     await store.close()
 
 
-async def test_a_writer_that_breaks_leaves_nobody_waiting(logged: MemoryStore, log: FakeLog) -> None:
+async def test_a_writer_that_breaks_leaves_nobody_waiting(logged: MvccStore, log: FakeLog) -> None:
     log.gate.clear()
     write = asyncio.create_task(logged.create(pod_key("a"), pod("a")))
     await log.started.wait()
-    assert logged._writer is not None
-    logged._writer.cancel()
+    commits = logged._commits
+    assert commits is not None
+    assert commits._writer is not None
+    commits._writer.cancel()
     with pytest.raises(StoreClosed):
         await write
     with pytest.raises(StoreFailed, match="has ended"):
         await logged.create(pod_key("b"), pod("b"))
-    logged._writer = None  # its cancellation is not an error of this test's clean-up
+    commits._writer = None  # its cancellation is not an error of this test's clean-up
 
 
 async def test_automatic_compaction_reaches_the_log_in_steps(log: FakeLog) -> None:
-    store = MemoryStore(clock=SystemClock(), log=log, history_limit=1000)
+    store = MvccStore(clock=SystemClock(), log=log, history_limit=1000)
     await store.start()
     for round_ in range(13):
         await asyncio.gather(*(store.create(pod_key(f"{round_}-{n}"), pod("p")) for n in range(100)))
@@ -445,7 +447,7 @@ async def test_automatic_compaction_reaches_the_log_in_steps(log: FakeLog) -> No
     await store.close()
 
 
-async def test_a_failed_compaction_is_reported_and_can_be_repeated(logged: MemoryStore, log: FakeLog) -> None:
+async def test_a_failed_compaction_is_reported_and_can_be_repeated(logged: MvccStore, log: FakeLog) -> None:
     await logged.create(pod_key("a"), pod("a"))
     log.failure = OSError("disk is full")
     with pytest.raises(StoreFailed, match="disk is full"):
@@ -456,7 +458,7 @@ async def test_a_failed_compaction_is_reported_and_can_be_repeated(logged: Memor
 
 
 async def test_a_key_created_again_follows_its_tombstone_until_that_is_compacted(
-    logged: MemoryStore, log: FakeLog
+    logged: MvccStore, log: FakeLog
 ) -> None:
     await logged.create(pod_key("a"), pod("a"))
     await logged.delete(pod_key("a"))
@@ -480,7 +482,7 @@ async def test_a_key_created_again_follows_its_tombstone_until_that_is_compacted
 async def test_a_log_with_holes_is_refused(log: FakeLog, rows: list[Row]) -> None:
     log.groups = [rows]
     with pytest.raises(StoreCorrupt, match="damaged"):
-        await MemoryStore(clock=SystemClock(), log=log).start()
+        await MvccStore(clock=SystemClock(), log=log).start()
 
 
 async def test_replay_decodes_nothing_and_keeps_history(log: FakeLog) -> None:
@@ -488,7 +490,7 @@ async def test_replay_decodes_nothing_and_keeps_history(log: FakeLog) -> None:
         [Row(2, "pods", "d", "a", 0, 2, 0, b"not JSON"), Row(3, "pods", "d", "a", 2, 2, 0, b"not JSON either")],
         [Row(4, "pods", "d", "b", 0, 4, 0, b"{}"), Row(5, "pods", "d", "b", 4, 4, 1, b"{}")],
     ]
-    store = MemoryStore(clock=SystemClock(), log=log)
+    store = MvccStore(clock=SystemClock(), log=log)
     await store.start()
     assert store.revision == 5
     assert [record.raw for record in (await store.list("pods")).records] == [b"not JSON either"]
@@ -500,7 +502,7 @@ async def test_replay_decodes_nothing_and_keeps_history(log: FakeLog) -> None:
 
 
 async def test_an_object_that_is_too_large_changes_nothing() -> None:
-    store = MemoryStore(clock=SystemClock())
+    store = MvccStore(clock=SystemClock())
     key = Key("configmaps", "default", "large")
     with pytest.raises(ObjectTooLarge) as refused:
         await store.create(key, {"metadata": {"name": "large"}, "data": {"pad": "x" * OBJECT_BYTES_MAX}})

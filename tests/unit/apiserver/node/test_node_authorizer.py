@@ -12,7 +12,7 @@ from orchestrator.apiserver.authorizer import Attributes, Decision
 from orchestrator.apiserver.node.authorizer import NodeAuthorizer
 from orchestrator.apiserver.node.graph import NodeGraph, references_of
 from orchestrator.apiserver.user import User
-from orchestrator.store import Key, MemoryStore
+from orchestrator.store import Key, MvccStore
 
 NODE = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
 POD: dict[str, Any] = {
@@ -40,8 +40,8 @@ def ask(verb: str, resource: str, name: str = "", **fields: str) -> Attributes:
     return Attributes(NODE, verb, resource=resource, name=name, **fields)
 
 
-async def authorizer() -> tuple[MemoryStore, NodeAuthorizer]:
-    store = MemoryStore(clock=SystemClock())
+async def authorizer() -> tuple[MvccStore, NodeAuthorizer]:
+    store = MvccStore(clock=SystemClock())
     await store.create(Key("pods", "web", "p"), {**POD})
     return store, NodeAuthorizer(NodeGraph(store))
 

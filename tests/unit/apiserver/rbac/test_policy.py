@@ -12,21 +12,21 @@ from orchestrator.apiserver.rbac.defaults import AUTOUPDATE, default_objects
 from orchestrator.apiserver.rbac.policy import Policy
 from orchestrator.apiserver.rbac.reconciliation import ensure_default_policy, plan_completed
 from orchestrator.apiserver.user import User
-from orchestrator.store import Key, MemoryStore
+from orchestrator.store import Key, MvccStore
 
 GROUP = "rbac.authorization.k8s.io"
 BOB = User("bob", groups=("team", "system:authenticated"))
 ACCOUNT = User("system:serviceaccount:web:default", groups=("system:serviceaccounts", "system:authenticated"))
 
 
-def store_and_authorizer() -> tuple[MemoryStore, RbacAuthorizer]:
-    store = MemoryStore(clock=SystemClock())
+def store_and_authorizer() -> tuple[MvccStore, RbacAuthorizer]:
+    store = MvccStore(clock=SystemClock())
     policy = Policy()
     policy.follow(store)
     return store, RbacAuthorizer(policy)
 
 
-async def put_role(store: MemoryStore, name: str, *verbs: str, namespace: str = "") -> None:
+async def put_role(store: MvccStore, name: str, *verbs: str, namespace: str = "") -> None:
     resource = ROLES if namespace else CLUSTER_ROLES
     rules = [{"verbs": list(verbs), "apiGroups": [""], "resources": ["pods"]}]
     key = Key(resource.group_resource, namespace, name)
@@ -34,7 +34,7 @@ async def put_role(store: MemoryStore, name: str, *verbs: str, namespace: str = 
 
 
 async def put_binding(
-    store: MemoryStore, name: str, role: str, *subjects: dict[str, str], namespace: str = "", kind: str = "ClusterRole"
+    store: MvccStore, name: str, role: str, *subjects: dict[str, str], namespace: str = "", kind: str = "ClusterRole"
 ) -> None:
     resource = ROLE_BINDINGS if namespace else CLUSTER_ROLE_BINDINGS
     obj: dict[str, Any] = {
@@ -111,7 +111,7 @@ async def test_a_policy_that_starts_later_finds_what_is_there() -> None:
 
 async def test_the_default_policy_is_made_once_and_completed_later() -> None:
     clock = SystemClock()
-    store = MemoryStore(clock=clock)
+    store = MvccStore(clock=clock)
     await ensure_default_policy(store, clock)
     revision = store.revision
     assert revision == 1 + len(default_objects())
