@@ -8,13 +8,11 @@ kube-apiserver's generic registry and its endpoint handlers.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.aiokit.clock import Clock, format_time
-from orchestrator.aiokit.threads import to_its_end
 from orchestrator.api import errors
 from orchestrator.api.decode import NotDecodable
 from orchestrator.api.kinds.descriptor import Kind
@@ -30,7 +28,7 @@ from orchestrator.apiserver.patching import apply_patch
 from orchestrator.apiserver.reading import WATCH_SECONDS_MIN, ObjectReader, Reader
 from orchestrator.apiserver.renewal import plan_renewal
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, check_options, check_verb
-from orchestrator.apiserver.reservation import Reservation
+from orchestrator.apiserver.reservation import Reservation, WriteHook, commit, give_back, reserve
 from orchestrator.apiserver.store_errors import MODIFIED, translated
 from orchestrator.apiserver.uids import UidSource
 from orchestrator.apiserver.watching import BOOKMARK_SECONDS, ObjectWatch
@@ -44,8 +42,6 @@ if TYPE_CHECKING:
 Result = ObjectResult | ListResult
 SubresourceHandler = Callable[["ApiServer", ApiRequest], Awaitable[ObjectResult]]
 """Serves one verb of one subresource."""
-WriteHook = Callable[[Object, Object | None], Awaitable[Reservation | None]]
-"""(new, old): reserves what an object needs (an IP, a port) and may fill it in."""
 CommitHook = Callable[[Object | None, Object | None], Awaitable[None]]
 """(new, old): called after an update or deletion was committed; new is None when the object is gone."""
 
@@ -249,13 +245,13 @@ class ApiServer:
         if warnings:
             request.warn(warnings)
         await self.admission.validate(attributes)
-        reservations = await self._run_write_hooks(request, obj, None)
+        reservations = await self._reserve(request, obj, None)
         stored = await conversion.to_stored(kind, obj)
         if request.dry_run:
             return await self._dry_run_create(request, stored)
         key = Key(kind.stored_resource, request.namespace, name_of(obj))
         with translated(kind, name_of(obj)):
-            record = await self._commit(reservations, self.store.create(key, stored))
+            record = await commit(self.store, reservations, self.store.create(key, stored))
         self._tell("created", request, record)
         return await conversion.stored_result(kind, record, code=201)
 
@@ -407,13 +403,13 @@ class ApiServer:
                 return ObjectResult(prepared)
             if stored == record.obj:
                 return await conversion.stored_result(kind, record)
-            reservations = await self._run_write_hooks(request, stored, record.obj)
+            reservations = await self._reserve(request, stored, record.obj)
             if request.dry_run:
                 return ObjectResult(prepared)
             try:
                 with translated(kind, request.name):
                     update = self.store.update(record.key, stored, expected_revision=record.revision)
-                    written = await self._commit(reservations, update)
+                    written = await commit(self.store, reservations, update)
             except errors.Conflict:
                 if conditional:
                     raise
@@ -616,56 +612,16 @@ class ApiServer:
             warnings=request.warnings,
         )
 
-    async def _run_write_hooks(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Reservation]:
-        """What the hooks reserve; a dry run gives it back at once."""
-        reservations: list[Reservation] = []
-        for hook in self.write_hooks.get(request.kind.stored_resource, ()):
-            try:
-                reservation = await hook(new, old)
-            except BaseException:
-                _give_back(reservations)
-                raise
-            if reservation is not None:
-                reservations.append(reservation)
+    async def _reserve(self, request: ApiRequest, new: Object, old: Object | None) -> Sequence[Reservation]:
+        """What the hooks of a kind reserve; a dry run gives it back at once."""
+        hooks = self.write_hooks.get(request.kind.stored_resource)
+        if not hooks:
+            return ()
+        reservations = await reserve(hooks, new, old)
         if request.dry_run:
-            _give_back(reservations)
+            give_back(reservations)
             return ()
         return reservations
-
-    async def _commit(self, reservations: Sequence[Reservation], write: Awaitable[Record]) -> Record:
-        """Write an object and what was reserved with it; raises the store's error after giving everything back.
-
-        A caller that is cancelled waits for the end: only then it is known whether the object holds what was reserved.
-        """
-        if not reservations:
-            return await write
-        return await to_its_end(asyncio.ensure_future(self._commit_reserved(reservations, write)))
-
-    async def _commit_reserved(self, reservations: Sequence[Reservation], write: Awaitable[Record]) -> Record:
-        """All are submitted together, so that they share one commit; companions of a write that fails go again."""
-        companions = [self.store.create(*companion) for one in reservations for companion in one.companions]
-        try:
-            if not companions:
-                return await write
-            *created, written = await asyncio.gather(*companions, write, return_exceptions=True)
-            if isinstance(written, Record):
-                for failure in created:
-                    if not isinstance(failure, Record):
-                        # Who made the reservation sees the object without its companion, and repairs that.
-                        self._log.warning("companion.missing", of=written.key, error=str(failure))
-                return written
-            for companion in created:
-                if isinstance(companion, Record):
-                    await self.store.delete(companion.key)
-            raise written
-        except Exception:
-            _give_back(reservations)
-            raise
-
-
-def _give_back(reservations: Sequence[Reservation]) -> None:
-    for reservation in reservations:
-        reservation.undo()
 
 
 def _deletion_options(request: ApiRequest) -> deletion.DeleteOptions:
