@@ -7,9 +7,11 @@ Owns where such a request leads. How it gets there is in `reverse_proxy`. Mirror
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import random
 import ssl
 from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 
@@ -101,7 +103,7 @@ class Proxies:
             )
         if request.method not in ("GET", "HEAD"):
             return plain_error(405, "Method Not Allowed")
-        page = await kubelet.page("/" + "/".join(request.path.split("/")[6:]), request.query)
+        page = await kubelet.page(backend_path(request.path, segments=6) or "/", request.query)
         if page is None:
             return page_not_found()
         content_type, body = page
@@ -111,15 +113,15 @@ class Proxies:
         self, request: HttpRequest, scheme: str, address: str, port: str, *, segments: int
     ) -> web.StreamResponse:
         check_address(address)
-        parts = request.path.split("/")
-        prefix, rest = "/".join(parts[:segments]), parts[segments:]
-        if not rest and request.method in ("GET", "HEAD") and not request.header("Upgrade"):
+        path = backend_path(request.path, segments=segments)
+        if not path and request.method in ("GET", "HEAD") and not request.header("Upgrade"):
             # A page's relative links only work below a path that ends with a slash.
             query = request.raw.raw_path.partition("?")[2]
             return web.Response(status=301, headers={"Location": f"{request.path}/" + (f"?{query}" if query else "")})
         query = request.raw.raw_path.partition("?")[2]
         host = f"{address}:{port}" if port else address
-        url = f"{scheme or 'http'}://{host}/{'/'.join(rest)}" + (f"?{query}" if query else "")
+        url = f"{scheme or 'http'}://{host}{path or '/'}" + (f"?{query}" if query else "")
+        prefix = "/".join(request.path.split("/")[:segments])
         return await self._proxy.serve(request, url, prefix=prefix, tls=self._trusting() if scheme == "https" else True)
 
     def _trusting(self) -> ssl.SSLContext:
@@ -129,6 +131,21 @@ class Proxies:
             self._tls.check_hostname = False
             self._tls.verify_mode = ssl.CERT_NONE
         return self._tls
+
+
+def backend_path(path: str, *, segments: int) -> str:
+    """What follows the first segments of a quoted path, quoted anew; empty where nothing does, not even a slash.
+
+    As with kube-apiserver a quoted slash is one like any other (clients that quote whole parameters rely on it), and
+    empty segments, `.` and `..` are resolved.
+    """
+    rest = b"/".join(unquote_to_bytes(path).split(b"/")[segments:])
+    if not rest:
+        return "/" if path.endswith("/") else ""
+    resolved = posixpath.normpath(b"/" + rest.strip(b"/"))
+    if rest.endswith(b"/") and resolved != b"/":
+        resolved += b"/"
+    return quote(resolved, safe="$&+,/:;=@")
 
 
 def parse_target(text: str, kind: str) -> Target:

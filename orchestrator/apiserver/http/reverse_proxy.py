@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS_MAX = 30.0
 CREDENTIALS = ("authorization", "impersonate-")
 """Meant for the API server: a pod must not get to see them."""
+CORS = frozenset(f"access-control-allow-{what}" for what in ("credentials", "headers", "methods", "origin"))
+"""Which origins may read an answer is for the API server to say, below whose name it comes."""
 
 
 class ReverseProxy:
@@ -111,6 +113,8 @@ class ReverseProxy:
         answer = web.StreamResponse(status=response.status, reason=response.reason)
         rewrite = partial(rewritten_url, target=target, prefix=prefix, host=request.header("Host"))
         for name, value in end_to_end_headers(response.headers):
+            if prefix and name.lower() in CORS:
+                continue
             answer.headers.add(name, rewrite(value) if name == "Location" else value)
         is_bodiless = raw.method == "HEAD" or response.status in (204, 304)
         page = None

@@ -63,7 +63,8 @@ async def echo(request: web.BaseRequest) -> web.StreamResponse:
         "forwarded": request.headers.get("X-Forwarded-Uri", ""),
         "kept": request.headers.get("X-Kept", ""),
     }
-    return web.json_response(seen, status=418 if request.path == "/teapot" else 200)
+    headers = {"Access-Control-Allow-Origin": "*", "X-Kept": "yes"}
+    return web.json_response(seen, status=418 if request.path == "/teapot" else 200, headers=headers)
 
 
 async def chatty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -187,23 +188,26 @@ async def test_without_a_path_pages_are_asked_for_again_below_a_slash(stage: Sta
 
 
 @pytest.mark.parametrize(
-    "rest",
+    ("sent", "arrives"),
     [
-        "/",
-        "/a/",
-        "/a//b",
-        "/?a=1&b=%2F&a=2",
-        "/a%2Fb/c%20d",
-        "/a/?watch=true&dryRun=All&timeout=1s&fieldSelector=x",
-        "/a;b=c?x",
+        ("/", "/"),
+        ("/a/", "/a/"),
+        ("/a//b", "/a/b"),
+        ("/?a=1&b=%2F&a=2", "/?a=1&b=%2F&a=2"),
+        ("/a%2Fb/c%20d", "/a/b/c%20d"),
+        (
+            "/a/?watch=true&dryRun=All&timeout=1s&fieldSelector=x",
+            "/a/?watch=true&dryRun=All&timeout=1s&fieldSelector=x",
+        ),
+        ("/a;b=c?x", "/a;b=c?x"),
     ],
 )
-async def test_path_and_query_arrive_as_they_were_sent(stage: Stage, rest: str) -> None:
+async def test_the_path_arrives_resolved_and_the_query_as_it_was_sent(stage: Stage, sent: str, arrives: str) -> None:
     from yarl import URL
 
     base = str(stage.session._base_url or "").rstrip("/")
-    async with stage.session.get(URL(f"{base}{POD.format('web')}{rest}", encoded=True)) as answer:
-        assert (answer.status, (await answer.json())["path"]) == (200, rest)
+    async with stage.session.get(URL(f"{base}{POD.format('web')}{sent}", encoded=True)) as answer:
+        assert (answer.status, (await answer.json())["path"]) == (200, arrives)
 
 
 async def test_bodies_headers_and_codes_go_both_ways(stage: Stage) -> None:
@@ -211,6 +215,8 @@ async def test_bodies_headers_and_codes_go_both_ways(stage: Stage) -> None:
     async with stage.session.post(f"{path}/teapot", data=BODY * 100_000, headers={"X-Kept": "yes"}) as answer:
         seen = await answer.json()
     assert (answer.status, len(seen["body"]), seen["kept"]) == (418, 300_000, "yes")
+    assert answer.headers["X-Kept"] == "yes"
+    assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 async def test_redirects_of_the_backend_stay_below_the_proxy(stage: Stage) -> None:

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from orchestrator.api import errors
-from orchestrator.apiserver.http.proxies import check_address, first_port, parse_target, service_port
+from orchestrator.apiserver.http.proxies import backend_path, check_address, first_port, parse_target, service_port
 from orchestrator.apiserver.http.reverse_proxy import describe_failure, rewritten_url
 
 
@@ -29,6 +29,25 @@ def test_a_target_has_a_scheme_a_name_and_a_port(text: str, expected: tuple[str,
 def test_what_is_no_target_is_a_bad_request(text: str) -> None:
     with pytest.raises(errors.BadRequest, match="invalid pod request"):
         parse_target(text, "pod")
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("", ""),
+        ("/", "/"),
+        ("/%2F", "/"),
+        ("//", "/"),
+        ("/stats%2Fsummary", "/stats/summary"),
+        ("/a//b/", "/a/b/"),
+        ("/a/./../b", "/b"),
+        ("/../../etc", "/etc"),
+        ("/a%20b/%C3%A4/%FF%3F%23", "/a%20b/%C3%A4/%FF%3F%23"),
+        ("/x;y=1,2:3@z", "/x;y=1,2:3@z"),
+    ],
+)
+def test_the_path_on_the_backend_is_resolved_and_quoted_anew(rest: str, expected: str) -> None:
+    assert backend_path(f"/api/v1/nodes/node-1/proxy{rest}", segments=6) == expected
 
 
 def test_a_pods_port_is_the_first_that_is_declared() -> None:
