@@ -37,6 +37,7 @@ LEASE_RENEW_SECONDS = 10.0
 HEARTBEAT_SLOT_SECONDS = 1.0
 STATUS_REPORT_SECONDS = 300.0
 IMAGES_REPORTED_MAX = 50
+NAMES_OF_IMAGE_REPORTED_MAX = 5
 PODS_MAX = 110
 NO_DEVICES: Mapping[str, DeviceCounts] = {}
 UNKNOWN_DISK = "100Gi"
@@ -154,12 +155,19 @@ def plan_node_status(
             for name in info.handlers
         ],
     }
-    if images:
-        largest = sorted(images, key=lambda image: (-image.size_bytes, image.id))[:IMAGES_REPORTED_MAX]
-        status["images"] = [
-            {"names": [*image.digests, *image.tags], "sizeBytes": image.size_bytes} for image in largest
-        ]
+    if reported := plan_images(images):
+        status["images"] = reported
     return status
+
+
+def plan_images(images: Sequence[Image]) -> list[Object]:
+    """The largest images and some of their names, as a Node's status shows them; those without a name are of no use."""
+    named = [image for image in images if image.digests or image.tags]
+    named.sort(key=lambda image: (-image.size_bytes, image.id))
+    return [
+        {"names": [*image.digests, *image.tags][:NAMES_OF_IMAGE_REPORTED_MAX], "sizeBytes": image.size_bytes}
+        for image in named[:IMAGES_REPORTED_MAX]
+    ]
 
 
 def extended_resources(amounts: Mapping[str, str]) -> dict[str, str]:
