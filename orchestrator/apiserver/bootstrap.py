@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.aiokit.clock import Clock, format_time
 from orchestrator.api import errors
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.kinds.flowcontrol_defaults import AUTOUPDATE, default_flow_control
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.api.resources import (
@@ -196,7 +197,7 @@ def _endpoint_slice(host: str, port: int) -> Object:
         "metadata": {
             "name": "kubernetes",
             "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
+            "labels": {SERVICE_NAME_LABEL: "kubernetes"},
         },
         "addressType": "IPv4",
         "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],

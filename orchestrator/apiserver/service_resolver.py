@@ -10,10 +10,9 @@ import random
 from typing import Any, NamedTuple
 
 from orchestrator.api import errors
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.apiserver.admission.plugin import Reader
-
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
 class Address(NamedTuple):

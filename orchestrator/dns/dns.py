@@ -12,7 +12,8 @@ from ipaddress import IPv4Network
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.endpoint_slices import SERVICE_INDEX, service_keys, slice_of_own_listeners
+from orchestrator.api.objects import Object, key_of, name_of, namespace_of
 from orchestrator.api.resources import CONFIG_MAPS, ENDPOINT_SLICES, NAMESPACES, SERVICES
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers
@@ -25,8 +26,6 @@ from orchestrator.dns.upstream import Upstream
 from orchestrator.dns.zone import Zone
 from orchestrator.logs import get_logger
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-SERVICE_INDEX = "dns/service"
 NAMESPACE, NAME = "kube-system", "kube-dns"
 
 
@@ -59,7 +58,7 @@ class ClusterDns:
         self._namespaces = informers.informer(NAMESPACES)
         self._config = informers.informer(CONFIG_MAPS, field_selector=f"metadata.name={NAME}")
         self._config.add_handler(self._on_config)
-        self._slices.add_index(SERVICE_INDEX, _service_keys)
+        self._slices.add_index(SERVICE_INDEX, service_keys)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
         self._namespaces.add_handler(self._on_namespace)
@@ -94,7 +93,7 @@ class ClusterDns:
         self._update(key_of(subject))
 
     def _on_slice(self, old: Object | None, new: Object | None) -> None:
-        for key in {key for one in (old, new) if one is not None for key in _service_keys(one)}:
+        for key in {key for one in (old, new) if one is not None for key in service_keys(one)}:
             service = self._services.get(key)
             if service is not None and is_headless(service):
                 self._update(key)
@@ -125,7 +124,8 @@ async def publish(client: Client, address: str, ports: Ports) -> None:
     """
     with contextlib.suppress(errors.AlreadyExists):  # also one that somebody has changed stays as it is
         await client.create(SERVICES, _service(address))
-    wanted = _slice(address, ports)
+    listening = (("dns", ports.udp, "UDP"), ("dns-tcp", ports.tcp, "TCP"))
+    wanted = slice_of_own_listeners(NAMESPACE, NAME, address, listening, {"k8s-app": NAME})
     try:
         await client.create(ENDPOINT_SLICES, wanted)
     except errors.AlreadyExists:
@@ -156,22 +156,3 @@ def _service(address: str) -> Object:
             ],
         },
     }
-
-
-def _slice(address: str, ports: Ports) -> Object:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {SERVICE_NAME_LABEL: NAME, "k8s-app": NAME}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}],
-        "ports": [
-            {"name": "dns", "port": ports.udp, "protocol": "UDP"},
-            {"name": "dns-tcp", "port": ports.tcp, "protocol": "TCP"},
-        ],
-    }
-
-
-def _service_keys(one: Object) -> list[str]:
-    name = labels_of(one).get(SERVICE_NAME_LABEL)
-    return [f"{namespace_of(one)}/{name}"] if name else []

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
 from orchestrator.api import errors
-from orchestrator.api.objects import Object, is_terminating, key_of, labels_of, name_of, namespace_of
+from orchestrator.api.endpoint_slices import SERVICE_INDEX, service_keys, slice_of_own_listeners
+from orchestrator.api.objects import Object, is_terminating, key_of, name_of, namespace_of
 from orchestrator.api.resources import (
     ENDPOINT_SLICES,
     INGRESS_CLASSES,
@@ -30,8 +31,6 @@ from orchestrator.ingress.server import Address, IngressServer
 CLASS_NAME = "orchestrator"
 CONTROLLER = "orchestrator.local/ingress-controller"
 DEFAULT_CLASS_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-SERVICE_INDEX = "ingress/service"
 NAMESPACE, NAME = "kube-system", "ingress-controller"
 LISTENERS = "listeners"
 """The key of the controller's own Service; Ingresses have keys with a slash."""
@@ -69,7 +68,7 @@ class IngressController(Controller):
         self._slices = self.informer(ENDPOINT_SLICES)
         self._secrets = self._informers.informer(SECRETS, field_selector="type=kubernetes.io/tls")
         self._watched.append(self._secrets)
-        self._slices.add_index(SERVICE_INDEX, _service_keys)
+        self._slices.add_index(SERVICE_INDEX, service_keys)
         self._ingresses.add_handler(self._on_ingress)
         self._classes.add_handler(self._on_class)
         self._nodes.add_handler(self._on_node)
@@ -162,7 +161,8 @@ class IngressController(Controller):
         if not node_ips:
             return
         await self._write(SERVICES, _service(node_ips))
-        await self._write(ENDPOINT_SLICES, _slice(self._local_address, ports))
+        listening = (("http", ports[0], "TCP"), ("https", ports[1], "TCP"))
+        await self._write(ENDPOINT_SLICES, slice_of_own_listeners(NAMESPACE, NAME, self._local_address, listening))
 
     async def _write(self, resource: Resource, wanted: Object) -> None:
         try:
@@ -219,11 +219,6 @@ def _internal_ip(node: Object | None) -> str:
     return next((one["address"] for one in listed if one["type"] == "InternalIP" and ":" not in one["address"]), "")
 
 
-def _service_keys(one: Object) -> list[str]:
-    name = labels_of(one).get(SERVICE_NAME_LABEL)
-    return [f"{namespace_of(one)}/{name}"] if name else []
-
-
 def _service(node_ips: Sequence[str]) -> Object:
     return {
         "apiVersion": "v1",
@@ -237,18 +232,4 @@ def _service(node_ips: Sequence[str]) -> Object:
                 {"name": "https", "port": HTTPS, "protocol": "TCP", "targetPort": HTTPS},
             ],
         },
-    }
-
-
-def _slice(address: str, ports: tuple[int, int]) -> Object:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {SERVICE_NAME_LABEL: NAME}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}],
-        "ports": [
-            {"name": "http", "port": ports[0], "protocol": "TCP"},
-            {"name": "https", "port": ports[1], "protocol": "TCP"},
-        ],
     }

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.api.endpoint_slices import SERVICE_INDEX, service_keys
 from orchestrator.api.objects import Object, key_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from orchestrator.client.informer import Informers
@@ -24,7 +25,7 @@ from orchestrator.proxy.pages import ProxyPages, plan_kubelet_listeners, plan_li
 from orchestrator.proxy.plan import ServiceRules, plan_ranges, plan_service
 from orchestrator.proxy.ruleset import Changes, Layout, Ruleset, StaleFlow
 from orchestrator.proxy.table import KernelTable
-from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, Target, is_leaving, node_facts, service_keys
+from orchestrator.proxy.topology import NodeFacts, Target, is_leaving, node_facts
 
 VOLATILE_SETS = "affinity_"
 PAGES_KEY = "pages"

@@ -11,11 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.api.objects import Object, is_terminating, labels_of, name_of, namespace_of
+from orchestrator.api.objects import Object, is_terminating, labels_of, name_of
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-SERVICE_INDEX = "proxy/service"
-"""The index of EndpointSlices by the key of their Service."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 
@@ -60,12 +57,6 @@ def is_leaving(node: Object) -> bool:
     """Whether load balancers are to send nothing to a node any more (KEP-3836)."""
     taints = (node.get("spec") or {}).get("taints") or ()
     return is_terminating(node) or any(taint.get("key") == AUTOSCALER_TAINT for taint in taints)
-
-
-def service_keys(one: Object) -> list[str]:
-    """The key of the Service that a slice belongs to, if it says so; for SERVICE_INDEX."""
-    name = labels_of(one).get(SERVICE_NAME_LABEL)
-    return [f"{namespace_of(one)}/{name}"] if name else []
 
 
 def endpoints_of(slices: Iterable[Object], port_name: str, protocol: str) -> list[Endpoint]:

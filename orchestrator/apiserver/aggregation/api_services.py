@@ -21,6 +21,7 @@ from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import format_time
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.kinds.extensions import API_SERVICE
 from orchestrator.api.objects import Object, condition_of, copy_object, labels_of, name_of
 from orchestrator.apiserver.aggregation.plan import (
@@ -41,7 +42,7 @@ from orchestrator.apiserver.customresources.naming import with_condition
 from orchestrator.apiserver.deletion import DeleteOptions
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.server import ApiServer
-from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, resolve_service
+from orchestrator.apiserver.service_resolver import resolve_service
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.transport import Request
 from orchestrator.logs import get_logger

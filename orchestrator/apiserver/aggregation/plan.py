@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.api.resources import API_SERVICES
 from orchestrator.apiserver.discovery import version_priority
-from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, addresses_behind
+from orchestrator.apiserver.service_resolver import addresses_behind
 from orchestrator.apiserver.user import User
 
 AUTOMANAGED_LABEL = "kube-aggregator.kubernetes.io/automanaged"

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 from aiohttp import web
 
 from orchestrator.api import errors
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.apiserver.http.connecting import admit_connect
 from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
@@ -24,7 +25,7 @@ from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.request import ApiRequest
-from orchestrator.apiserver.service_resolver import SERVICE_NAME_LABEL, addresses_behind
+from orchestrator.apiserver.service_resolver import addresses_behind
 from orchestrator.component.kubelet_api import KubeletConnector
 
 SCHEMES = ("", "http", "https")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from orchestrator.api import errors
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.objects import Object, is_terminating, labels_of, name_of, namespace_of, uid_of
 from orchestrator.api.resources import ENDPOINT_SLICES
 from orchestrator.component.controller import Controller
-from orchestrator.controllers.endpoints.slices import MANAGED_BY, SERVICE_NAME, SlicePlan
+from orchestrator.controllers.endpoints.slices import MANAGED_BY, SlicePlan
 from orchestrator.controllers.expectations import Expectations
 from orchestrator.controllers.replicas import is_namespace_terminating
 
@@ -25,7 +26,7 @@ class ServiceSlices:
 
     def _keys_of(self, one: Object) -> list[str]:
         labels = labels_of(one)
-        name = labels.get(SERVICE_NAME)
+        name = labels.get(SERVICE_NAME_LABEL)
         if not name or labels.get(MANAGED_BY) != self._manager:
             return []
         return [f"{namespace_of(one)}/{name}"]

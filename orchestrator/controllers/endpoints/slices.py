@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from msgspec import Struct, field
 
+from orchestrator.api.endpoint_slices import SERVICE_NAME_LABEL
 from orchestrator.api.objects import (
     Object,
     copy_object,
@@ -34,7 +35,6 @@ from orchestrator.controllers.endpoints.addresses import (
 )
 from orchestrator.controllers.pods import node_of
 
-SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 MAX_ENDPOINTS = 100
@@ -52,11 +52,11 @@ class SlicePlan(Struct):
 
 def slice_labels(service: Object, manager: str = MANAGER) -> dict[str, str]:
     """The labels of a Service's slices: its own and those that say whose they are."""
-    labels = {key: value for key, value in labels_of(service).items() if key not in (SERVICE_NAME, MANAGED_BY)}
+    labels = {key: value for key, value in labels_of(service).items() if key not in (SERVICE_NAME_LABEL, MANAGED_BY)}
     labels.pop(HEADLESS_LABEL, None)
     if is_headless(service):
         labels[HEADLESS_LABEL] = ""
-    labels[SERVICE_NAME] = name_of(service)
+    labels[SERVICE_NAME_LABEL] = name_of(service)
     labels[MANAGED_BY] = manager
     return labels
 

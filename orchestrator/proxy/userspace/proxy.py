@@ -12,6 +12,7 @@ import socket
 from collections.abc import Mapping
 
 from orchestrator.aiokit.clock import Clock
+from orchestrator.api.endpoint_slices import SERVICE_INDEX, service_keys
 from orchestrator.api.objects import Object, key_of, name_of
 from orchestrator.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from orchestrator.client.informer import Informers
@@ -20,7 +21,7 @@ from orchestrator.logs import get_logger
 from orchestrator.proxy.health import ServiceHealth, plan_health
 from orchestrator.proxy.listener import Asked, Response
 from orchestrator.proxy.pages import ProxyPages
-from orchestrator.proxy.topology import SERVICE_INDEX, NodeFacts, is_leaving, node_facts, service_keys
+from orchestrator.proxy.topology import NodeFacts, is_leaving, node_facts
 from orchestrator.proxy.userspace.carrier import Carrier
 from orchestrator.proxy.userspace.choice import Chooser
 from orchestrator.proxy.userspace.datagrams import DatagramCarrier
