@@ -18,16 +18,14 @@ from orchestrator.cli.connection import (
     FIELD_MANAGER,
     MERGE_PATCH,
     STRATEGIC_MERGE_PATCH,
-    CliError,
     Connection,
     Object,
-    ServerError,
     add_connection_flags,
     namespace_of,
-    print_errors,
     run_client,
 )
 from orchestrator.cli.discovery import ApiResource, Discovery
+from orchestrator.cli.errors import CliError, ServerError, print_errors
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.manifests import Manifest, add_filename_flags, read_manifests
 from orchestrator.cli.printing import object_printer, without_managed_fields

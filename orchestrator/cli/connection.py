@@ -1,4 +1,4 @@
-"""The HTTPS connection of the client verbs: kubeconfig, requests, watches, streams, and errors as kubectl words them.
+"""The HTTPS connection of the client verbs: requests, watches, streams.
 
 Stands on lightkube for the kubeconfig and the authenticated HTTP client (docs/decisions/0003); the verbs
 themselves work on plain JSON, because kinds are known only from discovery.
@@ -12,10 +12,11 @@ import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.cli.flags import EXIT_ERROR, Parser, UsageError
+from orchestrator.cli.errors import CliError, ServerError, print_error, status_of
+from orchestrator.cli.flags import Parser, UsageError
+from orchestrator.cli.kubeconfig import kubeconfig_files, merge_kubeconfigs
 
 if TYPE_CHECKING:
     import argparse
@@ -35,54 +36,9 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 FIELD_MANAGER: Final = "kubectl"
 CONNECT_SECONDS: Final = 30.0
-ERROR_BODY_BYTES_MAX: Final = 1 << 20
 WATCH_LINE_BYTES_MAX: Final = 64 << 20
 MESSAGE_BYTES_MAX: Final = 4 << 20
 EXIT_INTERRUPTED: Final = 130
-
-
-class CliError(Exception):
-    """Something that ends the verb; the message is printed as it is."""
-
-    def __init__(self, message: str, exit_code: int = EXIT_ERROR) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class ServerError(CliError):
-    """The server answered with a Status that is a failure."""
-
-    def __init__(self, status: Mapping[str, Any], *, doing: str = "") -> None:
-        super().__init__(error_text(status, doing=doing))
-        self.status = status
-        self.reason = str(status.get("reason") or "")
-        self.code = int(status.get("code") or 0)
-
-    def while_doing(self, doing: str) -> ServerError:
-        """The same error with what was tried, e.g. `error when creating "web.yaml"`."""
-        return ServerError(self.status, doing=doing)
-
-
-def error_text(status: Mapping[str, Any], *, doing: str = "") -> str:
-    """A Status as kubectl prints it."""
-    message = str(status.get("message") or "")
-    reason = status.get("reason") or ""
-    details = status.get("details") or {}
-    if reason == "Invalid" and details:
-        what = "The request is invalid"
-        if details.get("kind") or details.get("name"):
-            what = f'The {details.get("kind", "")} "{details.get("name", "")}" is invalid'
-        causes = [f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in details.get("causes") or ()]
-        distinct = list(dict.fromkeys(causes))
-        if not distinct:
-            return what if details.get("kind") or details.get("name") else f"{what}: {message}"
-        if len(distinct) == 1:
-            return f"{what}: {distinct[0]}"
-        return "\n".join([f"{what}: ", *(f"* {cause}" for cause in distinct)])
-    if reason == "Unauthorized" and not doing:
-        return "error: You must be logged in to the server (Unauthorized)"
-    text = f"{doing}: {message}" if doing else message
-    return f"Error from server ({reason}): {text}" if reason else f"Error from server: {text}"
 
 
 def namespace_of(arguments: argparse.Namespace, connection: Connection) -> str:
@@ -100,49 +56,6 @@ def add_connection_flags(flags: Parser, *, namespace: bool = True) -> None:
     flags.add_argument("--kubeconfig", metavar="FILE", help="kubeconfig ($KUBECONFIG, ~/.kube/config, the cluster's)")
     flags.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
     flags.add_argument("--data-dir", metavar="DIR", help="use the kubeconfig of the cluster that lives there")
-
-
-def kubeconfig_files(arguments: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]:
-    """The files to read, the first one that names a thing wins; CliError when there is none."""
-    if arguments.kubeconfig:
-        return [_existing(Path(arguments.kubeconfig).expanduser())]
-    if arguments.data_dir:
-        return [_existing(Path(arguments.data_dir).expanduser() / "kubeconfig")]
-    if listed := environ.get("KUBECONFIG"):
-        files = [Path(part).expanduser() for part in listed.split(os.pathsep) if part]
-        found = [file for file in files if file.is_file()]
-        if not found:
-            raise CliError(f"error: KUBECONFIG names no file that exists: {listed}")
-        return found
-    from orchestrator.config.options import default_data_dir
-
-    data_dir = Path(environ.get("ORCHESTRATOR_DATA_DIR") or default_data_dir()).expanduser()
-    candidates = [Path("~/.kube/config").expanduser(), data_dir / "kubeconfig"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return [candidate]
-    tried = " or ".join(map(str, candidates))
-    raise CliError(
-        f"error: no kubeconfig at {tried}; start a cluster with `orchestrator up`, or name one with --kubeconfig"
-    )
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise CliError(f"error: the kubeconfig {file} does not exist")
-    return file
-
-
-def merge_kubeconfigs(documents: Sequence[Mapping[str, Any]]) -> Object:
-    """Several kubeconfigs as one: of each name, and of the current context, the first one counts."""
-    merged: Object = {"clusters": [], "contexts": [], "users": []}
-    for document in documents:
-        merged.setdefault("current-context", document.get("current-context") or None)
-        merged["current-context"] = merged["current-context"] or document.get("current-context")
-        for section in ("clusters", "contexts", "users"):
-            known = {entry["name"] for entry in merged[section]}
-            merged[section] += [entry for entry in document.get(section) or () if entry["name"] not in known]
-    return merged
 
 
 class Connection:
@@ -261,18 +174,6 @@ def _pairs(query: Query) -> list[tuple[str, str | int | float | bool | None]]:
     return [*(query.items() if isinstance(query, Mapping) else query)]
 
 
-def status_of(code: int, content: bytes) -> Object:
-    """The Status in an answer that is a failure, or one made from the HTTP code when it holds none."""
-    try:
-        status = json.loads(content[:ERROR_BODY_BYTES_MAX])
-    except ValueError:
-        status = None
-    if isinstance(status, dict) and status.get("kind") == "Status":
-        return {"code": code, **status}
-    text = content[:1000].decode(errors="replace").strip()
-    return {"code": code, "message": text or f"the server answered with HTTP code {code}"}
-
-
 @asynccontextmanager
 async def connect(arguments: argparse.Namespace) -> AsyncIterator[Connection]:
     """The connection that flags and environment ask for; CliError when the kubeconfig is of no use."""
@@ -341,16 +242,3 @@ def run_client(main: Callable[[Connection, argparse.Namespace], Awaitable[int]],
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-
-
-def print_error(error: CliError) -> None:
-    """One error on stderr, after what was printed on stdout before it."""
-    sys.stdout.flush()
-    print(error, file=sys.stderr)
-
-
-def print_errors(errors: Sequence[CliError]) -> int:
-    """What went wrong along the way, at the end; returns the exit code."""
-    for error in errors:
-        print_error(error)
-    return EXIT_ERROR if errors else 0

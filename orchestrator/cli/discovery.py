@@ -14,7 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.api.resources import Resource
-from orchestrator.cli.connection import JSON, CliError, Connection, Object, ServerError
+from orchestrator.cli.connection import JSON, Connection, Object
+from orchestrator.cli.errors import CliError, ServerError
 
 AGGREGATED = f"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,{JSON}"
 

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from orchestrator.cli.ages import age_text, parse_time
-from orchestrator.cli.connection import CliError, Connection, Object, add_connection_flags, namespace_of, run_client
+from orchestrator.cli.connection import Connection, Object, add_connection_flags, namespace_of, run_client
 from orchestrator.cli.discovery import Discovery
+from orchestrator.cli.errors import CliError
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.printing import aligned, object_printer, wants_colors, without_managed_fields
 

@@ -16,16 +16,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli.connection import (
-    CliError,
-    Connection,
-    ServerError,
-    add_connection_flags,
-    namespace_of,
-    run_client,
-    status_of,
-)
+from orchestrator.cli.connection import Connection, add_connection_flags, namespace_of, run_client
 from orchestrator.cli.discovery import Discovery
+from orchestrator.cli.errors import CliError, ServerError, status_of
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.targets import all_containers, default_container, find_object, pods_of
 

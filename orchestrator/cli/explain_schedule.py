@@ -14,15 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.connection import (
-    CliError,
-    Connection,
-    Object,
-    ServerError,
-    add_connection_flags,
-    namespace_of,
-    run_client,
-)
+from orchestrator.cli.connection import Connection, Object, add_connection_flags, namespace_of, run_client
+from orchestrator.cli.errors import CliError, ServerError
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.printing import aligned, to_json, wants_colors
 

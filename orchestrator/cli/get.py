@@ -10,19 +10,9 @@ from contextlib import aclosing
 
 from msgspec import Struct
 
-from orchestrator.cli.connection import (
-    JSON,
-    TABLE,
-    CliError,
-    Connection,
-    Object,
-    ServerError,
-    add_connection_flags,
-    namespace_of,
-    print_errors,
-    run_client,
-)
+from orchestrator.cli.connection import JSON, TABLE, Connection, Object, add_connection_flags, namespace_of, run_client
 from orchestrator.cli.discovery import ApiResource, Discovery, Target
+from orchestrator.cli.errors import CliError, ServerError, print_errors
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.manifests import add_filename_flags, read_manifests
 from orchestrator.cli.printing import (

@@ -9,16 +9,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from orchestrator.cli.connection import (
-    CliError,
-    Connection,
-    Object,
-    add_connection_flags,
-    namespace_of,
-    print_error,
-    run_client,
-)
+from orchestrator.cli.connection import Connection, Object, add_connection_flags, namespace_of, run_client
 from orchestrator.cli.discovery import Discovery
+from orchestrator.cli.errors import CliError, print_error
 from orchestrator.cli.flags import Parser, UsageError, parse_duration
 from orchestrator.cli.targets import all_containers, by_preference, default_container, find_object, pods_of
 

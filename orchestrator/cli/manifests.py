@@ -12,11 +12,12 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from msgspec import Struct
 
-from orchestrator.cli.connection import CliError, Object
+from orchestrator.cli.connection import Object
+from orchestrator.cli.errors import CliError
 from orchestrator.cli.flags import Parser
 
 SUFFIXES: Final = (".json", ".yaml", ".yml")
@@ -39,7 +40,7 @@ def add_filename_flags(flags: Parser, *, what: str) -> None:
 
 
 async def read_manifests(names: Sequence[str], *, recursive: bool = False) -> tuple[list[Manifest], list[CliError]]:
-    """All objects in the order in which they are written, and what could not be read."""
+    """All objects in the order in which they are written, and what could not be read or is too large."""
     manifests: list[Manifest] = []
     errors: list[CliError] = []
     for name in [part for listed in names for part in listed.split(",")]:
@@ -56,7 +57,7 @@ async def read_manifests(names: Sequence[str], *, recursive: bool = False) -> tu
 
 async def _contents(name: str, *, recursive: bool) -> list[tuple[str, bytes]]:
     if name == "-":
-        return [("STDIN", sys.stdin.buffer.read(MANIFEST_BYTES_MAX))]
+        return [("STDIN", _read_all("STDIN", sys.stdin.buffer))]
     if re.match("https?://", name):
         return [(name, await _fetch(name))]
     return _local_contents(name, recursive=recursive)
@@ -72,27 +73,49 @@ def _local_contents(name: str, *, recursive: bool) -> list[tuple[str, bytes]]:
     else:
         files = [path]
     try:
-        return [(str(file), file.read_bytes()) for file in files]
+        return [(str(file), _read(file)) for file in files]
     except FileNotFoundError as error:
         raise CliError(f'error: the path "{name}" does not exist') from error
     except OSError as error:
         raise CliError(f'error: the path "{name}" cannot be accessed: {error.strerror}') from error
 
 
+def _read(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return _read_all(str(file), stream)
+
+
+def _read_all(source: str, stream: BinaryIO) -> bytes:
+    content = stream.read(MANIFEST_BYTES_MAX + 1)
+    _check_size(source, content)
+    return content
+
+
+def _check_size(source: str, content: bytes | bytearray) -> None:
+    if len(content) > MANIFEST_BYTES_MAX:
+        raise CliError(f"error: {source} is larger than {MANIFEST_BYTES_MAX} bytes")
+
+
 async def _fetch(url: str) -> bytes:
     import httpx2
 
+    content = bytearray()
     try:
-        async with httpx2.AsyncClient(follow_redirects=True, timeout=30.0) as client:
-            response = await client.get(url)
+        async with (
+            httpx2.AsyncClient(follow_redirects=True, timeout=30.0) as client,
+            client.stream("GET", url) as response,
+        ):
+            if response.status_code != 200:
+                raise CliError(
+                    f'error: unable to read URL "{url}", server reported {response.status_code} '
+                    f"{response.reason_phrase}, status code={response.status_code}"
+                )
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                _check_size(url, content)
     except httpx2.HTTPError as error:
         raise CliError(f"error: unable to read URL {json.dumps(url)}: {error}") from error
-    if response.status_code != 200:
-        raise CliError(
-            f'error: unable to read URL "{url}", server reported {response.status_code} {response.reason_phrase}, '
-            f"status code={response.status_code}"
-        )
-    return response.content
+    return bytes(content)
 
 
 def parse_manifest(content: bytes, source: str) -> list[Manifest]:

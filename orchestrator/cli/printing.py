@@ -15,7 +15,8 @@ from typing import Any, Final, TextIO
 from msgspec import Struct
 
 from orchestrator.api.yaml_text import to_yaml
-from orchestrator.cli.connection import CliError, Object
+from orchestrator.cli.connection import Object
+from orchestrator.cli.errors import CliError
 from orchestrator.cli.jsonpath import JSONPathError, Template, find, parse_path, text_of
 
 MIN_WIDTH: Final = 6

@@ -14,18 +14,18 @@ from orchestrator.cli.connection import (
     FIELD_MANAGER,
     JSON_PATCH,
     STRATEGIC_MERGE_PATCH,
-    CliError,
     Connection,
     Object,
     add_connection_flags,
     namespace_of,
-    print_errors,
     run_client,
 )
-from orchestrator.cli.describe.workloads import pod_template_text
+from orchestrator.cli.describe.pods import pod_template_text
 from orchestrator.cli.discovery import ApiResource, Discovery
+from orchestrator.cli.errors import CliError, print_errors
 from orchestrator.cli.flags import Parser, UsageError, parse_duration
 from orchestrator.cli.printing import Progress, aligned, to_json
+from orchestrator.cli.rollout_status import JUDGES
 from orchestrator.cli.targets import selector_text
 from orchestrator.cli.waiting import states, timed_out, within
 
@@ -149,7 +149,7 @@ async def _main(connection: Connection, arguments: argparse.Namespace, handler: 
 
 
 async def _status(workload: _Workload, arguments: argparse.Namespace) -> None:
-    judge = _JUDGES.get(workload.resource.kind)
+    judge = JUDGES.get(workload.resource.kind)
     if judge is None:
         raise CliError(f"error: no status viewer has been implemented for {workload.resource.kind}")
     last = ""
@@ -175,80 +175,6 @@ async def _status(workload: _Workload, arguments: argparse.Namespace) -> None:
 def _check_revision(obj: Object, wanted: int) -> None:
     if wanted and (revision := revision_of(obj)) != wanted:
         raise CliError(f"error: desired revision ({wanted}) is different from the running revision ({revision})")
-
-
-def deployment_status(obj: Object) -> tuple[str, bool]:
-    """What `rollout status` says about a Deployment, and whether it is done; CliError past its deadline."""
-    name, spec, status = obj["metadata"]["name"], obj["spec"], obj.get("status") or {}
-    if obj["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
-        return "Waiting for deployment spec update to be observed...", False
-    for condition in status.get("conditions") or ():
-        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            raise CliError(f'error: deployment "{name}" exceeded its progress deadline')
-    wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
-    total, available = status.get("replicas", 0), status.get("availableReplicas", 0)
-    waiting = f'Waiting for deployment "{name}" rollout to finish:'
-    if updated < wanted:
-        return f"{waiting} {updated} out of {wanted} new replicas have been updated...", False
-    if total > updated:
-        return f"{waiting} {total - updated} old replicas are pending termination...", False
-    if available < updated:
-        return f"{waiting} {available} of {updated} updated replicas are available...", False
-    return f'deployment "{name}" successfully rolled out', True
-
-
-def daemon_set_status(obj: Object) -> tuple[str, bool]:
-    """What `rollout status` says about a DaemonSet, and whether it is done."""
-    name, status = obj["metadata"]["name"], obj.get("status") or {}
-    if (obj["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") != "RollingUpdate":
-        raise CliError("error: rollout status is only available for RollingUpdate strategy type")
-    if obj["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
-        return "Waiting for daemon set spec update to be observed...", False
-    wanted, updated = status.get("desiredNumberScheduled", 0), status.get("updatedNumberScheduled", 0)
-    available = status.get("numberAvailable", 0)
-    waiting = f'Waiting for daemon set "{name}" rollout to finish:'
-    if updated < wanted:
-        return f"{waiting} {updated} out of {wanted} new pods have been updated...", False
-    if available < wanted:
-        return f"{waiting} {available} of {wanted} updated pods are available...", False
-    return f'daemon set "{name}" successfully rolled out', True
-
-
-def stateful_set_status(obj: Object) -> tuple[str, bool]:
-    """What `rollout status` says about a StatefulSet, and whether it is done."""
-    spec, status = obj["spec"], obj.get("status") or {}
-    strategy = spec.get("updateStrategy") or {}
-    if strategy.get("type", "RollingUpdate") != "RollingUpdate":
-        raise CliError("error: rollout status is only available for RollingUpdate strategy type")
-    if obj["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
-        return "Waiting for statefulset spec update to be observed...", False
-    wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
-    ready = status.get("readyReplicas", 0)
-    if ready < wanted:
-        return f"Waiting for {wanted - ready} pods to be ready...", False
-    partition = (strategy.get("rollingUpdate") or {}).get("partition")
-    if partition is not None:
-        if updated < wanted - partition:
-            return (
-                f"Waiting for partitioned roll out to finish: {updated} out of {wanted - partition} new pods have been "
-                "updated..."
-            ), False
-        return f"partitioned roll out complete: {updated} new pods have been updated...", True
-    revision = status.get("updateRevision", "")
-    if revision != status.get("currentRevision", ""):
-        return f"waiting for statefulset rolling update to complete {updated} pods at revision {revision}...", False
-    current = status.get("currentReplicas", 0)
-    return (
-        f"statefulset rolling update complete {current} pods at revision {status.get('currentRevision', '')}...",
-        True,
-    )
-
-
-_JUDGES: Final[Mapping[str, Callable[[Object], tuple[str, bool]]]] = {
-    "Deployment": deployment_status,
-    "DaemonSet": daemon_set_status,
-    "StatefulSet": stateful_set_status,
-}
 
 
 # history
@@ -391,7 +317,7 @@ async def _resume(workload: _Workload, _arguments: argparse.Namespace) -> None:
 
 
 async def _restart(workload: _Workload, _arguments: argparse.Namespace) -> None:
-    if workload.resource.kind not in _JUDGES:
+    if workload.resource.kind not in JUDGES:
         raise CliError(f'error: {workload.resource.group_resource} "{workload.name}" restarting is not supported')
     if workload.obj["spec"].get("paused"):
         raise CliError(

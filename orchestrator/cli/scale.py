@@ -11,15 +11,14 @@ from orchestrator.cli.apply import DRY_RUN_SUFFIX
 from orchestrator.cli.connection import (
     FIELD_MANAGER,
     MERGE_PATCH,
-    CliError,
     Connection,
     Object,
     add_connection_flags,
     namespace_of,
-    print_errors,
     run_client,
 )
 from orchestrator.cli.discovery import ApiResource, Discovery
+from orchestrator.cli.errors import CliError, print_errors
 from orchestrator.cli.flags import Parser, UsageError, parse_duration
 from orchestrator.cli.manifests import add_filename_flags, read_manifests
 from orchestrator.cli.printing import Progress

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli.connection import CliError, Connection, Object
+from orchestrator.cli.connection import Connection, Object
 from orchestrator.cli.discovery import ApiResource, Discovery
+from orchestrator.cli.errors import CliError
 
 
 def pod_selector(obj: Object) -> str | None:

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from orchestrator.cli.connection import CliError, Connection, Object, ServerError
+from orchestrator.cli.connection import Connection, Object
 from orchestrator.cli.discovery import ApiResource
+from orchestrator.cli.errors import CliError, ServerError
 
 TIMED_OUT: Final = "error: timed out waiting for the condition"
 

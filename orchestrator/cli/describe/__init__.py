@@ -7,17 +7,9 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from orchestrator.cli.connection import (
-    CliError,
-    Connection,
-    Object,
-    ServerError,
-    add_connection_flags,
-    namespace_of,
-    print_errors,
-    run_client,
-)
+from orchestrator.cli.connection import Connection, Object, add_connection_flags, namespace_of, run_client
 from orchestrator.cli.discovery import ApiResource, Discovery
+from orchestrator.cli.errors import CliError, ServerError, print_errors
 from orchestrator.cli.flags import Parser, UsageError
 from orchestrator.cli.manifests import add_filename_flags, read_manifests
 

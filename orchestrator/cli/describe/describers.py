@@ -10,8 +10,10 @@ from typing import Any, Final
 from orchestrator.cli.ages import age_text
 from orchestrator.cli.connection import Object
 from orchestrator.cli.describe import policies
+from orchestrator.cli.describe.pods import pod_lines
 from orchestrator.cli.describe.text import (
     NONE,
+    Related,
     aligned_text,
     indented,
     list_lines,
@@ -20,12 +22,10 @@ from orchestrator.cli.describe.text import (
     time_text,
 )
 from orchestrator.cli.describe.workloads import (
-    Related,
     condition_lines,
     daemon_set_lines,
     deployment_lines,
     job_lines,
-    pod_lines,
     replica_set_lines,
     stateful_set_lines,
 )

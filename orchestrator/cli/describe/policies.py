@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.cli.connection import Object
-from orchestrator.cli.describe.text import NONE, list_lines, map_lines, metadata_lines
-from orchestrator.cli.describe.workloads import Related
+from orchestrator.cli.describe.text import NONE, Related, list_lines, map_lines, metadata_lines
 from orchestrator.cli.targets import selector_text
 
 _ACCESS_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}

@@ -11,9 +11,13 @@ from email.utils import format_datetime
 from typing import Any, Final
 
 from orchestrator.cli.ages import parse_time
+from orchestrator.cli.connection import Object
 
 PADDING: Final = 2
 NONE: Final = "<none>"
+
+Related = Mapping[str, Sequence[Object]]
+"""Other objects that a description tells of, by what they are to the one that is described."""
 
 
 def aligned_text(lines: Sequence[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.cli.connection import CliError
+from orchestrator.cli import manifests
+from orchestrator.cli.errors import CliError
 from orchestrator.cli.manifests import parse_manifest, read_manifests
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n"
@@ -97,3 +99,25 @@ async def test_one_unreadable_file_does_not_hide_the_others(tmp_path: Path) -> N
     assert [each.object["metadata"]["name"] for each in found] == ["good"]
     assert len(errors) == 2
     assert f'the path "{tmp_path}/missing.yaml" does not exist' in str(errors[1])
+
+
+async def test_what_is_too_large_is_refused_and_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = POD.format(name="a").encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(content) + content)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/pod.yaml"
+    file = tmp_path / "pod.yaml"
+    file.write_bytes(content)
+    async with server:
+        for name in (str(file), url):
+            monkeypatch.setattr(manifests, "MANIFEST_BYTES_MAX", len(content))
+            assert [one.source for one in (await read_manifests([name]))[0]] == [name]
+            monkeypatch.setattr(manifests, "MANIFEST_BYTES_MAX", len(content) - 1)
+            found, errors = await read_manifests([name])
+            assert found == []
+            assert [str(error) for error in errors] == [f"error: {name} is larger than {len(content) - 1} bytes"]

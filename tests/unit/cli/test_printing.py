@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.connection import CliError
+from orchestrator.cli.errors import CliError
 from orchestrator.cli.printing import (
     TableOptions,
     aligned,
