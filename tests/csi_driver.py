@@ -13,6 +13,7 @@ import asyncio
 import ctypes
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.plugin_drivers import Registrar, Service, serve_on, stop, unary
 
 ALL = (1, 2, 3)
 """STAGE_UNSTAGE_VOLUME, GET_VOLUME_STATS and EXPAND_VOLUME."""
+_LOOP = 7
 _MS_BIND, _MNT_DETACH = 4096, 2
 
 
@@ -52,6 +54,7 @@ class Driver:
         self.topology = dict(topology or {})
         self.on_machine = on_machine
         self.mounts = mounts
+        self.volumes_max = 7
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failures: dict[str, str] = {}
         """By method: what it says instead of doing it."""
@@ -116,7 +119,7 @@ class Driver:
         """What a driver that is no part of a test shows of its calls."""
 
     def _NodeGetInfo(self, request: Any, reply: Any) -> None:
-        reply.node_id, reply.max_volumes_per_node = "node-of-the-test", 7
+        reply.node_id, reply.max_volumes_per_node = "node-of-the-test", self.volumes_max
         reply.accessible_topology.segments.update(self.topology)
 
     def _NodeGetCapabilities(self, request: Any, reply: Any) -> None:
@@ -124,7 +127,7 @@ class Driver:
             reply.capabilities.add().rpc.type = one
 
     def _NodeStageVolume(self, request: Any, reply: Any) -> None:
-        (self.volumes / request.volume_id).mkdir(parents=True, exist_ok=True)
+        pass
 
     def _NodeUnstageVolume(self, request: Any, reply: Any) -> None:
         pass
@@ -132,7 +135,9 @@ class Driver:
     def _NodePublishVolume(self, request: Any, reply: Any) -> None:
         source, target = self.volumes / request.volume_id, self.on_machine(request.target_path)
         if request.volume_capability.HasField("block"):
-            source = Path("/dev/zero")
+            source.parent.mkdir(parents=True, exist_ok=True)
+            if not source.exists():  # a device that nobody opens
+                os.mknod(source, stat.S_IFBLK | 0o600, os.makedev(_LOOP, 0))
             target.touch()
         else:
             source.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,21 @@ def _prepared(config: Config) -> Iterator[Config]:
     try:
         yield replace(config, data_dir=folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a data directory, unless something is still mounted in it: behind that are somebody's data."""
+    from orchestrator.kubelet.volumes.mounts import mounted_below
+
+    try:
+        left = mounted_below(folder.resolve())
+    except FileNotFoundError:
+        left = []  # not Linux: nothing is mounted by nodes
+    if left:
+        print(f"{folder} is left: something is still mounted at {left[0]}", file=sys.stderr)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(config: Config) -> int:

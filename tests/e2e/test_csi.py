@@ -70,6 +70,8 @@ def driver(k: Kubectl) -> Iterator[Kubectl]:
         for one in nodes
     ))  # fmt: skip
     yield k
+    # Whoever has a volume ends before the driver, who has to take it back.
+    k("delete", "pods", "--field-selector=metadata.name!=driver", "--wait=true")
     k("delete", "csidriver", DRIVER)
 
 
@@ -95,35 +97,41 @@ def calls_of(k: Kubectl) -> list[tuple[str, dict[str, Any]]]:
 
 def test_pods_share_what_a_driver_in_a_pod_mounts(driver: Kubectl, cluster: OrchestratorProcess) -> None:
     k = driver
-    name = f"csi-{k.namespace}"
-    script = f"echo hello > /v/file; stat -c '%g %a' /v; {WAIT}"
+    name, device = f"csi-{k.namespace}", f"device-{k.namespace}"
+    script = f"echo hello > /v/file; stat -c '%g %a' /v; test -b /dev/of-test && echo device; {WAIT}"
     mounts = [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/s", "subPath": "sub"}]
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]
-    context = {"fsGroup": 2000}
-    apply(
-        k,
-        *volume(name, k.namespace),
-        pod("writer", container(script, volumeMounts=mounts), volumes=volumes, nodeName=NODE, securityContext=context),
+    devices = [{"name": "d", "devicePath": "/dev/of-test"}]
+    writer = pod(
+        "writer",
+        container(script, volumeMounts=mounts, volumeDevices=devices),
+        volumes=[*volumes, {"name": "d", "persistentVolumeClaim": {"claimName": device}}],
+        nodeName=NODE,
+        securityContext={"fsGroup": 2000},
     )
+    apply(k, *volume(name, k.namespace), *volume(device, k.namespace, volumeMode="Block"), writer)
     # The part of the external attacher.
-    attachment = attachment_name(DRIVER, name, NODE)
-    k.wait_for("volumeattachments", lambda found: any(one["metadata"]["name"] == attachment for one in found))
-    k("patch", "volumeattachment", attachment, "--subresource=status", "--type=merge",
+    attachments = [attachment_name(DRIVER, one, NODE) for one in (name, device)]
+    k.wait_for("volumeattachments", lambda found: {one["metadata"]["name"] for one in found} >= {*attachments})
+    k("patch", "volumeattachment", *attachments, "--subresource=status", "--type=merge",
       "-p", '{"status": {"attached": true, "attachmentMetadata": {"disk": "1"}}}')  # fmt: skip
     wait_for_pod(k, "writer", is_running)
     reader = container(f"cat /v/file; {WAIT}", volumeMounts=mounts[:1])
     apply(k, pod("reader", reader, volumes=volumes, nodeName=NODE))
     wait_for_pod(k, "reader", is_running)
     assert k("logs", "reader") == "hello\n"
-    assert k("logs", "writer").startswith("2000 2")
+    group, said = k("logs", "writer").splitlines()
+    assert group.startswith("2000 2")
+    assert said == "device"
     kubelet_dir = cluster.data_dir / "kubelet" / NODE
     uid = k.json("get", "pod", "reader")["metadata"]["uid"]
     target = kubelet_dir / "pods" / uid / "volumes" / "kubernetes.io~csi" / name / "mount"
     assert (target / "file").read_text() == "hello\n", "what the driver mounted in its pod is on the machine"
 
     k("delete", "pod", "writer", "reader", "--wait=true")
-    k.wait_for("volumeattachments", lambda found: all(one["metadata"]["name"] != attachment for one in found))
-    calls = calls_of(k)
+    k.wait_for("volumeattachments", lambda found: not {one["metadata"]["name"] for one in found} & {*attachments})
+    assert not [path for path in (kubelet_dir / "plugins/kubernetes.io/csi").rglob("*") if not path.is_dir()]
+    calls = [call for call in calls_of(k) if call[1].get("volume_id") == name]
     counted = {method: [name for name, _ in calls].count(method) for method, _ in calls}
     assert {method: counted.get(f"Node{method}Volume") for method in ("Stage", "Publish", "Unpublish", "Unstage")} == {
         "Stage": 1, "Publish": 2, "Unpublish": 2, "Unstage": 1,
@@ -133,5 +141,5 @@ def test_pods_share_what_a_driver_in_a_pod_mounts(driver: Kubectl, cluster: Orch
     assert published["publish_context"] == {"disk": "1"}
     assert published["volume_context"]["csi.storage.k8s.io/pod.name"] == "writer"
     assert not target.parent.exists()
-    k("delete", "pvc", name, "--wait=true")
-    k("delete", "pv", name, "--wait=true")
+    k("delete", "pvc", name, device, "--wait=true")
+    k("delete", "pv", name, device, "--wait=true")

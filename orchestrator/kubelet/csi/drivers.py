@@ -7,7 +7,7 @@ pkg/volume/csi's registration handler and nodeinfomanager.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,17 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, annotations_of, labels_of, uid_of
 from orchestrator.api.resources import CSI_NODES, NODES
 from orchestrator.client.client import Client
-from orchestrator.kubelet.csi.plan import NodeInfo, VolumeUnusable, check_topology, plan_csi_node
+from orchestrator.kubelet.csi.attach_limits import AttachLimits, Spawn
+from orchestrator.kubelet.csi.plan import (
+    NodeInfo,
+    VolumeUnusable,
+    check_topology,
+    plan_csi_node,
+    replaces_csi_node,
+)
+from orchestrator.kubelet.plugins.connection import PluginError
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused
+from orchestrator.kubelet.sources import Sources
 from orchestrator.logs import get_logger
 
 if TYPE_CHECKING:
@@ -40,8 +49,9 @@ class CsiDrivers:
         client: Client,
         clock: Clock,
         node_name: str,
-        spawn: Callable[[Coroutine[None, None, None], str], object],
+        spawn: Spawn,
         wake: Callable[[str], None],
+        sources: Sources,
     ) -> None:
         """`wake` is called with the uid of a pod whose driver has come."""
         self._client = client
@@ -54,15 +64,23 @@ class CsiDrivers:
         self._waiting: dict[str, set[str]] = {}
         """By driver: the uids of the pods that wait for it."""
         self._writing = asyncio.Lock()
+        self._limits = AttachLimits(
+            client=client, clock=clock, sources=sources, spawn=spawn, ask=self._ask_again, node_name=node_name
+        )
         self._log = get_logger("kubelet/csi", node=node_name)
 
     def get(self, name: str, pod_uid: str) -> CsiDriver | None:
         """A driver; when it is not there, the pod is woken once it is."""
         found = self._drivers.get(name)
         if found is None:
-            self._waiting.setdefault(name, set()).add(pod_uid)
+            self.wait_for(name, pod_uid)
             return None
         return found[1]
+
+    def wait_for(self, name: str, pod_uid: str) -> None:
+        """Wake the pod when a driver registers anew: it does not do what it is asked."""
+        if pod_uid:
+            self._waiting.setdefault(name, set()).add(pod_uid)
 
     def forget(self, pod_uid: str) -> None:
         """The pod waits for no driver any more."""
@@ -117,6 +135,7 @@ class CsiDrivers:
             raise
         before = self._drivers.get(plugin.name)
         self._drivers[plugin.name] = plugin, driver
+        self._limits.follow(plugin.name)
         if before is not None:
             before[1].close()
         for uid in self._waiting.pop(plugin.name, ()):
@@ -130,7 +149,21 @@ class CsiDrivers:
         if known is not None:
             del self._drivers[plugin.name]
             known[1].close()
+        self._limits.forget(plugin.name)
         self._spawn(self._remove(plugin.name), f"csi/{plugin.name}/deregister")
+
+    async def _ask_again(self, name: str) -> None:
+        """Tell the API what a driver says of this node now."""
+        known = self._drivers.get(name)
+        if known is None:
+            return
+        try:
+            info = await known[1].info()
+            async with self._writing:
+                if name in self._drivers:
+                    await self._write_csi_node(name, info)
+        except (PluginError, errors.ApiError) as error:
+            self._log.info("csi.attach_limit_unknown", driver=name, error=str(error))
 
     async def _remove(self, name: str) -> None:
         backoff = ItemBackoff(base_seconds=0.1, max_seconds=60.0, items_max=1)
@@ -173,7 +206,9 @@ class CsiDrivers:
                 if info is None:
                     return
                 found = None
-            drivers = plan_csi_node(((found or {}).get("spec") or {}).get("drivers"), name, info)
+            known = ((found or {}).get("spec") or {}).get("drivers")
+            is_replaced = info is not None and replaces_csi_node(known, name, info)
+            drivers = plan_csi_node(known, name, None if is_replaced else info)
             if drivers is None:
                 return
             try:
@@ -181,7 +216,8 @@ class CsiDrivers:
                     await self._client.create(CSI_NODES, await self._new_csi_node(drivers))
                 else:
                     await self._client.update(CSI_NODES, {**found, "spec": {**found["spec"], "drivers": drivers}})
-                return
+                if not is_replaced:
+                    return
             except (errors.Conflict, errors.AlreadyExists):
                 continue
         raise errors.conflict(CSI_NODES.group, CSI_NODES.plural, self._node_name, "the CSINode keeps changing")

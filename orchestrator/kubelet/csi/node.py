@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import ClaimUsage, DiskUsage
+from orchestrator.kubelet.csi.attach_limits import Spawn
 from orchestrator.kubelet.csi.attachments import NodeAttachments
 from orchestrator.kubelet.csi.drivers import CsiDrivers
 from orchestrator.kubelet.csi.volumes import CsiVolumes
@@ -29,14 +30,14 @@ def make_csi_volumes(
     paths: NodePaths,
     give_to_group: Callable[[Path, int, str], None],
     node_name: str,
-    spawn: Callable[[Coroutine[None, None, None], str], object],
+    spawn: Spawn,
     wake: Notify,
 ) -> CsiVolumes:
     """What one node needs. `wake` is called with the uid of a pod that waited."""
     return CsiVolumes(
         client=client,
         recorder=recorder,
-        drivers=CsiDrivers(client=client, clock=clock, node_name=node_name, spawn=spawn, wake=wake),
+        drivers=CsiDrivers(client=client, clock=clock, node_name=node_name, spawn=spawn, wake=wake, sources=sources),
         attachments=NodeAttachments(client=client, sources=sources, node_name=node_name, wake=wake),
         paths=paths,
         give_to_group=give_to_group,

@@ -300,6 +300,15 @@ def plan_csi_node(drivers: Sequence[Object] | None, name: str, info: NodeInfo | 
     return None if entry in before else [*others, entry]
 
 
+def replaces_csi_node(drivers: Sequence[Object] | None, name: str, info: NodeInfo) -> bool:
+    """Whether a driver now says what its entry of a CSINode cannot be changed to: it is removed first."""
+    known = next((one for one in drivers or () if one["name"] == name), None)
+    return known is not None and (known["nodeID"], sorted(known.get("topologyKeys") or ())) != (
+        info.node_id,
+        sorted(info.topology),
+    )
+
+
 def check_topology(topology: Mapping[str, str], labels: Mapping[str, str]) -> None:
     """VolumeUnusable when a driver says that the node is elsewhere than its labels do."""
     for key, value in topology.items():

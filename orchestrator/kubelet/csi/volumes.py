@@ -203,7 +203,7 @@ class CsiVolumes:
         try:
             capabilities = await driver.capabilities()
         except PluginError as error:
-            raise _failed("SetUp", volume, str(error)) from error
+            raise self._refused("SetUp", uid, volume, error) from error
         group = (spec_of(pod).get("securityContext") or {}).get("fsGroup")
         is_delegated = Capability.VOLUME_MOUNT_GROUP in capabilities
         use = volume_use(
@@ -214,7 +214,7 @@ class CsiVolumes:
         is_known = await asyncio.to_thread(self._begin, volume, paths, _is_attached(volume, spec))
         stages = volume.persistent is not None and Capability.STAGE_UNSTAGE_VOLUME in capabilities
         if stages:
-            await self._stage(driver, volume, paths, use, context)
+            await self._stage(uid, driver, volume, paths, use, context)
         is_published = is_known and await asyncio.to_thread(_is_mounted, paths.target)
         if not is_published or spec.get("requiresRepublish"):
             attributes, secrets = await self._tell_of_pod(pod, volume, spec, token)
@@ -230,7 +230,7 @@ class CsiVolumes:
             try:
                 await driver.publish(publication)
             except PluginError as error:
-                raise _failed("MapPodDevice" if volume.is_block else "SetUp", volume, str(error)) from error
+                raise self._refused("MapPodDevice" if volume.is_block else "SetUp", uid, volume, error) from error
         is_new = (uid, volume.pod_volume) not in self._published
         if group is not None and is_new and not is_delegated and gives_to_group(volume, spec, group):
             policy = (spec_of(pod).get("securityContext") or {}).get("fsGroupChangePolicy") or "Always"
@@ -261,7 +261,13 @@ class CsiVolumes:
         return is_known
 
     async def _stage(
-        self, driver: CsiDriver, volume: CsiVolume, paths: VolumePaths, use: VolumeUse, context: Mapping[str, str]
+        self,
+        uid: str,
+        driver: CsiDriver,
+        volume: CsiVolume,
+        paths: VolumePaths,
+        use: VolumeUse,
+        context: Mapping[str, str],
     ) -> None:
         name = volume.unique_name
         if name in self._staged:
@@ -275,7 +281,7 @@ class CsiVolumes:
                 await driver.stage(staging)
             except PluginError as error:
                 step = "SetUpDevice" if volume.is_block else "MountDevice"
-                raise _failed(step, volume, str(error)) from error
+                raise self._refused(step, uid, volume, error) from error
         self._staged.add(name)
 
     async def _tell_of_pod(
@@ -367,6 +373,7 @@ class CsiVolumes:
                     await asyncio.to_thread(_remove_staging, paths.staging)
                 self._staged.discard(record.unique_name)
         except PluginError as error:
+            self.drivers.wait_for(record.driver_name, pod_uid)
             raise OSError(f'unmounting volume "{record.spec_vol_id}": {error}') from error
         if is_last and record.attachment_id:
             await self._attachments.release(record.unique_name)
@@ -375,6 +382,11 @@ class CsiVolumes:
     async def _other_pods(self, unique_name: str, pod_uid: str) -> list[str]:
         found = await asyncio.to_thread(all_records, self._paths.kubelet_dir)
         return [uid for uid, record in found if record.unique_name == unique_name and uid != pod_uid]
+
+    def _refused(self, step: str, pod_uid: str, volume: CsiVolume, error: PluginError) -> VolumeError:
+        """What a pod is told when its driver fails; it is tried again at once when another one registers."""
+        self.drivers.wait_for(volume.driver, pod_uid)
+        return _failed(step, volume, str(error))
 
     # What they hold.
 

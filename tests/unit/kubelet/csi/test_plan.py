@@ -24,6 +24,7 @@ from orchestrator.kubelet.csi.plan import (
     inline_volume,
     plan_csi_node,
     plan_expansion,
+    replaces_csi_node,
     token_texts,
     volume_paths,
     volume_use,
@@ -169,6 +170,14 @@ def test_a_csi_node_lists_each_driver_once() -> None:
     assert plan_csi_node([entry, other], DRIVER, None) == [other]
     assert plan_csi_node([other], DRIVER, None) is None
     assert plan_csi_node(None, DRIVER, NodeInfo("id")) == [{"name": DRIVER, "nodeID": "id", "topologyKeys": None}]
+
+
+def test_what_cannot_be_changed_in_a_csi_node_is_removed_first() -> None:
+    entry = {"name": DRIVER, "nodeID": "id", "topologyKeys": ["zone"], "allocatable": {"count": 1}}
+    assert not replaces_csi_node([entry], DRIVER, NodeInfo("id", 5, {"zone": "a"}))
+    assert replaces_csi_node([entry], DRIVER, NodeInfo("other", 1, {"zone": "a"}))
+    assert replaces_csi_node([entry], DRIVER, NodeInfo("id"))
+    assert not replaces_csi_node(None, DRIVER, NodeInfo("id"))
 
 
 def test_a_node_is_in_one_place() -> None:
