@@ -243,16 +243,20 @@ class Informer:
 
     def _index_one(self, index: str, key: str, old: Object | None, obj: Object | None) -> None:
         function, values = self._index_functions[index], self._indexes[index]
-        if old is not None:
-            for value in function(old):
-                bucket = values.get(value)
-                if bucket is not None:
-                    bucket.pop(key, None)
-                    if not bucket:
-                        del values[value]
-        if obj is not None:
-            for value in function(obj):
-                values.setdefault(value, {})[key] = obj
+        before = function(old) if old is not None else ()
+        after = function(obj) if obj is not None else ()
+        if obj is not None and before == after:
+            for value in after:  # as with most changes: under the same values as before
+                values[value][key] = obj
+            return
+        for value in before:
+            bucket = values.get(value)
+            if bucket is not None:
+                bucket.pop(key, None)
+                if not bucket:
+                    del values[value]
+        for value in after:
+            values.setdefault(value, {})[key] = obj  # type: ignore[assignment]
 
     def _check_mutation(self, key: str, old: Object | None, obj: Object | None) -> None:
         assert self._fingerprints is not None

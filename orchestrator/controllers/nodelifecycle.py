@@ -227,8 +227,8 @@ class NodeLifecycleController(Controller):
         self.informer(LEASES).add_handler(self._on_lease)
 
     def _on_lease(self, old: Object | None, new: Object | None) -> None:
-        if new is None or namespace_of(new) != LEASE_NAMESPACE:
-            return
+        if new is None or namespace_of(new) != LEASE_NAMESPACE or name_of(new) not in self._seen:
+            return  # nobody's, or that of a node that has yet to come: it is alive when it comes
         renewed = (new.get("spec") or {}).get("renewTime")
         if old is None or (old.get("spec") or {}).get("renewTime") != renewed:
             self._seen[name_of(new)] = self.clock.monotonic()
@@ -301,6 +301,8 @@ class NodeLifecycleController(Controller):
             status = plan_unknown(node, self.clock.now())
             if status is not None:
                 node = await self.client.update_status(NODES, with_status(node, status))
+                if self._nodes.get(key) is None:
+                    return None  # it went meanwhile
                 # Counted at once: whether anybody may be evicted depends on how many are lost.
                 self._count(node)
         if labels := plan_old_labels(node):

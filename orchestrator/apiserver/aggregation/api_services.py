@@ -322,8 +322,11 @@ class ApiServices:
         asked, known = self._openapi_v2.get(which, (None, None))
         if asked is not None and now - asked < CHECK_INTERVAL_SECONDS:
             return known
+        service = self.remote.get(which)
+        if service is None:
+            return None  # gone since it was looked up
         try:
-            document = await self.fetch(self.remote[which], "/openapi/v2")
+            document = await self.fetch(service, "/openapi/v2")
         except Unreachable:
             document = None
         if document == known:

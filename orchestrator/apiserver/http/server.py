@@ -250,17 +250,15 @@ class HttpServer:
 
     async def _serve_path(self, request: HttpRequest) -> web.StreamResponse:
         self.authorize_path(request)
-        handler = self.paths.get(request.path)
+        served, handler = request.path, self.paths.get(request.path)
         if handler is None:
             for prefix, candidate in self.path_prefixes.items():
                 if request.path.startswith(prefix):
-                    handler = candidate
+                    served, handler = prefix, candidate
                     break
         if handler is None:
-            return await self._unknown_path(request)
-        request.about.labels = RequestLabels(
-            metric_verb(_METHOD_VERBS.get(request.method, "")), subresource=request.path
-        )
+            return page_not_found()
+        request.about.labels = RequestLabels(metric_verb(_METHOD_VERBS.get(request.method, "")), subresource=served)
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
         return await handler(request)
@@ -269,9 +267,6 @@ class HttpServer:
         """Raise Forbidden unless the user may do this to a path that is no resource."""
         verb = request.method.lower()
         authorizer.check(self.api.authorizer, authorizer.Attributes(user=request.user, verb=verb, path=request.path))
-
-    async def _unknown_path(self, request: HttpRequest) -> web.StreamResponse:
-        return page_not_found()
 
     async def _serve_resource(self, request: HttpRequest, route: Route, verb: str) -> web.StreamResponse:
         kind = self.api.registry.by_path(route.group, route.version, route.plural)
