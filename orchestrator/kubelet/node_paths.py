@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from msgspec import Struct
 
 from orchestrator.kubelet.volumes.mounts import mounted_below, share_mount
+from orchestrator.logs import get_logger
 
 KUBELET_DIR = PurePosixPath("/var/lib/kubelet")
 PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS, CDI = "plugins", "plugins_registry", "device-plugins", "cdi"
@@ -52,12 +53,14 @@ class NodePaths(Struct, frozen=True):
 
 
 def make_kubelet_dir(folder: Path) -> None:
-    """The folder of a node with what drivers expect in it; what they mount below it is seen on the machine. OSError."""
+    """The folder of a node with what drivers expect in it, a shared mount where there is the right to. OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS, CDI):
         (folder / name).mkdir(exist_ok=True, mode=0o750)
-    if os.geteuid() == 0:
+    try:
         _share(folder)
+    except PermissionError as error:
+        get_logger("kubelet").info("kubelet_dir.not_shared", folder=str(folder), error=str(error))
 
 
 def _share(folder: Path) -> None:

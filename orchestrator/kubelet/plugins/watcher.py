@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.inotify import CREATE, DELETE, DELETE_SELF, MOVE, MOVE_SELF, Inotify
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.plugins.connection import PluginConnection, PluginError
 from orchestrator.logs import get_logger
@@ -111,18 +112,15 @@ class PluginWatcher:
 
     async def _watch(self, group: asyncio.TaskGroup) -> None:
         """Until the folder is another one. OSError."""
-        from asyncinotify import Inotify, Mask
-
-        interesting = Mask.CREATE | Mask.MOVE | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
         with Inotify() as inotify:
             while True:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
                 for folder in _folders(self._folder):
                     with suppress(FileNotFoundError):  # gone since
-                        inotify.add_watch(folder, interesting)  # the same folder again stays as it is
+                        inotify.watch(folder, CREATE | MOVE | DELETE | DELETE_SELF | MOVE_SELF)
                 self._look(group)
-                event = await inotify.get()
-                if event.mask & (Mask.DELETE_SELF | Mask.MOVE_SELF) and event.path in (None, self._folder):
+                changes = await inotify.changes()
+                if any(change.mask & (DELETE_SELF | MOVE_SELF) and change.folder == self._folder for change in changes):
                     return
 
     def _look(self, group: asyncio.TaskGroup) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from orchestrator.aiokit.clock import Clock, format_time
+from orchestrator.aiokit.inotify import CLOSE_WRITE, DELETE, DELETE_SELF, GONE, MOVE, MOVE_SELF, Inotify
 from orchestrator.api.objects import Object, name_of, uid_of
 from orchestrator.kubelet.pod import (
     HASH_ANNOTATION,
@@ -180,17 +181,14 @@ class StaticPodFolder:
 
     async def run(self) -> None:
         """Load again whenever something in the folder changes; ends only by cancellation. OSError."""
-        from asyncinotify import Inotify, Mask
-
-        interesting = Mask.CLOSE_WRITE | Mask.MOVE | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF
         while True:
             self._folder.mkdir(parents=True, exist_ok=True)
             with Inotify() as inotify:
-                inotify.add_watch(self._folder, interesting)
+                inotify.watch(self._folder, CLOSE_WRITE | MOVE | DELETE | DELETE_SELF | MOVE_SELF)
                 # What changed before the watch began is read here.
                 await self.load()
                 while True:
-                    event = await inotify.get()
+                    changes = await inotify.changes()
                     await self.load()
-                    if event.mask & (Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED):
+                    if any(change.mask & GONE for change in changes):
                         break  # another folder is to be watched now

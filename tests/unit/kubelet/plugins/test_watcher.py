@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from asyncinotify import Inotify, Mask
 
 from orchestrator.aiokit.clock import SystemClock
+from orchestrator.aiokit.inotify import CREATE, Inotify
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused, PluginWatcher, choose_version, plan_sockets
 from tests.plugin_drivers import Registrar, serve_on, stop
@@ -144,9 +144,9 @@ async def test_the_registry_may_be_made_anew(registry: Path, handler: Recording)
     await stop(first, registry / "a.sock")
     assert (await handler.next())[0] == "deregistered"
     with Inotify() as inotify:
-        inotify.add_watch(registry.parent, Mask.CREATE)
+        inotify.watch(registry.parent, CREATE)
         registry.rmdir()
-        await asyncio.wait_for(inotify.get(), 10)
+        await asyncio.wait_for(inotify.changes(), 10)
     second = await serve_on(registry / "b.sock", Registrar("DRAPlugin", "b").service())
     assert (await handler.next())[1].name == "b"
     await stop(second, registry / "b.sock")
