@@ -11,7 +11,7 @@ plan, apply, until nothing is left to do → status patch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 
 from orchestrator.aiokit.backoff import ItemBackoff
@@ -283,9 +283,10 @@ class Kubelet:
                 self._csi.drivers.close()
 
     def _plugins(self, paths: NodePaths) -> PluginWatcher:
-        handlers: dict[str, PluginHandler] = {}
+        handlers: dict[str, Callable[[], PluginHandler]] = {}
         if self._csi is not None:
-            handlers[CSI_PLUGIN] = self._csi.drivers
+            csi = self._csi.drivers
+            handlers[CSI_PLUGIN] = lambda: csi
         if self._devices is not None:
             handlers |= self._devices.handlers
         return PluginWatcher(

@@ -5,7 +5,8 @@ Only shapes and errors; who implements them is named with each. `NodeFacts` is w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,9 @@ from orchestrator.kubelet.containers.environment import EnvironmentSources
 from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, ContainerSpec, Mount
 from orchestrator.kubelet.status.inputs import NodeIdentity
+
+Spawn = Callable[[Coroutine[None, None, None], str], "asyncio.Task[None] | None"]
+"""Makes a task of the kubelet's out of some work and a name; None when the kubelet does not run."""
 
 
 class VolumeError(Exception):

@@ -6,16 +6,15 @@ Owns the timers, one for each driver that wants it. Mirrors pkg/volume/csi/csi_n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api import errors
 from orchestrator.api.resources import CSI_DRIVERS
 from orchestrator.client.client import Client
+from orchestrator.kubelet.parts import Spawn
 from orchestrator.kubelet.sources import Sources
 from orchestrator.logs import get_logger
-
-Spawn = Callable[[Coroutine[None, None, None], str], asyncio.Task[None] | None]
 
 
 class AttachLimits:

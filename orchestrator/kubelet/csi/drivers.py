@@ -19,7 +19,7 @@ from orchestrator.api import errors
 from orchestrator.api.objects import Object, annotations_of, labels_of, uid_of
 from orchestrator.api.resources import CSI_NODES, NODES
 from orchestrator.client.client import Client
-from orchestrator.kubelet.csi.attach_limits import AttachLimits, Spawn
+from orchestrator.kubelet.csi.attach_limits import AttachLimits
 from orchestrator.kubelet.csi.plan import (
     NodeInfo,
     VolumeUnusable,
@@ -27,6 +27,7 @@ from orchestrator.kubelet.csi.plan import (
     plan_csi_node,
     replaces_csi_node,
 )
+from orchestrator.kubelet.parts import Spawn
 from orchestrator.kubelet.plugins.connection import PluginError
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused
 from orchestrator.kubelet.sources import Sources

@@ -9,11 +9,11 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
 from orchestrator.component.usage import ClaimUsage, DiskUsage
-from orchestrator.kubelet.csi.attach_limits import Spawn
 from orchestrator.kubelet.csi.attachments import NodeAttachments
 from orchestrator.kubelet.csi.drivers import CsiDrivers
 from orchestrator.kubelet.csi.volumes import CsiVolumes
 from orchestrator.kubelet.node_paths import NodePaths
+from orchestrator.kubelet.parts import Spawn
 from orchestrator.kubelet.sources import Notify, Sources
 from orchestrator.kubelet.stats.source import MeasuresFiles
 

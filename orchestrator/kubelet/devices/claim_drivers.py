@@ -7,14 +7,13 @@ nobody is given devices that nobody can prepare. Never prepares a claim. Mirrors
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
-from orchestrator.api import errors
-from orchestrator.api.resources import RESOURCE_SLICES
 from orchestrator.client.client import Client
-from orchestrator.kubelet.parts import DeviceFailure
+from orchestrator.kubelet.devices.slices import remove_slices
+from orchestrator.kubelet.parts import DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.connection import PluginConnection
 from orchestrator.kubelet.plugins.presence import until_lost
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused, choose_version
@@ -25,8 +24,6 @@ SERVICES = ("v1.DRAPlugin", "v1beta1.DRAPlugin")
 GONE_SECONDS = 30.0
 """What a driver has to come back, an update of its DaemonSet for example."""
 RECONNECT_MAX_SECONDS = 120.0
-
-Spawn = Callable[[Coroutine[None, None, None], str], "asyncio.Task[None] | None"]
 
 
 class ClaimDriver:
@@ -131,26 +128,8 @@ class ClaimDrivers:
 
     async def _wipe_later(self, name: str) -> None:
         await self._clock.sleep(GONE_SECONDS)
-        await self.remove_slices(name)
+        await remove_slices(self._client, self._clock, self._node_name, name)
         self._wipes.pop(name, None)
-
-    async def remove_slices(self, driver: str = "") -> None:
-        """Remove what a driver, or all of them, published for this node; tried until it succeeds."""
-        backoff = ItemBackoff(base_seconds=1.0, max_seconds=300.0, items_max=1)
-        while not await self.try_to_remove_slices(driver):
-            await self._clock.sleep(backoff.next_delay(""))
-
-    async def try_to_remove_slices(self, driver: str = "") -> bool:
-        """The same, once; whether it succeeded."""
-        selector = f"spec.nodeName={self._node_name}" + (f",spec.driver={driver}" if driver else "")
-        try:
-            removed = await self._client.delete_collection(RESOURCE_SLICES, field_selector=selector)
-        except (errors.ApiError, OSError) as error:
-            self._log.info("slices.not_removed", driver=driver, error=str(error))
-            return False
-        if removed.get("items"):
-            self._log.info("slices.removed", driver=driver)
-        return True
 
 
 def _quoted(texts: tuple[str, ...]) -> str:

@@ -33,8 +33,6 @@ from orchestrator.kubelet.plugins.connection import PluginError
 from orchestrator.kubelet.pod import app_containers_of
 from orchestrator.logs import get_logger
 
-STATE_FILE = "dra_manager_state"
-
 
 class PreparedDevice(Struct, frozen=True):
     """A device as its driver prepared it."""
@@ -138,10 +136,10 @@ def _claims_of(
 class PreparedClaims:
     """The claims of one node's pods."""
 
-    def __init__(self, *, client: Client, drivers: ClaimDrivers, folder: Path, node_name: str) -> None:
+    def __init__(self, *, client: Client, drivers: ClaimDrivers, file: Path, node_name: str) -> None:
         self._client = client
-        self._drivers = drivers
-        self._checkpoint = Checkpoint(folder / STATE_FILE, _State)
+        self.drivers = drivers
+        self._checkpoint = Checkpoint(file, _State)
         self._loaded: dict[str, PreparedClaim] | None = None
         self._log = get_logger("kubelet/devices", node=node_name)
 
@@ -166,7 +164,7 @@ class PreparedClaims:
         for claim in wanted:
             for driver in claim.drivers:
                 # Before anything is noted: a pod whose driver was never here can go at once.
-                self._drivers.get(driver)
+                self.drivers.get(driver)
         batches: dict[str, list[PreparedClaim]] = {}
         for new in wanted:
             known = self._claims().setdefault(new.key, new)
@@ -239,7 +237,7 @@ class PreparedClaims:
         """The driver's answers by claim uid, all of them good; DeviceFailure."""
         from orchestrator.kubelet.devices import claim_driver_api
 
-        driver = self._drivers.get(driver_name)
+        driver = self.drivers.get(driver_name)
         asked = [(claim.namespace, claim.uid, claim.name) for claim in claims]
         try:
             answer = await claim_driver_api.call(driver.connection, driver.version, method, asked)

@@ -19,6 +19,14 @@ class Injection(Struct, frozen=True):
     annotations: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
 
+    def beneath(self, spec: ContainerSpec) -> ContainerSpec:
+        """The container with additions where it has nothing of its own at the same place (device plugins)."""
+        return _with(spec, merge_injections([self, _of(spec)]))
+
+    def over(self, spec: ContainerSpec) -> ContainerSpec:
+        """The container with additions, which replace what it has at the same place (CDI)."""
+        return _with(spec, merge_injections([_of(spec), self]))
+
 
 def merge_injections(injections: Iterable[Injection]) -> Injection:
     """All of them in one; of two values, mounts or devices for the same place the later counts."""
@@ -36,25 +44,17 @@ def merge_injections(injections: Iterable[Injection]) -> Injection:
     return Injection(env, tuple(mounts.values()), tuple(devices.values()), annotations, tuple(groups))
 
 
-def inject_beneath(spec: ContainerSpec, injection: Injection) -> ContainerSpec:
-    """The container with additions, where it has nothing of its own at the same place (device plugins)."""
-    own = merge_injections([Injection(dict(spec.env), spec.mounts, spec.devices, spec.annotations, ())])
-    return _with(spec, merge_injections([injection, own]))
-
-
-def inject_over(spec: ContainerSpec, injection: Injection) -> ContainerSpec:
-    """The container with additions, which replace what it has at the same place (CDI)."""
-    own = Injection(dict(spec.env), spec.mounts, spec.devices, spec.annotations, ())
-    return _with(spec, merge_injections([own, injection]))
+def _of(spec: ContainerSpec) -> Injection:
+    """What a container has itself."""
+    return Injection(dict(spec.env), spec.mounts, spec.devices, spec.annotations, spec.security.groups)
 
 
 def _with(spec: ContainerSpec, everything: Injection) -> ContainerSpec:
-    groups = tuple(dict.fromkeys((*spec.security.groups, *everything.groups)))
     return replace(
         spec,
         env=tuple(everything.env.items()),
         mounts=everything.mounts,
         devices=everything.devices,
         annotations=everything.annotations,
-        security=replace(spec.security, groups=groups),
+        security=replace(spec.security, groups=everything.groups),
     )

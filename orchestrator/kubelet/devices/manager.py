@@ -1,26 +1,32 @@
 """The devices of one node, as the kubelet asks for them: for a pod before and after it runs, and for a container.
 
-Owns the parts and puts their answers together. Mirrors the device side of pkg/kubelet/cm's ContainerManager.
+Owns the parts and puts their answers together; most nodes never need them, so each is loaded with its first driver.
+Mirrors the device side of pkg/kubelet/cm's ContainerManager.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, uid_of
+from orchestrator.api.resource_claims import references_of
 from orchestrator.client.client import Client
-from orchestrator.kubelet.devices import cdi
-from orchestrator.kubelet.devices.claim_drivers import ClaimDrivers, Spawn
-from orchestrator.kubelet.devices.claims import PreparedClaims
-from orchestrator.kubelet.devices.injection import Injection, inject_beneath, inject_over
-from orchestrator.kubelet.devices.plugins import DevicePlugins
-from orchestrator.kubelet.node_paths import CDI, NodePaths
-from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure
+from orchestrator.kubelet.devices.registration_socket import STATE_FILE, RegistrationSocket
+from orchestrator.kubelet.devices.slices import remove_slices, try_to_remove_slices
+from orchestrator.kubelet.node_paths import CDI, DEVICE_PLUGINS, NodePaths
+from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.watcher import PluginHandler
 from orchestrator.kubelet.runtime import ContainerSpec
 from orchestrator.logs import get_logger
+
+if TYPE_CHECKING:
+    from orchestrator.kubelet.devices.claims import PreparedClaims
+    from orchestrator.kubelet.devices.plugins import DevicePlugins
+
+CLAIMS_FILE = "dra_manager_state"
 
 
 class NodeDevices:
@@ -42,46 +48,88 @@ class NodeDevices:
 
         `changed` is called when what the node offers is another, with the uids of pods whose devices have changed.
         """
+        self._client = client
+        self._clock = clock
         self._paths = paths
+        self._node_name = node_name
         self._spawn = spawn
         self._known_pods = known_pods
         self._driver_came = driver_came
+        self._changed = changed
         self._log = get_logger("kubelet/devices", node=node_name)
-        self._drivers = ClaimDrivers(
-            client=client, clock=clock, node_name=node_name, spawn=spawn, registered=self._claim_driver_came
+        self._socket = RegistrationSocket(
+            paths.kubelet_dir / DEVICE_PLUGINS, register=self._register_plugin, spawn=spawn
         )
-        self._claims = PreparedClaims(
-            client=client, drivers=self._drivers, folder=paths.kubelet_dir, node_name=node_name
-        )
-        self._plugins = DevicePlugins(clock=clock, paths=paths, node_name=node_name, spawn=spawn, changed=changed)
+        self._plugins: DevicePlugins | None = None
+        self._claims: PreparedClaims | None = None
 
     @property
-    def handlers(self) -> Mapping[str, PluginHandler]:
+    def handlers(self) -> Mapping[str, Callable[[], PluginHandler]]:
         """Who takes which plugins."""
-        return {"DRAPlugin": self._drivers, "DevicePlugin": self._plugins}
+        return {"DRAPlugin": lambda: self._with_claims().drivers, "DevicePlugin": self._with_plugins}
+
+    def _with_plugins(self) -> DevicePlugins:
+        if self._plugins is None:
+            from orchestrator.kubelet.devices.plugins import DevicePlugins
+
+            self._plugins = DevicePlugins(
+                clock=self._clock,
+                paths=self._paths,
+                node_name=self._node_name,
+                spawn=self._spawn,
+                changed=self._changed,
+            )
+            self._plugins.restore()
+        return self._plugins
+
+    def _with_claims(self) -> PreparedClaims:
+        if self._claims is None:
+            from orchestrator.kubelet.devices.claim_drivers import ClaimDrivers
+            from orchestrator.kubelet.devices.claims import PreparedClaims
+
+            drivers = ClaimDrivers(
+                client=self._client,
+                clock=self._clock,
+                node_name=self._node_name,
+                spawn=self._spawn,
+                registered=self._claim_driver_came,
+            )
+            self._claims = PreparedClaims(
+                client=self._client,
+                drivers=drivers,
+                file=self._paths.kubelet_dir / CLAIMS_FILE,
+                node_name=self._node_name,
+            )
+        return self._claims
 
     def counts(self) -> Mapping[str, DeviceCounts]:
         """The extended resources that device plugins offer."""
-        return self._plugins.counts()
+        return self._plugins.counts() if self._plugins is not None else {}
 
     def start(self) -> None:
-        """Wait for device plugins."""
+        """Find again what an earlier process noted, and wait for device plugins."""
+        if (self._paths.kubelet_dir / CLAIMS_FILE).exists():
+            self._with_claims()
+        if (self._paths.kubelet_dir / DEVICE_PLUGINS / STATE_FILE).exists():
+            self._spawn(self._take_back(self._with_plugins()), "devices/unknown")
         try:
-            self._plugins.start()
+            self._socket.listen()
         except OSError as error:
             self._log.warning("device_plugins.not_served", error=str(error))
-        self._spawn(self._take_back(), "devices/unknown")
 
     async def before_registration(self) -> None:
         """Until drivers come back nobody can prepare their devices: what they published goes before the node shows."""
-        if not await self._drivers.try_to_remove_slices():
-            self._spawn(self._drivers.remove_slices(), "devices/slices")
+        if not await try_to_remove_slices(self._client, self._node_name):
+            self._spawn(remove_slices(self._client, self._clock, self._node_name), "devices/slices")
 
-    async def _take_back(self) -> None:
+    async def _register_plugin(self, version: str, endpoint: str, resource: str) -> None:
+        await self._with_plugins().register_at(version, endpoint, resource)
+
+    async def _take_back(self, plugins: DevicePlugins) -> None:
         """Take back what pods had that went while no kubelet ran."""
         known = await self._known_pods()
         try:
-            self._plugins.release_unknown(known)
+            plugins.release_unknown(known)
         except DeviceFailure as error:
             self._log.warning("devices.not_released", error=str(error))
 
@@ -90,29 +138,38 @@ class NodeDevices:
         self._spawn(self._release_unknown(), "devices/unknown-claims")
 
     async def _release_unknown(self) -> None:
-        await self._claims.release_unknown(await self._known_pods())
+        await self._with_claims().release_unknown(await self._known_pods())
 
     async def allocate(self, pod: Object) -> None:
-        await self._plugins.allocate(pod)
+        if self._plugins is not None:
+            await self._plugins.allocate(pod)
 
     async def prepare(self, pod: Object) -> None:
-        await self._claims.prepare(pod)
+        if references_of(pod):
+            await self._with_claims().prepare(pod)
 
     async def inject(self, pod: Object, container: Object, spec: ContainerSpec) -> ContainerSpec:
-        injection, names = await self._plugins.start_with(pod, container)
-        spec = inject_beneath(spec, injection)
-        if names := (*names, *self._claims.cdi_ids(pod, container)):
-            spec = inject_over(spec, await asyncio.to_thread(self._resolve, names))
-        return spec
+        names: list[str] = []
+        if self._plugins is not None:
+            injection, names = await self._plugins.start_with(pod, container)
+            spec = injection.beneath(spec)
+        if (container.get("resources") or {}).get("claims"):
+            names += self._with_claims().cdi_ids(pod, container)
+        return await asyncio.to_thread(self._inject_by_name, spec, names) if names else spec
 
-    def _resolve(self, names: Sequence[str]) -> Injection:
+    def _inject_by_name(self, spec: ContainerSpec, names: Sequence[str]) -> ContainerSpec:
+        from orchestrator.kubelet.devices import cdi
+
         known = cdi.read_descriptions((self._paths.kubelet_dir / CDI, *cdi.MACHINE_DIRS))
-        return cdi.plan_injection(names, known, self._paths)
+        return cdi.plan_injection(names, known, self._paths).over(spec)
 
     def statuses(self, pod: Object) -> Mapping[str, list[Object]]:
-        plugins, claims = self._plugins.statuses(uid_of(pod)), self._claims.statuses(pod)
+        plugins = self._plugins.statuses(uid_of(pod)) if self._plugins is not None else {}
+        claims = self._claims.statuses(pod) if self._claims is not None else {}
         return {name: [*plugins.get(name, ()), *claims.get(name, ())] for name in {**plugins, **claims}}
 
     async def release(self, pod_uid: str) -> None:
-        self._plugins.release(pod_uid)
-        await self._claims.release(pod_uid)
+        if self._plugins is not None:
+            self._plugins.release(pod_uid)
+        if self._claims is not None:
+            await self._claims.release(pod_uid)

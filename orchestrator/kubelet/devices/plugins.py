@@ -25,18 +25,16 @@ from orchestrator.kubelet.devices.allocation import (
     choose_devices,
     wanted_devices,
 )
-from orchestrator.kubelet.devices.claim_drivers import Spawn
 from orchestrator.kubelet.devices.injection import Injection, merge_injections
-from orchestrator.kubelet.devices.registration_socket import RegistrationSocket
+from orchestrator.kubelet.devices.registration_socket import STATE_FILE
 from orchestrator.kubelet.node_paths import DEVICE_PLUGINS, NodePaths
-from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure
+from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.connection import PluginConnection, PluginError
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused
 from orchestrator.kubelet.runtime import DeviceNode, Mount
 from orchestrator.logs import get_logger
 
 VERSION = "v1beta1"
-STATE_FILE = "kubelet_internal_checkpoint"
 GONE_SECONDS = 300.0
 """How long the devices of a plugin that ended still count as the node's capacity."""
 DEVICES_MAX = 10_000
@@ -92,7 +90,6 @@ class DevicePlugins:
         self._folder = paths.kubelet_dir / DEVICE_PLUGINS
         self._spawn = spawn
         self._changed = changed
-        self._socket = RegistrationSocket(self._folder, register=self._register, spawn=spawn)
         self._checkpoint = Checkpoint(self._folder / STATE_FILE, _State)
         self._offers: dict[str, _Offer] = {}
         self._allocations: Allocations = {}
@@ -101,22 +98,21 @@ class DevicePlugins:
 
     # Plugins come and go.
 
-    def start(self) -> None:
-        """Find again what an earlier process knew, and wait for plugins. OSError."""
+    def restore(self) -> None:
+        """Find again what an earlier process knew."""
         state = self._checkpoint.load()
         if state is not None:
             self._allocations = state.allocations
             for resource in state.resources:
                 self._offers[resource] = offer = _Offer()
                 self._expire_later(resource, offer)
-        self._socket.listen(keep=STATE_FILE)
 
     def counts(self) -> Mapping[str, DeviceCounts]:
         """What the Node shows, by resource."""
         return {resource: _counts_of(offer) for resource, offer in self._offers.items()}
 
-    async def _register(self, version: str, endpoint: str, resource: str) -> None:
-        """A plugin calls: its own socket is in the same folder. DeviceFailure, PluginError."""
+    async def register_at(self, version: str, endpoint: str, resource: str) -> None:
+        """A plugin called: its own socket is in the same folder. DeviceFailure, PluginError."""
         from orchestrator.api.kinds.core.resource_names import is_extended
 
         if version != VERSION:
@@ -135,7 +131,7 @@ class DevicePlugins:
 
     async def register(self, plugin: Plugin) -> None:
         try:
-            await self._register(VERSION, str(plugin.endpoint), plugin.name)
+            await self.register_at(VERSION, str(plugin.endpoint), plugin.name)
         except DeviceFailure as error:
             raise PluginRefused(str(error)) from error
 
@@ -266,7 +262,7 @@ class DevicePlugins:
         )
         return devices
 
-    async def start_with(self, pod: Object, container: Object) -> tuple[Injection, tuple[str, ...]]:
+    async def start_with(self, pod: Object, container: Object) -> tuple[Injection, list[str]]:
         """(what a container gets, CDI names of more), before each of its starts; DeviceFailure."""
         wanted = {
             resource
@@ -274,7 +270,7 @@ class DevicePlugins:
             if one["name"] == container["name"]
         }
         if not wanted:
-            return Injection(), ()
+            return Injection(), []
         allocated = self._allocations.get(uid_of(pod), {}).get(container["name"], {})
         if not wanted <= allocated.keys():  # the plugin came after the pod, or the account was lost
             await self.allocate(pod)
@@ -283,7 +279,7 @@ class DevicePlugins:
             await self._pre_start(resource, allocated[resource].devices)
         return (
             merge_injections(one.injection for one in allocated.values()),
-            tuple(name for one in allocated.values() for name in one.cdi_ids),
+            [name for one in allocated.values() for name in one.cdi_ids],
         )
 
     async def _pre_start(self, resource: str, devices: Sequence[str]) -> None:

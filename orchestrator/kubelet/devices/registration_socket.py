@@ -12,11 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.kubelet.devices.claim_drivers import Spawn
-from orchestrator.kubelet.parts import DeviceFailure
+from orchestrator.kubelet.parts import DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.connection import PluginError, SocketAddress
 
 SOCKET = "kubelet.sock"
+STATE_FILE = "kubelet_internal_checkpoint"
+"""The only file of the kubelet's that stays in the folder."""
 BACKLOG = 64
 
 Register = Callable[[str, str, str], Awaitable[None]]
@@ -31,10 +32,10 @@ class RegistrationSocket:
         self._register = register
         self._spawn = spawn
 
-    def listen(self, keep: str) -> None:
-        """Clear the folder of all files but one, which tells plugins to register anew, and listen. OSError."""
+    def listen(self) -> None:
+        """Clear the folder of sockets, which tells plugins to register anew, and listen. OSError."""
         for path in self._folder.iterdir():
-            if path.name != keep and not path.is_dir():
+            if path.name != STATE_FILE and not path.is_dir():
                 with suppress(FileNotFoundError):
                     path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -84,9 +84,15 @@ class PluginWatcher:
     """Follows the sockets of one node."""
 
     def __init__(
-        self, *, folder: Path, handlers: Mapping[str, PluginHandler], paths: NodePaths, clock: Clock, node_name: str
+        self,
+        *,
+        folder: Path,
+        handlers: Mapping[str, Callable[[], PluginHandler]],
+        paths: NodePaths,
+        clock: Clock,
+        node_name: str,
     ) -> None:
-        """`handlers` by the type of plugin that they take."""
+        """`handlers` by the type of plugin that they take; they are asked for with the first of those."""
         self._folder = folder
         self._handlers = handlers
         self._paths = paths
@@ -174,10 +180,11 @@ class PluginWatcher:
         await registration.notify(connection, "", seconds=NOTIFY_SECONDS)
 
     async def _take(self, path: Path, plugin: Plugin) -> None:
-        handler = self._handlers.get(plugin.type)
-        if handler is None:
+        get_handler = self._handlers.get(plugin.type)
+        if get_handler is None:
             where = self._paths.on_node(path)
             raise PluginRefused(f"no handler registered for plugin type: {plugin.type} at socket {where}")
+        handler = get_handler()
         try:
             handler.validate(plugin)
         except PluginRefused as error:

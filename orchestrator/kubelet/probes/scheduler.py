@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import zlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -18,13 +18,12 @@ from msgspec import Struct
 from orchestrator.aiokit.clock import Clock, TimerHandle
 from orchestrator.api.objects import Object
 from orchestrator.component.events import EventRecorder
+from orchestrator.kubelet.parts import Spawn
 from orchestrator.kubelet.pod import all_containers_of, field_path_of
 from orchestrator.kubelet.probes.actions import Actions, Outcome
 from orchestrator.kubelet.probes.verdict import ProbeVerdict
 from orchestrator.kubelet.runtime import Container, RuntimeUnavailable
 from orchestrator.logs import get_logger
-
-Spawn = Callable[[Coroutine[None, None, None], str], object]
 
 PARALLEL_MAX = 16
 KINDS = ("startup", "readiness", "liveness")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.kubelet.devices.cdi import describe, plan_injection, read_descriptions
-from orchestrator.kubelet.devices.injection import Injection, inject_beneath, inject_over, merge_injections
+from orchestrator.kubelet.devices.injection import Injection, merge_injections
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.parts import DeviceFailure
 from orchestrator.kubelet.runtime import ContainerSpec, DeviceNode, Mount
@@ -104,9 +104,9 @@ MORE = Injection(
 )
 
 
-@pytest.mark.parametrize(("inject", "wins"), [(inject_beneath, "own"), (inject_over, "more")])
+@pytest.mark.parametrize(("inject", "wins"), [(MORE.beneath, "own"), (MORE.over, "more")])
 def test_who_wins_where_both_have_something(inject: Any, wins: str) -> None:
-    spec = inject(SPEC, MORE)
+    spec = inject(SPEC)
     assert dict(spec.env) == {"A": wins, "B": "more"}
     assert {mount.target: mount.source for mount in spec.mounts} == {"/m": f"/{wins}", "/n": "/more"}
     assert (spec.devices, spec.annotations, spec.security.groups) == (MORE.devices, {"k": "v"}, ("44",))

@@ -89,7 +89,7 @@ class Node:
         self.drivers = ClaimDrivers(
             client=client, clock=self.clock, node_name="n1", spawn=self._spawn, registered=lambda: None
         )
-        self.claims = PreparedClaims(client=client, drivers=self.drivers, folder=self.folder, node_name="n1")
+        self.claims = PreparedClaims(client=client, drivers=self.drivers, file=self.folder / "state", node_name="n1")
 
     def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
         self.tasks.append(asyncio.create_task(work, name=name))

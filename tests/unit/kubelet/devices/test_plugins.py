@@ -14,6 +14,7 @@ from grpclib.server import Server
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.devices.injection import Injection
 from orchestrator.kubelet.devices.plugins import GONE_SECONDS, DevicePlugins
+from orchestrator.kubelet.devices.registration_socket import RegistrationSocket
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure
 from orchestrator.kubelet.plugins.connection import PluginError
@@ -66,7 +67,8 @@ class Node:
         self.plugins = DevicePlugins(
             clock=self.clock, paths=self.paths, node_name="n1", spawn=self._spawn, changed=self._changed
         )
-        self.plugins.start()
+        self.plugins.restore()
+        RegistrationSocket(self.folder, register=self.plugins.register_at, spawn=self._spawn).listen()
 
     def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
         self.tasks.append(asyncio.create_task(work, name=name))
@@ -200,7 +202,7 @@ async def test_what_a_container_gets_before_each_start(node: Node, tmp_path: Pat
     container = one["spec"]["containers"][0]
     for _ in range(2):
         injection, names = await node.plugins.start_with(one, container)
-    assert names == ("v.com/x=a", "v.com/x=b")
+    assert names == ["v.com/x=a", "v.com/x=b"]
     assert injection == Injection(
         env={"X": "a,b"},
         mounts=(Mount(str(tmp_path / "plugins" / "x"), "/x", read_only=True),),
@@ -209,7 +211,7 @@ async def test_what_a_container_gets_before_each_start(node: Node, tmp_path: Pat
     )
     methods = ("Allocate", "PreStartContainer", "PreStartContainer")
     assert calls(service) == [(method, ("a", "b")) for method in methods]
-    assert await node.plugins.start_with(pod("2"), {"name": "c0"}) == (Injection(), ())
+    assert await node.plugins.start_with(pod("2"), {"name": "c0"}) == (Injection(), [])
 
 
 async def test_a_plugin_that_is_gone_takes_its_devices_along_after_a_while(node: Node) -> None:

@@ -75,7 +75,7 @@ async def handler(registry: Path) -> AsyncIterator[Recording]:
     recording = Recording()
     watcher = PluginWatcher(
         folder=registry,
-        handlers={"DRAPlugin": recording},
+        handlers={"DRAPlugin": lambda: recording},
         paths=NodePaths(kubelet_dir=registry.parent),
         clock=SystemClock(),
         node_name="node-1",
