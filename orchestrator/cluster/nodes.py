@@ -23,9 +23,9 @@ from orchestrator.config import Config, ConfigError
 from orchestrator.config.engines import EngineAddress
 from orchestrator.kubelet.eviction.plan import Threshold, parse_grace_periods, parse_thresholds
 from orchestrator.kubelet.images.pull_records import PullRecords
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.shutdown import ShutdownPeriods
 from orchestrator.kubelet.nodes import Kubelets
-from orchestrator.kubelet.shutdown import ShutdownPeriods
 from orchestrator.kubelet.volumes.ownership import OWN_RIGHTS, Ownership
 from orchestrator.logs import get_logger
 

@@ -4,7 +4,7 @@ Where to begin: `kubelet` hears that something about a pod has changed and calls
 and carries it out with the parts below, through the seam `runtime`.
 
     kubelet, nodes       the tasks of one node; all nodes of a process
-    node                 the Node object and its lease
+    node/                the Node object and its lease, the runtime's health, the heartbeat, the node's end
     syncer, plan         one pod: the order of the work on it, and the decision
     record, holds        what is remembered of a pod; why a container waits
     pod, runtime_pods    reading a Pod, and what the runtime holds of it; `ghosts` stand in for what it has lost

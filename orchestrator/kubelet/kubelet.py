@@ -37,14 +37,12 @@ from orchestrator.kubelet.devices.manager import NodeDevices
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.eviction.pressure import NodePressure
 from orchestrator.kubelet.images.pull_records import PullRecords
-from orchestrator.kubelet.node import (
-    LEASE_RENEW_SECONDS,
-    NodeHealth,
-    NodeOptions,
-    NodeReporter,
-    heartbeat_delay_seconds,
-    plan_node_status,
-)
+from orchestrator.kubelet.node.heartbeat import Heartbeat
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.plan import NodeHealth, plan_node_status
+from orchestrator.kubelet.node.reporter import NodeReporter
+from orchestrator.kubelet.node.runtime_health import RuntimeHealth
+from orchestrator.kubelet.node.shutdown import MESSAGE, NOT_READY, REASON, plan_shutdown
 from orchestrator.kubelet.node_paths import PLUGINS_REGISTRY, NodePaths, make_kubelet_dir
 from orchestrator.kubelet.parts import Cgroups, DeviceCounts, DeviceFailure, Hooks, NodeFacts, PodFiles, SyncResult
 from orchestrator.kubelet.plugins.watcher import PluginHandler, PluginWatcher
@@ -53,8 +51,7 @@ from orchestrator.kubelet.pod_changes import is_more_urgent, is_news, shows_in_v
 from orchestrator.kubelet.probes.actions import Actions, HollowActions, RealActions
 from orchestrator.kubelet.probes.scheduler import ProbeScheduler
 from orchestrator.kubelet.record import Interrupted, PodRecord
-from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
-from orchestrator.kubelet.shutdown import MESSAGE, NOT_READY, REASON, plan_shutdown
+from orchestrator.kubelet.runtime import ContainerRuntime, RuntimeFailure, RuntimeInfo, RuntimeUnavailable
 from orchestrator.kubelet.sources import Sources
 from orchestrator.kubelet.static_pods.folder import StaticPodFolder
 from orchestrator.kubelet.static_pods.mirrors import Mirrors
@@ -66,10 +63,8 @@ from orchestrator.logs import get_logger
 
 RETRY_BASE_SECONDS = 0.5
 RETRY_MAX_SECONDS = 60.0
-HEALTH_CHECK_SECONDS = 10.0
-"""How long the runtime is waited for with each heartbeat."""
-RUNTIME_SILENT_SECONDS_MAX = 30.0
-"""A runtime that has not answered for so long is down (the kubelet's `maxWaitForContainerRuntime`)."""
+SAMPLE_SECONDS_MAX = 10.0
+"""How long a measurement of the containers may take with each heartbeat."""
 KILL_SECONDS = 2.0
 """What a shutdown waits beyond the grace periods, for those that have to be killed."""
 
@@ -135,12 +130,29 @@ class Kubelet:
         )
         self._pods: dict[str, PodRecord] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._info: RuntimeInfo | None = None
-        self._known_images: list[Image] = []
-        self._not_ready = "container runtime status check may not have completed yet"
-        self._runtime_up = asyncio.Event()
-        self._runtime_answered_at = clock.monotonic()
-        self._recovering = False
+        self._health = RuntimeHealth(
+            runtime=runtime,
+            clock=clock,
+            node_name=options.name,
+            spawn=self._spawn,
+            prepare=self._prepare,
+            came_up=self._came_up,
+            changed=lambda: self._heartbeat.report(),
+        )
+        self._heartbeat = Heartbeat(
+            reporter=self._node,
+            health=self._health,
+            runtime=runtime,
+            clock=clock,
+            node_name=options.name,
+            shows_images=files is not None,
+            spawn=self._spawn,
+            before=self._before_registration,
+            registered=self._registered,
+            look=self._look_at_node,
+            pressure=lambda: self._pressure.conditions,
+            seen=lambda: sources.node(options.name),
+        )
         self._components = built_in
         self.built_in: BuiltInPods | None = None
         """The pods that show components of this process; most nodes have none."""
@@ -149,9 +161,8 @@ class Kubelet:
     def _reset(self) -> None:
         """Forget everything that a run may have left; what matters is found again."""
         self._pods = {}
-        self._recovering = False
+        self._health.reset()
         self._progress = asyncio.Event()
-        self._runtime_up.clear()
         self._queue: WorkQueue[str] = WorkQueue(
             clock=self._clock, backoff=ItemBackoff(base_seconds=RETRY_BASE_SECONDS, max_seconds=RETRY_MAX_SECONDS)
         )
@@ -239,9 +250,10 @@ class Kubelet:
 
     async def usage(self) -> NodeUsage:
         """What the node and its pods use now; RuntimeFailure while the runtime cannot tell."""
-        if self._info is None or not self._runtime_up.is_set():
-            raise RuntimeUnavailable(self._not_ready)
-        usage = await self._usage.read(self._info, self._informer.list())
+        info = self._health.info
+        if info is None or not self._health.is_up.is_set():
+            raise RuntimeUnavailable(self._health.why_not_ready)
+        usage = await self._usage.read(info, self._informer.list())
         return usage if self.built_in is None else await self.built_in.with_usage(usage)
 
     async def run(self) -> None:
@@ -271,9 +283,9 @@ class Kubelet:
                     group.create_task(self._plugins(self.options.paths).run(), name=f"kubelet/{name}/plugins")
                 group.create_task(self._informer.run(), name=f"kubelet/{name}/pods")
                 group.create_task(self._follow_runtime(), name=f"kubelet/{name}/events")
-                group.create_task(self._heartbeat(), name=f"kubelet/{name}/heartbeat")
+                group.create_task(self._heartbeat.run(), name=f"kubelet/{name}/heartbeat")
                 group.create_task(self._dispatch(), name=f"kubelet/{name}/dispatch")
-                self._recover()
+                self._health.recover()
         finally:
             self._group = None
             self._sources.drop(self._references_changed)
@@ -343,7 +355,7 @@ class Kubelet:
 
     def _devices_changed(self, pod_uids: Iterable[str]) -> None:
         """The node offers others, or those of these pods are as healthy as they were no longer."""
-        self._spawn(self._report_node(), "devices/report")
+        self._spawn(self._heartbeat.report(), "devices/report")
         for uid in pod_uids:
             self._look_at(uid)
 
@@ -454,7 +466,7 @@ class Kubelet:
                 for uid in await asyncio.to_thread(self._files.pod_uids):
                     self._queue.add(uid)
         except RuntimeFailure as error:
-            self._runtime_lost(str(error))
+            self._health.lost(str(error))
 
     # Work.
 
@@ -464,9 +476,9 @@ class Kubelet:
         await self._sources.wait_synced()
         assert self._group is not None
         while True:
-            await self._runtime_up.wait()
+            await self._health.is_up.wait()
             uid = await self._queue.get()
-            if not self._runtime_up.is_set():
+            if not self._health.is_up.is_set():
                 self._queue.add(uid)
                 self._queue.done(uid)
                 continue
@@ -489,7 +501,7 @@ class Kubelet:
         except Interrupted:
             self._queue.add(uid)
         except RuntimeUnavailable as error:
-            self._runtime_lost(str(error))
+            self._health.lost(str(error))
             self._queue.add_rate_limited(uid)
         except (errors.ApiError, OSError, RuntimeFailure, DeviceFailure) as error:
             self._log.info("pod.retry", uid=uid, error=str(error) or type(error).__name__)
@@ -564,11 +576,11 @@ class Kubelet:
 
     async def shut_down(self) -> None:
         """Graceful node shutdown: take no new pods, and end all, critical ones last, within the options' periods."""
-        if self._group is None or not self._runtime_up.is_set():
+        if self._group is None or not self._health.is_up.is_set():
             return
         self._admitter.is_closed = True
-        self._not_ready = NOT_READY
-        await self._report_node()
+        self._health.why_not_ready = NOT_READY
+        await self._heartbeat.report()
         ending = {
             uid: record
             for uid, record in self._pods.items()
@@ -593,46 +605,20 @@ class Kubelet:
 
     # The runtime's health.
 
-    def _runtime_lost(self, why: str) -> None:
-        """The runtime does not answer: the node is not ready until it does."""
-        if self._recovering:
-            return
-        self._log.warning("runtime.lost", error=why)
-        self._not_ready = f"container runtime is down: {why}"
-        self._runtime_up.clear()
-        self._recover()
-
-    def _recover(self) -> None:
-        assert self._group is not None
-        self._recovering = True
-        self._group.create_task(self._bring_up(), name=f"kubelet/{self.options.name}/runtime")
-
-    async def _bring_up(self) -> None:
-        """Start the runtime, again and again if need be; then look at every pod."""
-        backoff = ItemBackoff(base_seconds=RETRY_BASE_SECONDS, max_seconds=10.0, items_max=1)
-        was_up = self._info is not None
-        if was_up:
-            await self._report_node()
-        while True:
-            try:
-                await self.runtime.start()
-                info = await self.runtime.info()
-                break
-            except RuntimeFailure as error:
-                self._not_ready = f"container runtime is down: {error}"
-                await self._clock.sleep(backoff.next_delay(""))
-        self._apply_info(info)
-        self._runtime_answered_at = self._clock.monotonic()
+    async def _prepare(self, info: RuntimeInfo) -> None:
+        """The runtime answers, and is about to be used."""
+        status = plan_node_status(self.options, info, NodeHealth(), (), self._clock.now(), {})
+        self._facts.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
+        self._facts.memory_bytes = info.memory_bytes
+        self._facts.handlers = info.handlers
+        self._facts.allocatable = status["allocatable"]
         await self._find_cgroups()
-        self._recovering = False
-        self._not_ready = ""
-        self._runtime_up.set()
+
+    async def _came_up(self) -> None:
+        """The runtime is up, perhaps again: look at every pod."""
         await self._informer.wait_synced()
         await self._drop_cgroups()
         await self._enqueue_all()
-        if was_up:
-            self._log.info("runtime.back")
-            await self._report_node()
 
     async def _find_cgroups(self) -> None:
         """What is there before any pod of this run is started."""
@@ -649,69 +635,25 @@ class Kubelet:
             except OSError as error:
                 self._log.warning("pod.cgroups_left", error=str(error))
 
-    def _apply_info(self, info: RuntimeInfo) -> None:
-        self._info = info
-        status = plan_node_status(self.options, info, NodeHealth(), (), self._clock.now(), {})
-        self._facts.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
-        self._facts.memory_bytes = info.memory_bytes
-        self._facts.handlers = info.handlers
-        self._facts.allocatable = status["allocatable"]
+    # With each heartbeat.
 
-    async def _heartbeat(self) -> None:
-        """Register the node; then a lease every 10 s, and the status when it changed or became old."""
-        await self._runtime_up.wait()
+    async def _before_registration(self) -> None:
         if self._devices is not None:
             await self._devices.before_registration()
-        backoff = ItemBackoff(base_seconds=0.2, max_seconds=7.0, items_max=1)
-        while True:
-            try:
-                assert self._info is not None
-                await self._node.register(self._info, self._health(), await self._images())
-                await self._node.renew_lease()
-                if self._csi is not None:
-                    await self._csi.start()
-                break
-            except (errors.ApiError, OSError, RuntimeFailure) as error:
-                self._log.info("node.register_failed", error=str(error))
-                await self._clock.sleep(backoff.next_delay(""))
-        look: asyncio.Task[None] | None = None
-        assert self._group is not None
-        while True:
-            now = self._clock.monotonic()
-            await self._clock.sleep(heartbeat_delay_seconds(self.options.name, now, LEASE_RENEW_SECONDS))
-            try:
-                await self._node.renew_lease()
-            except (errors.ApiError, OSError) as error:
-                self._log.info("lease.failed", error=str(error))
-            if look is None or look.done():
-                look = self._group.create_task(self._look(), name=f"kubelet/{self.options.name}/look")
 
-    async def _look(self) -> None:
-        """See how the runtime and the node are, and tell it: on a busy machine this may take long, the lease not."""
-        await self._check_runtime()
+    async def _registered(self) -> None:
+        if self._csi is not None:
+            await self._csi.start()
+
+    async def _look_at_node(self) -> None:
         await self._sample_usage()
         await self._check_pressure()
-        await self._report_node()
-
-    async def _check_runtime(self) -> None:
-        if not self._runtime_up.is_set():
-            return
-        try:
-            await within(self._clock, HEALTH_CHECK_SECONDS, self.runtime.info())
-        except TimeoutError:
-            self._log.info("runtime.late", seconds=HEALTH_CHECK_SECONDS)
-            if self._clock.monotonic() - self._runtime_answered_at >= RUNTIME_SILENT_SECONDS_MAX:
-                self._runtime_lost(f"no answer within {RUNTIME_SILENT_SECONDS_MAX:g} s")
-        except RuntimeFailure as error:
-            self._runtime_lost(str(error))
-        else:
-            self._runtime_answered_at = self._clock.monotonic()
 
     async def _sample_usage(self) -> None:
-        if not self._runtime_up.is_set():
+        if not self._health.is_up.is_set():
             return
         try:
-            await within(self._clock, HEALTH_CHECK_SECONDS, self._usage.sample())
+            await within(self._clock, SAMPLE_SECONDS_MAX, self._usage.sample())
         except (TimeoutError, RuntimeFailure) as error:
             self._log.info("usage.not_sampled", error=str(error))
         if self.built_in is not None:
@@ -729,37 +671,10 @@ class Kubelet:
             self._recorder.event(victim.pod, "Warning", "Evicted", victim.message)
             self._log.warning("pod.evicted", pod=key_of(victim.pod), resource=victim.resource)
             self._queue.add(record.uid)
-        if self._runtime_up.is_set():
+        if self._health.is_up.is_set():
             failure = await self._pressure.collect_images()
             if failure and self._node.node is not None:
                 self._recorder.event(self._node.node, "Warning", "ImageGCFailed", failure)
-
-    async def _report_node(self) -> None:
-        if self._info is None or self._node.node is None:
-            return
-        try:
-            seen = self._sources.node(self.options.name)
-            await self._node.report(self._info, self._health(), await self._images(), seen=seen)
-        except (errors.ApiError, OSError, RuntimeFailure) as error:
-            self._log.info("node.status_failed", error=str(error))
-
-    def _health(self) -> NodeHealth:
-        conditions = self._pressure.conditions
-        return NodeHealth(
-            not_ready=self._not_ready,
-            memory_pressure="MemoryPressure" in conditions,
-            disk_pressure="DiskPressure" in conditions,
-            pid_pressure="PIDPressure" in conditions,
-        )
-
-    async def _images(self) -> list[Image]:
-        """What the Node shows: the last that was known while the runtime is down, none on a hollow node."""
-        if self._files is not None and self._runtime_up.is_set():
-            try:
-                self._known_images = await self.runtime.list_images()
-            except RuntimeFailure as error:
-                self._log.info("node.images_unknown", error=str(error))
-        return self._known_images
 
     def describe(self) -> str:
         """For the log and for assertions."""

@@ -19,7 +19,7 @@ from orchestrator.component.supervisor import Supervisor
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.images.pull_records import PullRecords
 from orchestrator.kubelet.kubelet import Kubelet
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.parts import Cgroups, Hooks, PodFiles
 from orchestrator.kubelet.probes.actions import Actions
 from orchestrator.kubelet.runtime import ContainerRuntime

@@ -20,7 +20,7 @@ from orchestrator.cluster.users import KUBELETS
 from orchestrator.config import Config
 from orchestrator.kubelet.eviction.evictor import ReadSignals
 from orchestrator.kubelet.hollow import HollowRuntime
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.parts import Hooks
 from orchestrator.kubelet.probes.actions import Actions

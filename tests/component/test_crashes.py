@@ -26,7 +26,7 @@ from orchestrator.cluster.users import KUBELETS
 from orchestrator.config import Config
 from orchestrator.kubelet.docker.engine import EngineError
 from orchestrator.kubelet.docker.runtime import DockerRuntime
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 from orchestrator.testing import eventually

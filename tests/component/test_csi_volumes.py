@@ -35,7 +35,7 @@ from orchestrator.api.resources import (
 from orchestrator.client.informer import Informers
 from orchestrator.cluster.users import KUBELETS
 from orchestrator.kubelet.hollow import HollowRuntime
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.node_paths import NodePaths
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.volumes.mounts import unmount_below

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from orchestrator.api.objects import Object, condition_of
 from orchestrator.api.resources import NODES
 from orchestrator.kubelet.eviction.plan import Signal, parse_thresholds
-from orchestrator.kubelet.node import NodeOptions
-from orchestrator.kubelet.shutdown import ShutdownPeriods
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.shutdown import ShutdownPeriods
 
 from .kubelet_cluster import Node, hollow_node, settle
 

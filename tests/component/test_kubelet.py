@@ -19,7 +19,9 @@ from orchestrator.api.objects import condition_of, copy_object
 from orchestrator.api.resources import CONFIG_MAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, SECRETS
 from orchestrator.component.kubelet_api import PodLogOptions
 from orchestrator.kubelet.containers.hooks import HollowHooks
-from orchestrator.kubelet.node import NodeHealth, NodeOptions, NodeReporter
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.plan import NodeHealth
+from orchestrator.kubelet.node.reporter import NodeReporter
 from orchestrator.kubelet.parts import HookFailed
 from orchestrator.kubelet.probes.actions import Outcome
 from orchestrator.kubelet.runtime import Image, ImagePullError, RuntimeInfo, RuntimeUnavailable

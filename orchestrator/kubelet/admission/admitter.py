@@ -21,7 +21,8 @@ from orchestrator.kubelet.admission.predicates import (
 )
 from orchestrator.kubelet.admission.preemption import MESSAGE, REASON, Occupant, plan_preemption
 from orchestrator.kubelet.eviction.plan import refuse_under_pressure
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.shutdown import REFUSAL
 from orchestrator.kubelet.parts import DeviceFailure, Devices, NodeFacts
 from orchestrator.kubelet.pod import grace_seconds_of, is_critical
 from orchestrator.kubelet.record import PodRecord
@@ -34,7 +35,6 @@ from orchestrator.kubelet.resources.resize import (
     wished,
     with_allocation,
 )
-from orchestrator.kubelet.shutdown import REFUSAL
 
 _NOTHING: Mapping[str, int] = {}
 UNEXPECTED = "UnexpectedAdmissionError"

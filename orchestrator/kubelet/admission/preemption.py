@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.node import PODS_MAX
+from orchestrator.kubelet.node.plan import PODS_MAX
 from orchestrator.kubelet.pod import is_critical, priority_of, qos_class_of
 from orchestrator.kubelet.resources.pod_resources import Amounts, add_amounts, amount_of
 

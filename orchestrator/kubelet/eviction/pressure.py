@@ -14,7 +14,7 @@ from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.eviction.evictor import Evictor, ReadSignals
 from orchestrator.kubelet.eviction.plan import Victim
 from orchestrator.kubelet.images.garbage_collection import ImageCollector
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.runtime import ContainerRuntime, Image, RuntimeFailure
 from orchestrator.logs import get_logger
 

@@ -12,13 +12,9 @@ from typing import Any
 from orchestrator.api.objects import Object
 from orchestrator.client.informer import Informer
 from orchestrator.component.usage import NodeUsage
-from orchestrator.kubelet.node import (
-    KUBELET_VERSION,
-    LEASE_DURATION_SECONDS,
-    PODS_MAX,
-    STATUS_REPORT_SECONDS,
-    NodeOptions,
-)
+from orchestrator.kubelet.node.options import NodeOptions
+from orchestrator.kubelet.node.plan import KUBELET_VERSION, PODS_MAX
+from orchestrator.kubelet.node.reporter import LEASE_DURATION_SECONDS, STATUS_REPORT_SECONDS
 from orchestrator.kubelet.server.log_files import read_log_page
 
 Page = tuple[str, bytes]

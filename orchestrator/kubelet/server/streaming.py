@@ -16,7 +16,7 @@ from orchestrator.client.informer import Informer
 from orchestrator.component.kubelet_api import PodLogOptions, PortStream, StreamSession
 from orchestrator.component.usage import NodeUsage
 from orchestrator.kubelet.built_in.pods import BuiltInPods
-from orchestrator.kubelet.node import NodeOptions
+from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.pod import find_container, runtime_uid_of
 from orchestrator.kubelet.runtime import (
     Container,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.shutdown import ShutdownPeriods, ShutdownStep, plan_shutdown
+from orchestrator.kubelet.node.shutdown import ShutdownPeriods, ShutdownStep, plan_shutdown
 from tests.unit.kubelet.pods import pod
 
 

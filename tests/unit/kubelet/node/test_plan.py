@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.kubelet.node import (
+from orchestrator.kubelet.node.plan import (
     HEARTBEAT_SLOT_SECONDS,
     IMAGES_REPORTED_MAX,
     heartbeat_delay_seconds,
