@@ -5,12 +5,14 @@ Groups come in the order of kube-apiserver's APIService priorities, kinds by the
 
 from __future__ import annotations
 
-from orchestrator.api.kinds.admissionregistration import (
+from orchestrator.api.kinds.admissionregistration.policies import (
     MUTATING_ADMISSION_POLICY,
     MUTATING_ADMISSION_POLICY_BINDING,
-    MUTATING_WEBHOOK_CONFIGURATION,
     VALIDATING_ADMISSION_POLICY,
     VALIDATING_ADMISSION_POLICY_BINDING,
+)
+from orchestrator.api.kinds.admissionregistration.webhook_configurations import (
+    MUTATING_WEBHOOK_CONFIGURATION,
     VALIDATING_WEBHOOK_CONFIGURATION,
 )
 from orchestrator.api.kinds.apiextensions.custom_resource_definition import CUSTOM_RESOURCE_DEFINITION

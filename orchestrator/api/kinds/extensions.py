@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.admissionregistration import (
+from orchestrator.api.kinds.admissionregistration.webhook_clients import (
     default_webhook_service,
     validate_webhook_service,
 )

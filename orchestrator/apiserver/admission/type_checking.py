@@ -12,7 +12,8 @@ from typing import Any
 
 from orchestrator.aiokit.workqueue import WorkQueue
 from orchestrator.api import errors, fields
-from orchestrator.api.kinds.admissionregistration import VALIDATING_ADMISSION_POLICY, policy_names
+from orchestrator.api.kinds.admissionregistration.expressions import policy_names
+from orchestrator.api.kinds.admissionregistration.policies import VALIDATING_ADMISSION_POLICY
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.objects import Object

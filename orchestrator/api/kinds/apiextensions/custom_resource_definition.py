@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.admissionregistration import validate_client_config
+from orchestrator.api.kinds.admissionregistration.webhook_clients import validate_client_config
 from orchestrator.api.kinds.columns import CREATED_AT, NAME, name_and_created_at
 from orchestrator.api.kinds.defaulting import condition_times, fill, struct
 from orchestrator.api.kinds.descriptor import Kind

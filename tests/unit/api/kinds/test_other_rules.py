@@ -9,11 +9,11 @@ import pytest
 
 from orchestrator.api import errors, fields
 from orchestrator.api.errors import Cause
-from orchestrator.api.kinds.admissionregistration import (
+from orchestrator.api.kinds.admissionregistration.policies import (
     VALIDATING_ADMISSION_POLICY,
     VALIDATING_ADMISSION_POLICY_BINDING,
-    VALIDATING_WEBHOOK_CONFIGURATION,
 )
+from orchestrator.api.kinds.admissionregistration.webhook_configurations import VALIDATING_WEBHOOK_CONFIGURATION
 from orchestrator.api.kinds.autoscaling import HORIZONTAL_POD_AUTOSCALER
 from orchestrator.api.kinds.certificates import CERTIFICATE_SIGNING_REQUEST, validate_signer_name
 from orchestrator.api.kinds.coordination import LEASE
