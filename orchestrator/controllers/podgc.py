@@ -14,7 +14,7 @@ from orchestrator.api.objects import Object, is_terminating, key_of, name_of, na
 from orchestrator.api.resources import NODES, PODS
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.component.controller import Controller, Dependencies
-from orchestrator.controllers.nodelifecycle import ready_status
+from orchestrator.controllers.nodelifecycle.plan import ready_status
 from orchestrator.controllers.pods import (
     NODE_INDEX,
     created_at,

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from orchestrator.api.csi_volumes import attachment_name, is_attachment_name, unique_volume_name
 from orchestrator.api.objects import Object, is_terminating, name_of
-from orchestrator.controllers.nodelifecycle import ready_status
+from orchestrator.controllers.nodelifecycle.plan import ready_status
 from orchestrator.controllers.podgc import is_out_of_service
 
 UNMOUNT_SECONDS_MAX = 360.0

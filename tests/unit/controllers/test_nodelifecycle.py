@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.api.node_selection import tolerates_taint
-from orchestrator.controllers.nodelifecycle import (
-    Zone,
-    eviction_rate,
-    plan_old_labels,
-    plan_taints,
-    plan_unknown,
-    plan_zone_state,
-)
+from orchestrator.controllers.nodelifecycle.plan import plan_old_labels, plan_taints, plan_unknown
+from orchestrator.controllers.nodelifecycle.zones import Zone, Zones, eviction_rate, plan_zone_state
 from orchestrator.controllers.podgc import is_out_of_service, plan_finished
 from orchestrator.controllers.tainteviction import plan_eviction
 
@@ -117,6 +111,30 @@ def test_a_zone_counts_its_nodes() -> None:
     zone.drop("b")
     zone.drop("b")
     assert (zone.ready, len(zone.nodes), zone.state) == (0, 1, "FullDisruption")
+
+
+def test_nobody_is_given_up_while_all_zones_are_lost() -> None:
+    zones = Zones()
+    assert not zones.is_all_disrupted()
+    assert not zones.put("a", "east", is_ready=True)
+    assert not zones.put("b", "west", is_ready=False)
+    assert zones.put("a", "east", is_ready=False)
+    assert zones.is_all_disrupted()
+    assert zones.put("a", "west", is_ready=True), "a node that moved comes back in another zone"
+    assert not zones.is_all_disrupted()
+    assert zones.drop("a")
+    assert zones.is_all_disrupted()
+    assert zones.drop("b"), "no zone, none lost"
+
+
+def test_a_zone_gives_up_a_node_every_ten_seconds() -> None:
+    zones = Zones()
+    for name in ("a", "b", "c"):
+        zones.put(name, "east", is_ready=name == "c")
+    assert zones.eviction_wait("east", 100.0) == 0
+    zones.evicted("east", 100.0)
+    assert zones.eviction_wait("east", 104.0) == 6
+    assert zones.eviction_wait("west", 104.0) is None
 
 
 TAINT = {"key": "k", "value": "v", "effect": "NoExecute"}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.api import fields
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.defaulting import fill, items
-
-if TYPE_CHECKING:
-    pass
 
 OPERATIONS = ("*", "CREATE", "UPDATE", "DELETE", "CONNECT")
 

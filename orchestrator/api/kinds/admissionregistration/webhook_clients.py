@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
 from orchestrator.api.kinds.defaulting import fill
-
-if TYPE_CHECKING:
-    pass
 
 
 def default_webhook_service(config: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ Mirrors pkg/apis/admissionregistration and its printers.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.api import fields, names
 from orchestrator.api.errors import Cause
@@ -23,9 +23,6 @@ from orchestrator.api.resources import (
     VALIDATING_WEBHOOK_CONFIGURATIONS,
     Resource,
 )
-
-if TYPE_CHECKING:
-    pass
 
 _CATEGORIES = ("api-extensions",)
 _DEFINITION = "io.k8s.api.admissionregistration.v1."
