@@ -12,10 +12,12 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from orchestrator.aiokit.fair_slots import FairSlots
 from orchestrator.kubelet.docker.engine import EngineError, EventHandler, subscription_key
 from orchestrator.kubelet.docker.pause import DIGEST_LABEL, PAUSE_IMAGE, pause_digest
 from orchestrator.kubelet.network.plan import ClusterCidrs, veth_name
@@ -140,7 +142,7 @@ class FakeEngine:
         self.after: Interrupt = lambda method, path: None
         self.is_cut = False
         self.passes_annotations = False
-        self._changes = asyncio.Semaphore(4)
+        self._changes = FairSlots(4)
 
     async def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **others: Any
@@ -163,8 +165,8 @@ class FakeEngine:
         if self.is_cut:
             raise RuntimeUnavailable("this process is dead")
 
-    def changes(self) -> asyncio.Semaphore:
-        return self._changes
+    def changes(self, key: str = "") -> AbstractAsyncContextManager[None]:
+        return self._changes.take(key)
 
     def subscribe(self, key: str, handler: EventHandler) -> Callable[[], None]:
         self.docker.subscribers[key] = handler

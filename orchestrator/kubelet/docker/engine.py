@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.fair_slots import FairSlots
 from orchestrator.config.engines import EngineAddress, engine_of_environment
 from orchestrator.kubelet.docker.tunnel import Tunnel, tunnel_to
 from orchestrator.kubelet.runtime import RuntimeFailure, RuntimeUnavailable
@@ -67,7 +68,7 @@ class DockerEngine:
         self._docker: Any = None
         self._connector: aiohttp.BaseConnector | None = None
         self._tunnel: Tunnel | None = None
-        self._changes = asyncio.Semaphore(starts_in_flight_max)
+        self._changes = FairSlots(starts_in_flight_max)
         self._in_flight: set[asyncio.Timeout] = set()
         self._unavailable = ""
         self._proofs = 0
@@ -236,9 +237,9 @@ class DockerEngine:
         finally:
             self._in_flight.discard(scope)
 
-    def changes(self) -> AbstractAsyncContextManager[None]:
-        """A place among the few starts and removals that may be in flight at once."""
-        return self._changes
+    def changes(self, key: str = "") -> AbstractAsyncContextManager[None]:
+        """A place among the few starts and removals that may be in flight at once; keys take turns."""
+        return self._changes.take(key)
 
     @asynccontextmanager
     async def stream(

@@ -33,6 +33,7 @@ from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
 from orchestrator.kubelet.docker.processes import is_process_of, measure_disks, read_all_stats, shim_limits
 from orchestrator.kubelet.docker.translate import (
     NOT_OF_PODS,
+    POD_NAMESPACE_LABEL,
     POD_UID_LABEL,
     SANDBOX_KIND,
     SANDBOX_LABEL,
@@ -111,6 +112,8 @@ class DockerRuntime:
         self._unsubscribe: Callable[[], None] = _nothing
         self._limits: EngineLimits | None = None
         self._starting: dict[str, SandboxContext] = {}
+        self._turns: dict[str, str] = {}
+        """The namespace of the pod by container: the Engine starts and removes those of namespaces in turn."""
         self._namespace = NodeNamespace(
             owner=self.owner,
             inspect=self._inspections.inspect,
@@ -208,6 +211,8 @@ class DockerRuntime:
                 return
             if action in ("die", "destroy"):
                 self._namespace.lost(container_id)
+            if action == "destroy":
+                self._turns.pop(container_id, None)
             kind = {"die": "died", "start": "started", "destroy": "removed"}
             runtime_event = RuntimeEvent(
                 pod_uid=str((actor.get("Attributes") or {}).get(POD_UID_LABEL, "")),
@@ -222,7 +227,10 @@ class DockerRuntime:
     async def list_pods(self) -> list[RuntimePod]:
         items = await self._inspections.list()
         inspected = await self._inspections.listed(items)
-        self._inspections.keep_only(item["Id"] for item in items)
+        present = {item["Id"] for item in items}
+        self._inspections.keep_only(present)
+        for container_id in self._turns.keys() - present:
+            del self._turns[container_id]
         return self._group(inspected)
 
     async def get_pod(self, uid: str) -> RuntimePod | None:
@@ -402,7 +410,9 @@ class DockerRuntime:
                 answer = await self._engine.call(
                     "POST", "containers/create", params={"name": name}, body=json.dumps(config)
                 )
-                return str(answer["Id"])
+                container_id = str(answer["Id"])
+                self._turns[container_id] = config["Labels"].get(POD_NAMESPACE_LABEL, "")
+                return container_id
             except EngineError as error:
                 if error.status == 404 and config["Image"] == PAUSE_IMAGE:
                     await self._images.ensure_pause()  # somebody pruned images
@@ -455,7 +465,7 @@ class DockerRuntime:
     async def _start(self, container_id: str) -> Inspected | None:
         """Start a container and look at it, which makes the event of its start no news."""
         with self._inspections.starting(container_id):
-            async with self._engine.changes():
+            async with self._engine.changes(self._turns.get(container_id, "")):
                 await self._engine.call("POST", f"containers/{container_id}/start")
             return await self._inspections.inspect(container_id)
 
@@ -496,7 +506,7 @@ class DockerRuntime:
 
     async def _remove(self, container_id: str) -> None:
         try:
-            async with self._engine.changes():
+            async with self._engine.changes(self._turns.get(container_id, "")):
                 await self._engine.call("DELETE", f"containers/{container_id}", params={"force": "1", "v": "1"})
         except EngineError as error:
             if error.status == 409 and "in progress" in str(error):

@@ -58,7 +58,7 @@ async def test_a_waiting_reader_is_woken() -> None:
 class RemovingEngine:
     """Says that each container is being removed already, and never that it is gone."""
 
-    def changes(self) -> AbstractAsyncContextManager[None]:
+    def changes(self, key: str = "") -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
