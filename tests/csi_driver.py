@@ -58,6 +58,8 @@ class Driver:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failures: dict[str, str] = {}
         """By method: what it says instead of doing it."""
+        self.hangs: set[str] = set()
+        """Methods that never answer."""
         self._socket = kubelet_dir / "plugins" / name / "csi.sock"
         self._registration = kubelet_dir / "plugins_registry" / f"{name}-reg.sock"
         self._registrar = Registrar(
@@ -107,6 +109,8 @@ class Driver:
             self.calls.append((method, MessageToDict(request, preserving_proto_field_name=True)))
             self._called.set()
             self.note(method)
+            if method in self.hangs:
+                await asyncio.Event().wait()
             if method in self.failures:
                 raise GRPCError(Status.INTERNAL, self.failures[method])
             reply = MESSAGES[f"{method}Response"]()

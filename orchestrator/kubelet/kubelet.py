@@ -321,7 +321,7 @@ class Kubelet:
             give_to_group=self._files.give_to_group,
             node_name=self.options.name,
             spawn=self._spawn,
-            wake=self._references_changed,
+            wake=self._wake,
         )
 
     def _device_counts(self) -> Mapping[str, DeviceCounts]:
@@ -358,6 +358,14 @@ class Kubelet:
         self._spawn(self._heartbeat.report(), "devices/report")
         for uid in pod_uids:
             self._look_at(uid)
+
+    def _wake(self, uid: str) -> None:
+        """What a pod's volumes waited for is there; also those of a pod that nobody knows any more."""
+        if uid in self._pods:
+            self._references_changed(uid)
+        else:
+            self._queue.forget(uid)
+            self._queue.add(uid)
 
     def _driver_came(self) -> None:
         """Pods may have waited for it to prepare their devices."""

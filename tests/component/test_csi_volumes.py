@@ -299,6 +299,21 @@ async def test_a_driver_that_fails_is_tried_again(tmp_path: Path) -> None:
         assert len(driver.named("NodeUnstageVolume")) == 1
 
 
+async def test_a_pod_that_is_deleted_does_not_wait_for_its_driver(tmp_path: Path) -> None:
+    async with machine(tmp_path) as node:
+        await node.add_driver_object(attachRequired=False)
+        driver = node.driver()
+        driver.hangs.add("NodeStageVolume")
+        await driver.start()
+        await node.add_volume()
+        await node.add_pod()
+        await driver.until_called("NodeStageVolume", times=1)
+        await node.client.delete(PODS, "p", "default", grace_period_seconds=1)
+        await node.until_gone(PODS)
+        # Nobody knows how far the driver came.
+        assert [len(driver.named(f"Node{what}Volume")) for what in ("Unpublish", "Unstage")] == [1, 1]
+
+
 async def test_an_inline_volume_lives_with_its_pod_whom_its_driver_knows(tmp_path: Path) -> None:
     async with machine(tmp_path) as node:
         requests = [{"audience": "vault"}]

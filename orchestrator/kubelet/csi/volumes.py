@@ -11,7 +11,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,8 +127,17 @@ class CsiVolumes:
 
     # Up.
 
-    async def set_up(self, pod: Object, volumes: Sequence[CsiVolume], token: RequestToken) -> float | None:
-        """Have all these volumes; seconds until this is needed again. VolumeError names the first that fails."""
+    async def set_up(
+        self,
+        pod: Object,
+        volumes: Sequence[CsiVolume],
+        token: RequestToken,
+        waiting: Callable[[], AbstractContextManager[None]],
+    ) -> float | None:
+        """Have all these volumes; seconds until this is needed again. VolumeError names the first that fails.
+
+        Within `waiting` a driver is waited for, which may be cut short: what it was asked is on record.
+        """
         again: list[float] = []
         for volume in volumes:
             spec = driver_spec(await self._find(volume.driver))
@@ -136,7 +145,7 @@ class CsiVolumes:
             try:
                 context = await self._attached(pod, volume, spec)
                 async with self._alone(volume.unique_name):
-                    await self._have(pod, volume, driver, spec, context, token)
+                    await self._have(pod, volume, driver, spec, context, token, waiting)
                     if not await self._grow(pod, volume, driver):
                         again.append(EXPANSION_RETRY_SECONDS)
             except (VolumeUnusable, errors.ApiError) as error:
@@ -190,6 +199,7 @@ class CsiVolumes:
         spec: Object,
         context: Mapping[str, str],
         token: RequestToken,
+        waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
         from orchestrator.kubelet.csi.driver import Capability
 
@@ -214,7 +224,7 @@ class CsiVolumes:
         is_known = await asyncio.to_thread(self._begin, volume, paths, _is_attached(volume, spec))
         stages = volume.persistent is not None and Capability.STAGE_UNSTAGE_VOLUME in capabilities
         if stages:
-            await self._stage(uid, driver, volume, paths, use, context)
+            await self._stage(uid, driver, volume, paths, use, context, waiting)
         is_published = is_known and await asyncio.to_thread(_is_mounted, paths.target)
         if not is_published or spec.get("requiresRepublish"):
             attributes, secrets = await self._tell_of_pod(pod, volume, spec, token)
@@ -228,7 +238,8 @@ class CsiVolumes:
                 volume.read_only,
             )
             try:
-                await driver.publish(publication)
+                with waiting():
+                    await driver.publish(publication)
             except PluginError as error:
                 raise self._refused("MapPodDevice" if volume.is_block else "SetUp", uid, volume, error) from error
         is_new = (uid, volume.pod_volume) not in self._published
@@ -268,6 +279,7 @@ class CsiVolumes:
         paths: VolumePaths,
         use: VolumeUse,
         context: Mapping[str, str],
+        waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
         name = volume.unique_name
         if name in self._staged:
@@ -278,7 +290,8 @@ class CsiVolumes:
             attributes = volume.source.get("volumeAttributes") or {}
             staging = Staging(use, self._paths.on_node(paths.staging), context, attributes, secrets)
             try:
-                await driver.stage(staging)
+                with waiting():
+                    await driver.stage(staging)
             except PluginError as error:
                 step = "SetUpDevice" if volume.is_block else "MountDevice"
                 raise self._refused(step, uid, volume, error) from error

@@ -107,7 +107,7 @@ class VolumeSync:
         assert self._files is not None
         again = []
         if sources.csi and self._csi is not None:
-            again.append(await self._csi.set_up(record.pod, sources.csi, self._token))
+            again.append(await self._csi.set_up(record.pod, sources.csi, self._token, record.interruptibly))
         again.append(await self._files.set_up(record.pod, sources, token=self._token))
         refresh_seconds = min((seconds for seconds in again if seconds is not None), default=None)
         record.volumes_epoch = epoch
