@@ -188,6 +188,8 @@ class Kubelet:
             look_at=self._queue.add,
         )
         self._csi = self._make_csi()
+        self._csi_node_uid = ""
+        """The Node that shows its drivers."""
         self._syncer = PodSyncer(
             known_node=lambda: self._node.node,
             client=self._client,
@@ -650,8 +652,12 @@ class Kubelet:
             await self._devices.before_registration()
 
     async def _registered(self) -> None:
-        if self._csi is not None:
-            await self._csi.start()
+        """Show drivers and volumes on a Node that was registered, at the start or because it was deleted."""
+        node = self._node.node
+        if self._csi is None or node is None or uid_of(node) == self._csi_node_uid:
+            return
+        await self._csi.start()
+        self._csi_node_uid = uid_of(node)
 
     async def _look_at_node(self) -> None:
         await self._sample_usage()

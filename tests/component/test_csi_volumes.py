@@ -299,6 +299,35 @@ async def test_a_driver_that_fails_is_tried_again(tmp_path: Path) -> None:
         assert len(driver.named("NodeUnstageVolume")) == 1
 
 
+async def test_a_volume_that_never_came_to_be_is_not_in_use(tmp_path: Path) -> None:
+    async with machine(tmp_path) as node:
+        driver = node.driver()
+        driver.failures["NodeGetCapabilities"] = "not yet"
+        await driver.start()
+        await node.add_volume()
+        await node.add_pod()
+        await node.attach()
+        await node.until_event("FailedMount", "not yet")
+        assert (await node.client.get(NODES, "n"))["status"]["volumesInUse"] == [UNIQUE]
+        await node.client.delete(PODS, "p", "default", grace_period_seconds=1)
+        await node.until_gone(PODS)
+        await node.until_gone(VOLUME_ATTACHMENTS)
+        assert not driver.named("NodeUnpublishVolume")
+
+
+async def test_a_node_that_is_registered_anew_shows_its_drivers(tmp_path: Path) -> None:
+    async with machine(tmp_path) as node:
+        driver = node.driver(topology={"example.com/rack": "r1"})
+        await driver.start()
+        await driver.registered()
+        await node.client.delete(CSI_NODES, "n")
+        await node.client.delete(NODES, "n")
+        await node.kubelets.shut_down()  # it has something to report, and so sees that its Node is gone
+        there = await node.until(NODES, "n", lambda one: "example.com/rack" in labels_of(one))
+        shown = await node.until(CSI_NODES, "n", lambda one: bool(one["spec"]["drivers"]))
+        assert shown["metadata"]["ownerReferences"][0]["uid"] == there["metadata"]["uid"]
+
+
 async def test_a_pod_that_is_deleted_does_not_wait_for_its_driver(tmp_path: Path) -> None:
     async with machine(tmp_path) as node:
         await node.add_driver_object(attachRequired=False)

@@ -31,15 +31,17 @@ class NodeAttachments:
         self._client = client
         self._sources = sources
         self._node_name = node_name
-        self._in_use: set[str] = set()
+        self._users: dict[str, set[str]] = {}
+        """By unique name of a volume: the uids of the pods that have it, or are about to."""
         self._written: set[str] | None = None
         self._writing = asyncio.Lock()
         self._started = asyncio.Event()
         self._notify = lambda uid: wake(uid)  # a subscriber of its own: a pod's other references are apart
 
-    async def start(self, in_use: Iterable[str]) -> None:
-        """These volumes are on the node since an earlier run. ApiError."""
-        self._in_use |= set(in_use)
+    async def start(self, users: Iterable[tuple[str, str]]) -> None:
+        """The Node is there, perhaps another one than before; these pods have these volumes already. ApiError."""
+        for pod_uid, unique_name in users:
+            self._users.setdefault(unique_name, set()).add(pod_uid)
         node = await self._client.get(NODES, self._node_name)
         self._written = set((node.get("status") or {}).get("volumesInUse") or ())
         await self._report()
@@ -48,7 +50,7 @@ class NodeAttachments:
     async def attached(self, pod_uid: str, volume: CsiVolume) -> Mapping[str, str]:
         """What the attacher says of a volume (`publish_context`). NotAttached: the pod is woken later; ApiError."""
         await self._started.wait()  # what stood there before must not be lost
-        self._in_use.add(volume.unique_name)
+        self._users.setdefault(volume.unique_name, set()).add(pod_uid)
         await self._report()
         name = attachment_name(volume.driver, volume.handle, self._node_name)
         self._sources.refer(self._notify, pod_uid, [(VOLUME_ATTACHMENTS, name), (NODES, self._node_name)])
@@ -64,18 +66,25 @@ class NodeAttachments:
             raise NotAttached(
                 (status.get("attachError") or {}).get("message") or f"volume {volume.name} is not attached"
             )
-        self.forget(pod_uid)
+        self._sources.refer(self._notify, pod_uid, ())
         return status.get("attachmentMetadata") or {}
 
-    async def release(self, unique_name: str) -> None:
-        """Nothing on the node has a volume any more: it may be detached. ApiError."""
+    async def release(self, pod_uid: str, unique_name: str) -> None:
+        """A pod has a volume no more; when none has, it may be detached. ApiError."""
+        users = self._users.get(unique_name)
+        if users is None or pod_uid not in users:
+            return
+        users.discard(pod_uid)
+        if not users:
+            del self._users[unique_name]
         await self._started.wait()
-        self._in_use.discard(unique_name)
         await self._report()
 
-    def forget(self, pod_uid: str) -> None:
-        """The pod waits no longer."""
+    async def forget(self, pod_uid: str) -> None:
+        """The pod is over, however far it came. ApiError."""
         self._sources.refer(self._notify, pod_uid, ())
+        for unique_name in [name for name, users in self._users.items() if pod_uid in users]:
+            await self.release(pod_uid, unique_name)
 
     async def _find(self, name: str) -> Object | None:
         try:
@@ -85,7 +94,7 @@ class NodeAttachments:
 
     async def _report(self) -> None:
         async with self._writing:
-            in_use = set(self._in_use)
+            in_use = set(self._users)
             if in_use == self._written:
                 return
             patch = {"status": {"volumesInUse": sorted(in_use) or None}}

@@ -97,13 +97,19 @@ class CsiDrivers:
         self._drivers.clear()
 
     async def start(self) -> None:
-        """The Node was registered: it has a CSINode from now on, as every node of a kubelet. ApiError."""
+        """The Node was registered, perhaps anew: it has a CSINode, as every node of a kubelet. ApiError."""
         try:
             await self._client.get(CSI_NODES, self._node_name)
         except errors.NotFound:
             with suppress(errors.AlreadyExists):
                 await self._client.create(CSI_NODES, await self._new_csi_node([]))
         self._is_registered.set()
+        for name, (_, driver) in [*self._drivers.items()]:
+            with suppress(PluginError, VolumeUnusable):  # who does not answer is asked when it registers again
+                info = await driver.info()
+                async with self._writing:
+                    await self._write_node(name, info)
+                    await self._write_csi_node(name, info)
 
     # PluginHandler.
 

@@ -109,10 +109,10 @@ class CsiVolumes:
         self._log = get_logger("kubelet/csi", node=node_name)
 
     async def start(self) -> None:
-        """After the Node was registered: its CSINode, and what an earlier run left in use. ApiError, OSError."""
+        """Whenever the Node was registered: its CSINode, and what is in use on it. ApiError, OSError."""
         await self.drivers.start()
         found = await asyncio.to_thread(all_records, self._paths.kubelet_dir)
-        await self._attachments.start(record.unique_name for _, record in found if record.attachment_id)
+        await self._attachments.start((uid, record.unique_name) for uid, record in found if record.attachment_id)
 
     def paths_of(self, pod: Object, volume: CsiVolume) -> VolumePaths:
         """Where a volume is, or will be."""
@@ -360,11 +360,11 @@ class CsiVolumes:
     async def tear_down(self, pod_uid: str) -> None:
         """Give back everything that a pod has. OSError, ApiError: something is left, to be tried again."""
         self.drivers.forget(pod_uid)
-        self._attachments.forget(pod_uid)
         if (self._paths.kubelet_dir / "pods" / pod_uid).is_dir():
             for record in await asyncio.to_thread(records_of, self._paths.kubelet_dir, pod_uid):
                 async with self._alone(record.unique_name):
                     await self._give_back(pod_uid, record)
+        await self._attachments.forget(pod_uid)
         for key in [key for key in self._published if key[0] == pod_uid]:
             del self._published[key]
 
@@ -388,8 +388,7 @@ class CsiVolumes:
         except PluginError as error:
             self.drivers.wait_for(record.driver_name, pod_uid)
             raise OSError(f'unmounting volume "{record.spec_vol_id}": {error}') from error
-        if is_last and record.attachment_id:
-            await self._attachments.release(record.unique_name)
+        await self._attachments.release(pod_uid, record.unique_name)
         await asyncio.to_thread(remove_record, paths.record_dir)
 
     async def _other_pods(self, unique_name: str, pod_uid: str) -> list[str]:

@@ -43,7 +43,9 @@ class Heartbeat:
         pressure: Callable[[], Collection[str]],
         seen: Callable[[], Object | None],
     ) -> None:
-        """`before` is awaited before the first registration, `registered` after it, `look` with each turn.
+        """`before` is awaited before the first registration, `look` with each turn.
+
+        `registered` is awaited when the Node is there, and whenever it may be another one.
 
         `pressure` are the conditions of that kind that hold, `seen` is the Node as others have it now.
         """
@@ -103,6 +105,7 @@ class Heartbeat:
             return
         try:
             await self._reporter.report(self._health.info, self._conditions(), await self._images(), seen=self._seen())
+            await self._registered()
         except (errors.ApiError, OSError, RuntimeFailure) as error:
             self._log.info("node.status_failed", error=str(error))
 
