@@ -14,9 +14,12 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
 
+from orchestrator.kubelet.devices.claim_driver_api import HEALTH, WATCH_HEALTH
 from orchestrator.kubelet.devices.claim_driver_api import MESSAGES as CLAIMS
 from orchestrator.kubelet.devices.plugin_api import MESSAGES as PLUGINS
 from orchestrator.kubelet.devices.plugin_api import REGISTER
+from orchestrator.kubelet.devices.pod_resources_api import MESSAGES as RESOURCES
+from orchestrator.kubelet.devices.pod_resources_api import SERVICE
 from orchestrator.kubelet.plugins.connection import PluginConnection, SocketAddress
 from orchestrator.kubelet.plugins.registration import MESSAGES
 
@@ -175,6 +178,21 @@ class DevicePluginService:
         return PLUGINS["PreStartContainerResponse"]()
 
 
+async def list_pod_resources(socket: Path, method: str = "List", **request: str) -> Any:
+    """What a kubelet answers on its pod resources socket."""
+    names = {
+        "List": ("ListPodResourcesRequest", "ListPodResourcesResponse"),
+        "Get": ("GetPodResourcesRequest", "GetPodResourcesResponse"),
+        "GetAllocatableResources": ("AllocatableResourcesRequest", "AllocatableResourcesResponse"),
+    }
+    wanted, reply = (RESOURCES[name] for name in names[method])
+    connection = PluginConnection(socket)
+    try:
+        return await connection.call(f"{SERVICE}/{method}", wanted(**request), reply)
+    finally:
+        connection.close()
+
+
 class DriverProcess:
     """Drivers in a thread of their own, for tests that block while they wait."""
 
@@ -213,6 +231,7 @@ class ClaimDriverService:
 
     def __init__(self, prepared: Callable[[str], Mapping[str, Any]], version: str = "v1") -> None:
         """`prepared`: from a claim's name to its answer, `{"devices": [...]}` or `{"error": "..."}`."""
+        self._told: asyncio.Queue[Mapping[tuple[str, str], tuple[int, str]]] = asyncio.Queue()
         self._prepared = prepared
         self._version = version
         self.calls: queue.Queue[tuple[str, str]] = queue.Queue()
@@ -229,6 +248,24 @@ class ClaimDriverService:
                 for method in ("NodePrepareResources", "NodeUnprepareResources")
             }
         )
+
+    def health_service(self) -> Service:
+        """Serves DRAResourceHealth."""
+        request, reply = HEALTH["NodeWatchResourcesRequest"], HEALTH["NodeWatchResourcesResponse"]
+        return Service({WATCH_HEALTH: Handler(self._watch_health, Cardinality.UNARY_STREAM, request, reply)})
+
+    async def tell(self, health: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+        """(state, message) by pool and device, to those who watch."""
+        await self._told.put(health)
+
+    async def _watch_health(self, stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        while True:
+            devices = [
+                HEALTH["DeviceHealth"](device={"pool_name": pool, "device_name": device}, health=state, message=message)
+                for (pool, device), (state, message) in (await self._told.get()).items()
+            ]
+            await stream.send_message(HEALTH["NodeWatchResourcesResponse"](devices=devices))
 
     async def _answer(self, method: str, request: Any) -> Any:
         reply = CLAIMS[f"{method}Response"]()

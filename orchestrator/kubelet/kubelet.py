@@ -341,6 +341,7 @@ class Kubelet:
             known_pods=self._uids,
             driver_came=self._driver_came,
             changed=self._devices_changed,
+            active_pods=lambda: [r.pod for r in self._pods.values() if r.admitted and not r.is_over],
         )
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None] | None:

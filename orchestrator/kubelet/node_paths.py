@@ -16,7 +16,8 @@ from orchestrator.kubelet.volumes.mounts import mounted_below, share_mount
 from orchestrator.logs import get_logger
 
 KUBELET_DIR = PurePosixPath("/var/lib/kubelet")
-PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS, CDI = "plugins", "plugins_registry", "device-plugins", "cdi"
+PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS = "plugins", "plugins_registry", "device-plugins"
+POD_RESOURCES, CDI = "pod-resources", "cdi"
 _CDI_DIRS = (PurePosixPath("/var/run/cdi"), PurePosixPath("/run/cdi"))
 
 
@@ -55,7 +56,7 @@ class NodePaths(Struct, frozen=True):
 def make_kubelet_dir(folder: Path) -> None:
     """The folder of a node with what drivers expect in it, a shared mount where there is the right to. OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS, CDI):
+    for name in (PLUGINS, PLUGINS_REGISTRY, DEVICE_PLUGINS, POD_RESOURCES, CDI):
         (folder / name).mkdir(exist_ok=True, mode=0o750)
     try:
         _share(folder)

@@ -22,7 +22,7 @@ from tests.e2e.manifests import (
     wait_for_pod,
 )
 from tests.e2e.orchestrator_process import Kubectl, OrchestratorProcess
-from tests.plugin_drivers import ClaimDriverService, DevicePluginService, DriverProcess, Registrar
+from tests.plugin_drivers import ClaimDriverService, DevicePluginService, DriverProcess, Registrar, list_pod_resources
 
 DRIVER = "gpu.example.com"
 RESOURCE = "example.com/fpga"
@@ -188,6 +188,9 @@ def test_a_device_plugin_offers_devices(
     apply(k, pod("holds", container(resources=one)))
     held = wait_for_pod(k, "holds", is_running)
     script = "echo $FPGA; head -c 3 /dev/fpga | wc -c"
+    resources = drivers.run(list_pod_resources(kubelet_dir / "pod-resources" / "kubelet.sock")).pod_resources
+    (who,) = [one for one in resources if one.name == "holds"]
+    assert [(one.resource_name, [*one.device_ids]) for one in who.containers[0].devices] == [(RESOURCE, ["f0"])]
     assert output_of(k, pod("uses", container(script, resources=one))).split() == ["f1", "3"]
 
     drivers.run(plugin.set_devices({"f0": "Unhealthy", "f1": "Healthy"}))

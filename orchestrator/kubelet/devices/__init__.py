@@ -7,7 +7,11 @@
     allocation         which devices a container gets
     claims             devices of ResourceClaims: prepared by their drivers, noted in a checkpoint
     claim_drivers      drivers of such devices: registered, connected or gone
+    claim_health       what drivers say of the health of such devices
     claim_driver_api   what is called of them
+    pod_resources      the pod resources API
+    pod_resources_api  its messages
+    slices             ResourceSlices that go with their drivers
     cdi                descriptions of devices (Container Device Interface)
     injection          what is added to a container
 

@@ -7,11 +7,13 @@ nobody is given devices that nobody can prepare. Never prepares a claim. Mirrors
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from orchestrator.aiokit.backoff import ItemBackoff
 from orchestrator.aiokit.clock import Clock
 from orchestrator.client.client import Client
+from orchestrator.kubelet.devices.claim_health import SERVICE as HEALTH_SERVICE
+from orchestrator.kubelet.devices.claim_health import ClaimHealth
 from orchestrator.kubelet.devices.slices import remove_slices
 from orchestrator.kubelet.parts import DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.connection import PluginConnection
@@ -34,16 +36,24 @@ class ClaimDriver:
         self.version = service.partition(".")[0]
         self.connection = PluginConnection(plugin.endpoint)
         self.is_connected = False
-        self.follower: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
 
 
 class ClaimDrivers:
     """The drivers of one node; takes plugins of type `DRAPlugin`."""
 
     def __init__(
-        self, *, client: Client, clock: Clock, node_name: str, spawn: Spawn, registered: Callable[[], None]
+        self,
+        *,
+        client: Client,
+        clock: Clock,
+        node_name: str,
+        spawn: Spawn,
+        registered: Callable[[], None],
+        health: ClaimHealth,
     ) -> None:
         """`registered` is called when a driver came, for those who wait for it."""
+        self.health = health
         self._client = client
         self._clock = clock
         self._node_name = node_name
@@ -84,7 +94,9 @@ class ClaimDrivers:
             raise PluginRefused(f"endpoint {plugin.endpoint} already registered for DRA driver plugin {plugin.name}")
         driver = ClaimDriver(plugin, self._service_of(plugin))
         instances.append(driver)
-        driver.follower = self._spawn(self._follow(driver), f"devices/{plugin.name}")
+        self._start(driver, self._follow(driver), "presence")
+        if HEALTH_SERVICE in plugin.versions:
+            self._start(driver, self.health.follow(plugin.name, driver.connection), "health")
         self._look_at(plugin.name)
         self._registered()
 
@@ -92,12 +104,17 @@ class ClaimDrivers:
         instances = self._drivers.get(plugin.name, [])
         for driver in [one for one in instances if one.plugin is plugin]:
             instances.remove(driver)
-            if driver.follower is not None:
-                driver.follower.cancel()
+            for task in driver.tasks:
+                task.cancel()
             driver.connection.close()
         if not instances:
             self._drivers.pop(plugin.name, None)
         self._look_at(plugin.name)
+
+    def _start(self, driver: ClaimDriver, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._spawn(work, f"devices/{driver.plugin.name}/{name}")
+        if task is not None:
+            driver.tasks.append(task)
 
     async def _follow(self, driver: ClaimDriver) -> None:
         """Know whether an instance is there, until it is deregistered; connect again when it is not."""

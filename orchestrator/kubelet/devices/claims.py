@@ -7,7 +7,7 @@ pkg/kubelet/cm/dra (KEP-4381).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from orchestrator.api.resources import RESOURCE_CLAIMS
 from orchestrator.client.client import Client
 from orchestrator.kubelet.checkpoint import Checkpoint
 from orchestrator.kubelet.devices.claim_drivers import ClaimDrivers
+from orchestrator.kubelet.devices.claim_health import Device, Health
 from orchestrator.kubelet.parts import DeviceFailure
 from orchestrator.kubelet.plugins.connection import PluginError
 from orchestrator.kubelet.pod import app_containers_of
@@ -99,22 +100,24 @@ def cdi_ids_for(
     return [*ids]
 
 
-def claim_statuses(pod: Object, container: Object, claims: Mapping[str, PreparedClaim]) -> list[Object]:
-    """`allocatedResourcesStatus` of a container's claims (KEP-4680), of whose health nothing is known."""
+def claim_statuses(
+    pod: Object, container: Object, claims: Mapping[str, PreparedClaim], health: Callable[[str, Device], Health]
+) -> list[Object]:
+    """`allocatedResourcesStatus` of a container's claims (KEP-4680); `health` by driver and device."""
     statuses: dict[str, list[Object]] = {}
     for wanted, _, claim in _claims_of(pod, container, claims):
         if claim is None:
             continue
         request = wanted.get("request") or ""
-        ids = {
-            device.cdi_ids[0] if device.cdi_ids else f"{driver}/{device.pool}/{device.device}": None
-            for driver, devices in claim.drivers.items()
-            for device in devices
-            if device.is_for(request)
-        }
-        if ids:
-            name = f"claim:{wanted['name']}" + (f"/{request}" if request else "")
-            statuses[name] = [{"resourceID": each, "health": "Unknown"} for each in ids]
+        found: dict[str, Object] = {}
+        for driver, devices in claim.drivers.items():
+            for device in (one for one in devices if one.is_for(request)):
+                known = health(driver, (device.pool, device.device))
+                message = {"message": known.message} if known.message else {}
+                shown = device.cdi_ids[0] if device.cdi_ids else f"{driver}/{device.pool}/{device.device}"
+                found.setdefault(shown, {"resourceID": shown, "health": known.state, **message})
+        if found:
+            statuses[f"claim:{wanted['name']}" + (f"/{request}" if request else "")] = [*found.values()]
     return [{"name": name, "resources": resources} for name, resources in statuses.items()]
 
 
@@ -149,11 +152,34 @@ class PreparedClaims:
             return []
         return cdi_ids_for(pod, container, self._claims())
 
+    def devices_of(self, pod: Object, container: Object) -> list[tuple[str, list[tuple[str, PreparedDevice]]]]:
+        """(claim, (driver, device) for each that the container asks for) for its claims that are prepared."""
+        found: dict[str, list[tuple[str, PreparedDevice]]] = {}
+        for wanted, name, claim in _claims_of(pod, container, self._claims()):
+            if claim is not None:
+                devices = found.setdefault(name, [])
+                for driver, prepared in claim.drivers.items():
+                    fitting = ((driver, one) for one in prepared if one.is_for(wanted.get("request") or ""))
+                    devices += [one for one in fitting if one not in devices]
+        return [*found.items()]
+
+    def users_of(self, driver: str, devices: Collection[Device]) -> set[str]:
+        """The uids of the pods that have one of these devices of a driver."""
+        return {
+            uid
+            for claim in self._claims().values()
+            if any((one.pool, one.device) in devices for one in claim.drivers.get(driver, ()))
+            for uid in claim.pods
+        }
+
     def statuses(self, pod: Object) -> dict[str, list[Object]]:
         """`allocatedResourcesStatus` of a pod's containers that have claims, by name."""
         if not references_of(pod):
             return {}
-        found = ((one["name"], claim_statuses(pod, one, self._claims())) for one in app_containers_of(pod))
+        found = (
+            (one["name"], claim_statuses(pod, one, self._claims(), self.drivers.health.of))
+            for one in app_containers_of(pod)
+        )
         return {name: statuses for name, statuses in found if statuses}
 
     async def prepare(self, pod: Object) -> None:

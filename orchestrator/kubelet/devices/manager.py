@@ -14,10 +14,11 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object, uid_of
 from orchestrator.api.resource_claims import references_of
 from orchestrator.client.client import Client
-from orchestrator.kubelet.devices.registration_socket import STATE_FILE, RegistrationSocket
+from orchestrator.kubelet.devices.registration_socket import SOCKET, STATE_FILE, RegistrationSocket
 from orchestrator.kubelet.devices.slices import remove_slices, try_to_remove_slices
-from orchestrator.kubelet.node_paths import CDI, DEVICE_PLUGINS, NodePaths
+from orchestrator.kubelet.node_paths import CDI, DEVICE_PLUGINS, POD_RESOURCES, NodePaths
 from orchestrator.kubelet.parts import DeviceCounts, DeviceFailure, Spawn
+from orchestrator.kubelet.plugins.server_socket import Methods, ServerSocket
 from orchestrator.kubelet.plugins.watcher import PluginHandler
 from orchestrator.kubelet.runtime import ContainerSpec
 from orchestrator.logs import get_logger
@@ -25,6 +26,7 @@ from orchestrator.logs import get_logger
 if TYPE_CHECKING:
     from orchestrator.kubelet.devices.claims import PreparedClaims
     from orchestrator.kubelet.devices.plugins import DevicePlugins
+    from orchestrator.kubelet.devices.pod_resources import ClaimedDevices
 
 CLAIMS_FILE = "dra_manager_state"
 
@@ -43,10 +45,12 @@ class NodeDevices:
         known_pods: Callable[[], Awaitable[Collection[str]]],
         driver_came: Callable[[], None],
         changed: Callable[[Iterable[str]], None],
+        active_pods: Callable[[], Iterable[Object]],
     ) -> None:
         """`known_pods` are the uids of all pods of the node; `driver_came` wakes those that wait for one.
 
         `changed` is called when what the node offers is another, with the uids of pods whose devices have changed.
+        `active_pods` are those that are not over.
         """
         self._client = client
         self._clock = clock
@@ -59,6 +63,10 @@ class NodeDevices:
         self._log = get_logger("kubelet/devices", node=node_name)
         self._socket = RegistrationSocket(
             paths.kubelet_dir / DEVICE_PLUGINS, register=self._register_plugin, spawn=spawn
+        )
+        self._active_pods = active_pods
+        self._pod_resources = ServerSocket(
+            paths.kubelet_dir / POD_RESOURCES / SOCKET, methods=self._pod_resources_methods, spawn=spawn
         )
         self._plugins: DevicePlugins | None = None
         self._claims: PreparedClaims | None = None
@@ -85,6 +93,7 @@ class NodeDevices:
     def _with_claims(self) -> PreparedClaims:
         if self._claims is None:
             from orchestrator.kubelet.devices.claim_drivers import ClaimDrivers
+            from orchestrator.kubelet.devices.claim_health import ClaimHealth
             from orchestrator.kubelet.devices.claims import PreparedClaims
 
             drivers = ClaimDrivers(
@@ -93,6 +102,7 @@ class NodeDevices:
                 node_name=self._node_name,
                 spawn=self._spawn,
                 registered=self._claim_driver_came,
+                health=ClaimHealth(clock=self._clock, node_name=self._node_name, changed=self._health_changed),
             )
             self._claims = PreparedClaims(
                 client=self._client,
@@ -112,10 +122,28 @@ class NodeDevices:
             self._with_claims()
         if (self._paths.kubelet_dir / DEVICE_PLUGINS / STATE_FILE).exists():
             self._spawn(self._take_back(self._with_plugins()), "devices/unknown")
-        try:
-            self._socket.listen()
-        except OSError as error:
-            self._log.warning("device_plugins.not_served", error=str(error))
+        for socket in (self._socket, self._pod_resources):
+            try:
+                socket.listen()
+            except OSError as error:
+                self._log.warning("socket.not_served", error=str(error))
+
+    def _pod_resources_methods(self) -> Methods:
+        from orchestrator.kubelet.devices.pod_resources import PodResources
+
+        return PodResources(devices=self, pods=self._active_pods).methods()
+
+    def plugin_devices(self, pod_uid: str) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """The devices of plugins that a pod has, by container and resource."""
+        return self._plugins.devices_of(pod_uid) if self._plugins is not None else {}
+
+    def claimed_devices(self, pod: Object, container: Object) -> ClaimedDevices:
+        """The devices of claims that a container has."""
+        return self._claims.devices_of(pod, container) if self._claims is not None else ()
+
+    def healthy_devices(self) -> Mapping[str, Sequence[str]]:
+        """The devices of plugins that can be used, by resource."""
+        return self._plugins.healthy() if self._plugins is not None else {}
 
     async def before_registration(self) -> None:
         """Until drivers come back nobody can prepare their devices: what they published goes before the node shows."""
@@ -132,6 +160,9 @@ class NodeDevices:
             plugins.release_unknown(known)
         except DeviceFailure as error:
             self._log.warning("devices.not_released", error=str(error))
+
+    def _health_changed(self, driver: str, devices: Collection[tuple[str, str]]) -> None:
+        self._changed(self._with_claims().users_of(driver, devices))
 
     def _claim_driver_came(self) -> None:
         self._driver_came()

@@ -297,8 +297,21 @@ class DevicePlugins:
         """`allocatedResourcesStatus` of a pod's containers that have devices, by name."""
         health = {resource: offer.devices for resource, offer in self._offers.items()}
         return {
-            container: allocated_status({resource: one.devices for resource, one in allocated.items()}, health)
+            container: allocated_status(allocated, health) for container, allocated in self.devices_of(pod_uid).items()
+        }
+
+    def devices_of(self, pod_uid: str) -> dict[str, dict[str, tuple[str, ...]]]:
+        """The devices of a pod by container and resource."""
+        return {
+            container: {resource: one.devices for resource, one in allocated.items()}
             for container, allocated in self._allocations.get(pod_uid, {}).items()
+        }
+
+    def healthy(self) -> dict[str, list[str]]:
+        """The healthy devices by resource."""
+        return {
+            resource: sorted(device for device, health in offer.devices.items() if health == HEALTHY)
+            for resource, offer in self._offers.items()
         }
 
     def release(self, pod_uid: str) -> None:

@@ -15,6 +15,8 @@ from orchestrator.api.objects import Object
 from orchestrator.client.client import Client
 from orchestrator.client.transport import Request, WatchStream
 from orchestrator.kubelet.devices.claim_drivers import GONE_SECONDS, ClaimDrivers
+from orchestrator.kubelet.devices.claim_health import SERVICE as HEALTH_SERVICE
+from orchestrator.kubelet.devices.claim_health import VALID_SECONDS, ClaimHealth
 from orchestrator.kubelet.devices.claims import PreparedClaim, PreparedClaims, PreparedDevice, cdi_ids_for
 from orchestrator.kubelet.parts import DeviceFailure
 from orchestrator.kubelet.plugins.watcher import Plugin, PluginRefused
@@ -81,13 +83,23 @@ class Node:
         self.api = Api(*claims)
         self.clock = ManualClock()
         self.service = ClaimDriverService(prepared)
+        self.changes: asyncio.Queue[set[str]] = asyncio.Queue()
         self.tasks: list[asyncio.Task[None]] = []
         self.start()
 
     def start(self) -> None:
         client = Client(self.api)
         self.drivers = ClaimDrivers(
-            client=client, clock=self.clock, node_name="n1", spawn=self._spawn, registered=lambda: None
+            client=client,
+            clock=self.clock,
+            node_name="n1",
+            spawn=self._spawn,
+            registered=lambda: None,
+            health=ClaimHealth(
+                clock=self.clock,
+                node_name="n1",
+                changed=lambda driver, devices: self.changes.put_nowait(self.claims.users_of(driver, devices)),
+            ),
         )
         self.claims = PreparedClaims(client=client, drivers=self.drivers, file=self.folder / "state", node_name="n1")
 
@@ -258,3 +270,26 @@ async def test_a_driver_that_is_back_in_time_keeps_its_slices(node: Node) -> Non
     await until(lambda: node.drivers.get(DRIVER).is_connected)
     await node.clock.run(GONE_SECONDS)
     assert node.api.deleted.empty()
+
+
+async def test_containers_show_what_a_driver_says_of_their_devices(node: Node, tmp_path: Path) -> None:
+    service = ClaimDriverService(prepared)
+    socket = tmp_path / "health.sock"
+    server = await serve_on(socket, service.service(), service.health_service())
+    await node.drivers.register(Plugin("DRAPlugin", DRIVER, socket, ("v1.DRAPlugin", HEALTH_SERVICE)))
+    one = pod("1", "a")
+    one["spec"]["containers"] = [{"name": "c", "resources": {"claims": [{"name": "a"}]}}]
+
+    def shown() -> Any:
+        (status,) = node.claims.statuses(one)["c"]
+        return status["name"], status["resources"]
+
+    await node.claims.prepare(one)
+    unknown = ("claim:a", [{"resourceID": "v.com/gpu=a", "health": "Unknown"}])
+    assert shown() == unknown
+    await service.tell({("p", "a"): (2, "too hot"), ("p", "b"): (1, "")})
+    assert await asyncio.wait_for(node.changes.get(), 10) == {"1"}
+    assert shown() == ("claim:a", [{"resourceID": "v.com/gpu=a", "health": "Unhealthy", "message": "too hot"}])
+    await node.clock.run(VALID_SECONDS + 1)
+    assert shown() == unknown
+    await stop(server, socket)
