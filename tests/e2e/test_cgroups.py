@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from orchestrator.kubelet.cgroups.files import CgroupFiles
 from orchestrator.kubelet.cgroups.values import CgroupValues
 from tests.e2e.manifests import Pod, apply, condition, container, pod, status_of, wait_for_pod
@@ -16,13 +18,23 @@ USE_40_MB = """exec awk 'BEGIN { text = sprintf("%40000000s", ""); system("sleep
 FILES = CgroupFiles()
 
 
-def place_of(running: Pod, name: str = "main") -> tuple[str, ...]:
-    """Where the kernel has a container: the names down to its pod's cgroup."""
+def place_of_container(running: Pod, name: str = "main") -> tuple[str, ...]:
+    """Where the kernel has a container: the names down to its cgroup."""
     container_id = status_of(running, name)["containerID"].removeprefix("docker://")
     pid = docker("inspect", "-f", "{{.State.Pid}}", container_id).strip()
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     path = next(line.split(":")[2] for line in lines if line.split(":")[1] in ("memory", ""))
-    return tuple(path.strip("/").split("/")[:-1])
+    return tuple(path.strip("/").split("/"))
+
+
+def place_of(running: Pod, name: str = "main") -> tuple[str, ...]:
+    """The names down to the cgroup of a container's pod."""
+    return place_of_container(running, name)[:-1]
+
+
+def plain(name: str) -> str:
+    """What a cgroup is called: slices of systemd have the names of those above them in front, and no dashes."""
+    return name.removesuffix(".slice").rpartition("-")[2].replace("_", "-") if name.endswith(".slice") else name
 
 
 def values_of(running: Pod, name: str = "main") -> CgroupValues:
@@ -41,9 +53,8 @@ def test_containers_are_below_the_cgroup_of_their_pod_and_its_class(k: Kubectl) 
     found = {name: wait_for_pod(k, name, is_ready) for name in ("burstable", "guaranteed", "besteffort")}
     places = {name: place_of(running) for name, running in found.items()}
     for name, running in found.items():
-        assert places[name][-1] == f"pod{running['metadata']['uid']}"
-        assert places[name][2] == "kubepods"
-        assert places[name][3:-1] == (() if name == "guaranteed" else (name,))
+        of_class = [] if name == "guaranteed" else [name]
+        assert [plain(one) for one in places[name][2:]] == ["kubepods", *of_class, f"pod{running['metadata']['uid']}"]
     assert place_of(found["burstable"], "other") == places["burstable"]
     burstable = values_of(found["burstable"])
     assert (burstable.cpu_quota_microseconds, burstable.memory_bytes) == (40_000, 64 * MIB)
@@ -75,6 +86,14 @@ def test_containers_of_a_pod_share_its_own_limit(k: Kubectl) -> None:
     alone = wait_for_pod(k, "alone", is_ready)
     values = values_of(alone)
     assert (values.cpu_quota_microseconds, values.memory_bytes) == (50_000, 64 * MIB)
+
+
+@pytest.mark.skipif(not FILES.is_v2, reason="only cgroup v2 ends the processes of a container together")
+def test_a_container_without_memory_ends_as_a_whole(k: Kubectl) -> None:
+    limit = {"limits": {"memory": "32Mi"}}
+    apply(k, pod("whole", container(f"({USE_40_MB}) & wait; sleep 1000", resources=limit), restartPolicy="Never"))
+    ended = wait_for_pod(k, "whole", lambda p: p["status"]["phase"] == "Failed")
+    assert status_of(ended)["state"]["terminated"]["reason"] == "OOMKilled"
 
 
 def test_a_finished_pod_has_no_cgroup(k: Kubectl) -> None:
@@ -132,7 +151,7 @@ def test_a_pod_is_resized_as_a_whole(k: Kubectl) -> None:
     assert status_of(after)["restartCount"] == 0
     values = values_of(after)
     assert (values.cpu_quota_microseconds, values.memory_bytes) == (20_000, 96 * MIB)
-    own = FILES.read((*place_of(after), status_of(after)["containerID"].removeprefix("docker://")))
+    own = FILES.read(place_of_container(after))
     assert (own.cpu_quota_microseconds, own.memory_bytes) == (20_000, 96 * MIB)
     wait_for_pod(k, "again", lambda p: is_resized(p) and status_of(p)["restartCount"] == 1)
 

@@ -50,7 +50,10 @@ class CgroupFiles:
         _enable_controllers(directory)
 
     def change(self, place: Place, values: CgroupValues) -> None:
-        """Set an existing cgroup. OSError, with EBUSY when more memory is in use than it may have."""
+        """Set an existing cgroup. OSError, with EBUSY when more memory is in use than it may have.
+
+        Pods never swap, as with the kubelet's `swapBehavior: NoSwap`; version 1 has no limit for that alone.
+        """
         if self.is_v2:
             directory = self._at("", place)
             if values.cpu_shares:
@@ -58,6 +61,8 @@ class CgroupFiles:
             quota = values.cpu_quota_microseconds or "max"
             _write(directory / "cpu.max", f"{quota} {CPU_PERIOD_MICROSECONDS}")
             _write(directory / "memory.max", str(values.memory_bytes or "max"))
+            with suppress(FileNotFoundError):  # a kernel without swap
+                _write(directory / "memory.swap.max", "0")
             return
         cpu = self._at("cpu", place)
         if values.cpu_shares:
@@ -83,6 +88,10 @@ class CgroupFiles:
             cpu_quota_microseconds=max(0, int((cpu / "cpu.cfs_quota_us").read_text())),
             memory_bytes=0 if memory_bytes >= NO_LIMIT_V1 else memory_bytes,
         )
+
+    def exists(self, place: Place) -> bool:
+        """Whether there is such a cgroup."""
+        return self._at("" if self.is_v2 else "memory", place).is_dir()
 
     def remove(self, place: Place) -> bool:
         """Remove an empty cgroup with what is below it, everywhere; False when something still runs in it. OSError."""

@@ -37,6 +37,8 @@ def plan_properties(values: CgroupValues, *, is_v2: bool) -> list[str]:
         ("CPUQuotaPerSecUSec", "t", str(cpu_seconds)),
         ("MemoryMax" if is_v2 else "MemoryLimit", "t", str(values.memory_bytes or NO_LIMIT)),
     ]
+    if is_v2:
+        properties.append(("MemorySwapMax", "t", "0"))
     if values.cpu_shares:
         shares = ("CPUWeight", str(cpu_weight(values.cpu_shares))) if is_v2 else ("CPUShares", str(values.cpu_shares))
         properties.insert(0, (shares[0], "t", shares[1]))
@@ -49,9 +51,15 @@ class SystemdSlices:
     def __init__(self, *, files: CgroupFiles | None = None, run: Run = run) -> None:
         self._files = files or CgroupFiles()
         self._run = run
+        self._set: dict[Place, CgroupValues] = {}
+        """What was set here; a word over the bus costs a process, and the classes are made again with each pod."""
 
     def make(self, place: Place, values: CgroupValues) -> None:
         """Start the slice with its values; one that runs already is set. systemd starts those above it. OSError."""
+        if place in self._set and self._files.exists(_as_files(place)):
+            if self._set[place] != values:
+                self.change(place, values)
+            return
         properties = plan_properties(values, is_v2=self._files.is_v2)
         try:
             self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", slice_of(place), "fail", *properties, "0")
@@ -59,10 +67,13 @@ class SystemdSlices:
             if "already" not in str(error):
                 raise
             self.change(place, values)
+        self._set[place] = values
 
     def change(self, place: Place, values: CgroupValues) -> None:
         properties = plan_properties(values, is_v2=self._files.is_v2)
+        self._set.pop(place, None)  # unknown, should it fail
         self._call("SetUnitProperties", "sba(sv)", slice_of(place), "true", *properties)
+        self._set[place] = values
 
     def read(self, place: Place) -> CgroupValues:
         return self._files.read(_as_files(place))
@@ -71,6 +82,8 @@ class SystemdSlices:
         """Stop the slice; False while something runs in it, which stopping it would kill."""
         if self.processes(place):
             return False
+        for below in [one for one in self._set if one[: len(place)] == place]:
+            del self._set[below]
         try:
             self._call("StopUnit", "ss", slice_of(place), "replace")
         except OSError as error:

@@ -6,6 +6,7 @@ Blocks: call it in a thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.component.usage import DiskUsage
@@ -59,6 +60,20 @@ def shim_limits(pid: int) -> EngineLimits | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return EngineLimits(missing_capabilities=missing, oom_score_adj_min=floor)
+
+
+def end_together(pid: int) -> None:
+    """Let the processes of a container end together when its memory runs out, as the kubelet does by default.
+
+    That is `singleProcessOOMKill: false`, which needs cgroup v2: with version 1 only one process is killed. The Engine
+    has no setting for it. Nothing is done for a container that has ended, or without the rights to.
+    """
+    root = cgroups.unified_root()
+    if root is None:
+        return
+    with suppress(OSError, KeyError):
+        place = cgroups.parse_cgroups(Path(f"/proc/{pid}/cgroup").read_text())[""]
+        (root / place.removeprefix("/") / "memory.oom.group").write_text("1")
 
 
 def read_all_stats(pids: Sequence[tuple[str, int]]) -> list[ContainerStats]:

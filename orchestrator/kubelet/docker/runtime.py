@@ -30,7 +30,13 @@ from orchestrator.kubelet.docker.image_service import ImageService
 from orchestrator.kubelet.docker.inspections import Inspections
 from orchestrator.kubelet.docker.node_namespace import Held, NodeNamespace
 from orchestrator.kubelet.docker.pause import PAUSE_IMAGE
-from orchestrator.kubelet.docker.processes import is_process_of, measure_disks, read_all_stats, shim_limits
+from orchestrator.kubelet.docker.processes import (
+    end_together,
+    is_process_of,
+    measure_disks,
+    read_all_stats,
+    shim_limits,
+)
 from orchestrator.kubelet.docker.translate import (
     NOT_OF_PODS,
     POD_NAMESPACE_LABEL,
@@ -460,6 +466,8 @@ class DockerRuntime:
             inspected = await self._inspections.inspect(container_id)
             code = inspected.container.exit_code if inspected is not None and inspected.container is not None else 0
             raise ContainerStartError(str(error), exit_code=code or start_failure_exit_code(str(error))) from error
+        if inspected is not None and inspected.is_running:
+            await asyncio.to_thread(end_together, inspected.context.pid)
         return inspected.container if inspected is not None else None
 
     async def _start(self, container_id: str) -> Inspected | None:

@@ -57,6 +57,8 @@ from orchestrator.kubelet.network.rtnetlink import RouteSocket
 from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.logs import get_logger
 
+RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""Where the machine's resolvers stand; the second is what systemd-resolved asks, of which the first names a stub."""
 CLAIM_LOCK = "orchestrator-network.lock"
 
 
@@ -85,7 +87,7 @@ async def choose_cidrs(
     try:
         bridge = await ipr.call(RouteSocket.find_link, bridge_name(cluster_id))
         routes = await _routes(ipr, without=None if bridge is None else bridge.index)
-        routes += nameservers(Path("/etc/resolv.conf"))
+        routes += nameservers(*RESOLVER_FILES)
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             preferred = ClusterCidrs.from_json(json.loads(path.read_bytes()))
         chosen = plan_cidrs(routes, preferred=preferred)
@@ -98,15 +100,16 @@ async def choose_cidrs(
     return chosen
 
 
-def nameservers(resolv_conf: Path) -> list[IPv4Network]:
+def nameservers(*files: Path) -> list[IPv4Network]:
     """The machine's resolvers; they lie behind the default route, and a range that holds one would hide it."""
     found = []
-    with contextlib.suppress(OSError):
-        for line in resolv_conf.read_text(errors="replace").splitlines():
-            keyword, _, address = line.strip().partition(" ")
-            if keyword == "nameserver":
-                with contextlib.suppress(ValueError):
-                    found.append(IPv4Network(address.strip()))
+    for file in files:
+        with contextlib.suppress(OSError):
+            for line in file.read_text(errors="replace").splitlines():
+                keyword, _, address = line.strip().partition(" ")
+                if keyword == "nameserver":
+                    with contextlib.suppress(ValueError):
+                        found.append(IPv4Network(address.strip()))
     return found
 
 

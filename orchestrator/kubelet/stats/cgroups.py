@@ -5,6 +5,7 @@ Works with cgroup v1 and v2. Mirrors cadvisor's container stats.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from orchestrator.kubelet.runtime import ContainerStats
@@ -72,6 +73,13 @@ def _read_number(path: Path) -> int:
         return int(path.read_text())
     except FileNotFoundError:
         return 0
+
+
+@cache
+def unified_root() -> Path | None:
+    """Where cgroup v2 is, on a machine whose controllers are there; None with version 1."""
+    points = mount_points()
+    return Path(points[""]) if "" in points and "memory" not in points else None
 
 
 def mount_points() -> dict[str, str]:

@@ -13,6 +13,7 @@ from orchestrator.kubelet.pod import is_host_network, spec_of
 SEARCHES_MAX = 32
 SEARCH_CHARS_MAX = 2048
 NAMESERVERS_MAX = 3
+RESOLVED_STUBS = frozenset(("127.0.0.53", "127.0.0.54"))
 
 
 def hosts_file(
@@ -74,6 +75,12 @@ def resolver_config(pod: Object, *, cluster_dns: Sequence[str], cluster_domain: 
     if merged:
         lines.append(f"options {' '.join(merged.values())}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def is_stub_resolver(node_config: str) -> bool:
+    """Whether this resolv.conf leads to the stub of systemd-resolved alone, which answers in one namespace only."""
+    servers, _, _ = _parse(node_config)
+    return bool(servers) and set(servers) <= RESOLVED_STUBS
 
 
 def _parse(text: str) -> tuple[list[str], list[str], list[str]]:

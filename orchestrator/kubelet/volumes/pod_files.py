@@ -44,7 +44,7 @@ from orchestrator.kubelet.volumes.atomic import UnsafePath, write_payload
 from orchestrator.kubelet.volumes.block_volumes import map_device, mapped_device, unmap_devices
 from orchestrator.kubelet.volumes.claims import BLOCK, DOCKER_VOLUME, MOUNTABLE, MOUNTED, claim_names_of
 from orchestrator.kubelet.volumes.device_mounts import mount_device
-from orchestrator.kubelet.volumes.etc_files import hosts_file, resolver_config
+from orchestrator.kubelet.volumes.etc_files import hosts_file, is_stub_resolver, resolver_config
 from orchestrator.kubelet.volumes.mounts import (
     UnsafeSubPath,
     bind_descriptor,
@@ -94,6 +94,7 @@ class PodVolumes:
         cluster_domain: str = "cluster.local",
         cluster_dns: str | Sequence[str] = (),
         resolv_conf: Path = Path("/etc/resolv.conf"),
+        resolved_conf: Path = Path("/run/systemd/resolve/resolv.conf"),
         ownership: Ownership = OWN_RIGHTS,
         paths: NodePaths | None = None,
     ) -> None:
@@ -109,6 +110,7 @@ class PodVolumes:
         self._cluster_dns = [cluster_dns] if isinstance(cluster_dns, str) else [*cluster_dns]
         self._cluster_dns = [address for address in self._cluster_dns if address]
         self._resolv_conf = resolv_conf
+        self._resolved_conf = resolved_conf
         self._tokens: dict[tuple[str, TokenWish], tuple[str, float]] = {}
         """(pod uid, wish) → token and the monotonic time from which on it is replaced."""
         self._claims: dict[str, tuple[tuple[str, str, Path], ...]] = {}
@@ -464,7 +466,7 @@ class PodVolumes:
                 pod,
                 cluster_dns=self._cluster_dns,
                 cluster_domain=self._cluster_domain,
-                node_config=_read_node_file(self._resolv_conf),
+                node_config=_read_resolver_config(self._resolv_conf, self._resolved_conf),
             ),
         }
         files = []
@@ -649,6 +651,15 @@ def _read_node_file(path: Path) -> str:
             return stream.read(NODE_FILE_BYTES_MAX)
     except OSError:
         return ""
+
+
+def _read_resolver_config(path: Path, behind_stub: Path) -> str:
+    """The node's resolv.conf for pods: behind systemd-resolved's stub, which they cannot reach, what it asks itself.
+
+    As kubeadm sets the kubelet's `resolvConf` (Kubernetes docs, "Debugging DNS Resolution", known issues).
+    """
+    text = _read_node_file(path)
+    return (_read_node_file(behind_stub) or text) if is_stub_resolver(text) else text
 
 
 def _check_host_path(source: Object, paths: NodePaths) -> None:

@@ -45,7 +45,7 @@ from orchestrator.kubelet.docker.network.plan import (
 )
 from orchestrator.kubelet.network.firewall import NetworkUnavailable
 from orchestrator.kubelet.network.plan import ClusterCidrs, HostPort, bridge_name
-from orchestrator.kubelet.network.pod_network import NodeNetwork, nameservers, set_aside
+from orchestrator.kubelet.network.pod_network import RESOLVER_FILES, NodeNetwork, nameservers, set_aside
 from orchestrator.kubelet.network.reservations import Reservations
 from orchestrator.kubelet.network.sandbox_network import Endpoint
 from orchestrator.logs import get_logger
@@ -81,7 +81,7 @@ async def make_network(
             return known
         await engine.call("DELETE", f"networks/{own['Id']}")
     text = await asyncio.to_thread(ROUTES.read_text)
-    taken = parse_routes(text, without=bridge_name(cluster_id)) + nameservers(Path("/etc/resolv.conf"))
+    taken = parse_routes(text, without=bridge_name(cluster_id)) + nameservers(*RESOLVER_FILES)
     taken += [subnet for one in networks if one is not own for subnet in subnets_of(one)]
     try:
         planned = plan_ranges(taken, preferred=preferred)

@@ -20,7 +20,7 @@ def prepare(root: Path, files: dict[str, str]) -> None:
 
 def version_2(tmp_path: Path) -> CgroupFiles:
     names = {"cgroup.controllers": "cpu memory\n", "cgroup.subtree_control": "", "cgroup.procs": ""}
-    prepare(tmp_path, names | dict.fromkeys(("cpu.weight", "cpu.max", "memory.max"), ""))
+    prepare(tmp_path, names | dict.fromkeys(("cpu.weight", "cpu.max", "memory.max", "memory.swap.max"), ""))
     return CgroupFiles({"": str(tmp_path)})
 
 
@@ -32,6 +32,7 @@ def test_version_2(tmp_path: Path) -> None:
     assert (pod / "cpu.weight").read_text() == "20"
     assert (pod / "cpu.max").read_text() == "50000 100000"
     assert (pod / "memory.max").read_text() == "1048576"
+    assert (pod / "memory.swap.max").read_text() == "0"
     assert (tmp_path / "cluster/cgroup.subtree_control").read_text() == "+memory"  # written one after the other
     assert files.read(PLACE) == CgroupValues(cpu_quota_microseconds=50_000, memory_bytes=1 << 20)
 

@@ -36,8 +36,9 @@ def test_a_slice_is_started_with_its_values(tmp_path: Path) -> None:
     slices(bus, tmp_path).make(PLACE, CgroupValues(1024, 50_000, 1 << 20))
     assert bus.calls == [
         [
-            *("StartTransientUnit", "ssa(sv)a(sa(sv))", "cluster-node_1-pod1.slice", "fail", "3"),
-            *("CPUWeight", "t", "39", "CPUQuotaPerSecUSec", "t", "500000", "MemoryMax", "t", "1048576", "0"),
+            *("StartTransientUnit", "ssa(sv)a(sa(sv))", "cluster-node_1-pod1.slice", "fail", "4"),
+            *("CPUWeight", "t", "39", "CPUQuotaPerSecUSec", "t", "500000", "MemoryMax", "t", "1048576"),
+            *("MemorySwapMax", "t", "0", "0"),
         ]
     ]
 
@@ -47,9 +48,22 @@ def test_one_that_runs_is_set(tmp_path: Path) -> None:
     slices(bus, tmp_path).make(PLACE, CgroupValues())
     no_limit = str((1 << 64) - 1)
     assert bus.calls[1] == [
-        *("SetUnitProperties", "sba(sv)", "cluster-node_1-pod1.slice", "true", "2"),
-        *("CPUQuotaPerSecUSec", "t", no_limit, "MemoryMax", "t", no_limit),
+        *("SetUnitProperties", "sba(sv)", "cluster-node_1-pod1.slice", "true", "3"),
+        *("CPUQuotaPerSecUSec", "t", no_limit, "MemoryMax", "t", no_limit, "MemorySwapMax", "t", "0"),
     ]
+
+
+def test_what_is_set_already_costs_no_word_over_the_bus(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster.slice/cluster-node_1.slice/cluster-node_1-pod1.slice"
+    directory.mkdir(parents=True)
+    bus = Bus()
+    machine = slices(bus, tmp_path)
+    for shares in (2, 2, 1024):
+        machine.make(PLACE, CgroupValues(cpu_shares=shares))
+    assert [call[0] for call in bus.calls] == ["StartTransientUnit", "SetUnitProperties"]
+    directory.rmdir()  # somebody else stopped it
+    machine.make(PLACE, CgroupValues(cpu_shares=1024))
+    assert bus.calls[-1][0] == "StartTransientUnit"
 
 
 def test_other_errors_are_not_hidden(tmp_path: Path) -> None:

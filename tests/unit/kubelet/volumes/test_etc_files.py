@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.volumes.etc_files import hosts_file, resolver_config
+from orchestrator.kubelet.volumes.etc_files import hosts_file, is_stub_resolver, resolver_config
 from tests.unit.kubelet.pods import pod
 
 NODE = "# of the node\nnameserver 192.0.2.53\nsearch lan.example\noptions timeout:1\n"
@@ -39,6 +39,19 @@ def test_resolver(obj: Object, expected: str) -> None:
 
 def test_without_a_cluster_dns_the_node_resolves() -> None:
     assert resolver_config(pod(), cluster_dns=[], cluster_domain="cluster.local", node_config=NODE) == OWN
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n", True),
+        ("nameserver 127.0.0.53\nnameserver 192.0.2.53\n", False),
+        ("nameserver 127.0.0.1\n", False),
+        ("search lan.example\n", False),
+    ],
+)
+def test_stub_of_systemd_resolved(text: str, expected: bool) -> None:
+    assert is_stub_resolver(text) is expected
 
 
 def test_hosts_of_the_node_for_a_pod_on_its_network() -> None:

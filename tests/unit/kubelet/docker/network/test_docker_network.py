@@ -53,7 +53,7 @@ class FakeEngine:
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     (tmp_path / "route").write_text(HEAD)
     monkeypatch.setattr(docker_network, "ROUTES", tmp_path / "route")
-    monkeypatch.setattr(docker_network, "nameservers", lambda _: [])
+    monkeypatch.setattr(docker_network, "nameservers", lambda *_: [])
     return FakeEngine()
 
 
