@@ -10,6 +10,32 @@ from datetime import datetime
 from msgspec import Struct
 
 
+class Stall(Struct, frozen=True):
+    """For how long something stood still: altogether, and its share in percent of the last 10, 60 and 300 seconds."""
+
+    total_microseconds: int = 0
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+
+
+class Pressure(Struct, frozen=True):
+    """Pressure stall information of one resource (KEP-4205)."""
+
+    some: Stall = Stall()
+    """While at least one task waited for the resource."""
+    full: Stall = Stall()
+    """While all tasks waited for it at once."""
+
+
+class Pressures(Struct, frozen=True):
+    """Pressure stall information of a cgroup."""
+
+    cpu: Pressure
+    memory: Pressure
+    io: Pressure
+
+
 class Usage(Struct, frozen=True):
     """CPU and memory of a container, a pod or a node."""
 
@@ -24,6 +50,9 @@ class Usage(Struct, frozen=True):
     memory_rss_bytes: int = 0
     page_faults: int = 0
     major_page_faults: int = 0
+    swap_bytes: int = 0
+    pressures: Pressures | None = None
+    """None where the kernel does not tell: with cgroup v1, or without PSI."""
 
 
 class DiskUsage(Struct, frozen=True):
@@ -108,7 +137,7 @@ class NodeUsage(Struct, frozen=True):
 
 
 def total(usages: list[Usage], *, at: datetime) -> Usage:
-    """What several containers use together; of nothing for none."""
+    """What several containers use together; of nothing for none. Pressures do not add up."""
     return Usage(
         at=at,
         window_seconds=max((usage.window_seconds for usage in usages), default=0.0),
@@ -119,4 +148,5 @@ def total(usages: list[Usage], *, at: datetime) -> Usage:
         memory_rss_bytes=sum(usage.memory_rss_bytes for usage in usages),
         page_faults=sum(usage.page_faults for usage in usages),
         major_page_faults=sum(usage.major_page_faults for usage in usages),
+        swap_bytes=sum(usage.swap_bytes for usage in usages),
     )

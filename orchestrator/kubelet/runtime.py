@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from orchestrator.component.usage import DiskUsage
+from orchestrator.component.usage import DiskUsage, Pressures
 
 
 class RuntimeFailure(Exception):
@@ -295,6 +295,8 @@ class ContainerStats(Struct, frozen=True):
     page_faults: int = 0
     major_page_faults: int = 0
     processes: int = 0
+    swap_bytes: int = 0
+    pressures: Pressures | None = None
 
 
 class StreamSession(Protocol):

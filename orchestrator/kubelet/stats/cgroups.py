@@ -5,10 +5,15 @@ Works with cgroup v1 and v2. Mirrors cadvisor's container stats.
 
 from __future__ import annotations
 
+import errno
 from functools import cache
 from pathlib import Path
 
+from orchestrator.component.usage import Pressure, Pressures, Stall
+from orchestrator.kubelet.cgroups.values import POD_PREFIX
 from orchestrator.kubelet.runtime import ContainerStats
+
+PRESSURES = ("cpu", "memory", "io")
 
 
 def parse_cgroups(text: str) -> dict[str, str]:
@@ -64,7 +69,52 @@ def read_stats(container_id: str, pid: int, mount_points: dict[str, str], proc: 
         page_faults=fields.get(f"{prefix}pgfault", 0),
         major_page_faults=fields.get(f"{prefix}pgmajfault", 0),
         processes=_read_number(pids / "pids.current") if pids is not None else 0,
+        swap_bytes=_read_number(memory / "memory.swap.current"),
+        pressures=read_pressures(cpu),
     )
+
+
+def parse_pressure(text: str) -> Pressure:
+    """The lines `some` and `full` of a pressure file (Linux, Documentation/accounting/psi.rst)."""
+    found: dict[str, Stall] = {}
+    for line in text.splitlines():
+        name, *pairs = line.split()
+        values = dict(pair.split("=", 1) for pair in pairs)
+        found[name] = Stall(
+            total_microseconds=int(values["total"]),
+            avg10=float(values["avg10"]),
+            avg60=float(values["avg60"]),
+            avg300=float(values["avg300"]),
+        )
+    return Pressure(some=found.get("some", Stall()), full=found.get("full", Stall()))
+
+
+def read_pressures(directory: Path) -> Pressures | None:
+    """The pressures of a cgroup of version 2; None where there are none. OSError when it is gone meanwhile."""
+    try:
+        cpu, memory, io = (parse_pressure((directory / f"{name}.pressure").read_text()) for name in PRESSURES)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):  # cgroup v1; a kernel started with psi=0
+            return None
+        raise
+    return Pressures(cpu=cpu, memory=memory, io=io)
+
+
+def read_machine_pressures() -> Pressures | None:
+    """Those of the whole machine, where containers have some."""
+    root = unified_root()
+    return read_pressures(root) if root is not None else None
+
+
+def read_pod_pressures(pid: int, proc: Path = Path("/proc")) -> Pressures | None:
+    """Those of the cgroup above a container's, if that is its pod's (without root there is none). OSError."""
+    root = unified_root()
+    if root is None:
+        return None
+    place = parse_cgroups((proc / str(pid) / "cgroup").read_text())[""]
+    above = (root / place.removeprefix("/")).parent
+    name = above.stem.rpartition("-")[2] if above.suffix == ".slice" else above.name
+    return read_pressures(above) if name.startswith(POD_PREFIX) else None
 
 
 def _read_number(path: Path) -> int:

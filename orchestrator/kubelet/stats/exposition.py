@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from orchestrator.component.usage import ContainerUsage, DiskUsage, InterfaceUsage, NodeUsage, PodUsage
+from orchestrator.component.usage import (
+    ContainerUsage,
+    DiskUsage,
+    InterfaceUsage,
+    NodeUsage,
+    PodUsage,
+    Pressures,
+    Stall,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -84,16 +92,16 @@ def resource_metrics(usage: NodeUsage) -> list[Family]:
             containers_cpu.add(labels, one.usage.cpu_nanoseconds_total / 1e9)
             containers_memory.add(labels, one.usage.memory_working_set_bytes)
             started.add(labels, one.started_at.timestamp())
-            containers_swap.add(labels, 0)
+            containers_swap.add(labels, one.usage.swap_bytes)
         pods_cpu.add((pod.namespace, pod.name), pod.usage.cpu_nanoseconds_total / 1e9)
         pods_memory.add((pod.namespace, pod.name), pod.usage.memory_working_set_bytes)
-        pods_swap.add((pod.namespace, pod.name), 0)
+        pods_swap.add((pod.namespace, pod.name), pod.usage.swap_bytes)
     node_cpu = Family("counter", "node_cpu_usage_seconds_total", stable + cpu.format("node"))
     node_cpu.add((), usage.usage.cpu_nanoseconds_total / 1e9)
     node_memory = Family("gauge", "node_memory_working_set_bytes", stable + memory.format("node"))
     node_memory.add((), usage.usage.memory_working_set_bytes)
     node_swap = Family("gauge", "node_swap_usage_bytes", "[ALPHA] " + swap.format("node"))
-    node_swap.add((), 0)
+    node_swap.add((), usage.usage.swap_bytes)
     failed = Family(
         "gauge",
         "resource_scrape_error",
@@ -133,6 +141,41 @@ _TRAFFIC = (
 )
 
 
+_STALLS: tuple[tuple[str, str, Callable[[Pressures], Stall]], ...] = (
+    (
+        "container_pressure_cpu_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to CPU congestion.",
+        lambda pressures: pressures.cpu.full,
+    ),
+    (
+        "container_pressure_cpu_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to CPU congestion.",
+        lambda pressures: pressures.cpu.some,
+    ),
+    (
+        "container_pressure_memory_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to memory congestion.",
+        lambda pressures: pressures.memory.full,
+    ),
+    (
+        "container_pressure_memory_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to memory congestion.",
+        lambda pressures: pressures.memory.some,
+    ),
+    (
+        "container_pressure_io_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to IO congestion.",
+        lambda pressures: pressures.io.full,
+    ),
+    (
+        "container_pressure_io_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to IO congestion.",
+        lambda pressures: pressures.io.some,
+    ),
+)
+"""Pressure stall information, stable since v1.36 (KEP-4205)."""
+
+
 def cadvisor_metrics(usage: NodeUsage) -> list[Family]:
     """`/metrics/cadvisor`: containers with their images and ids, traffic of the pods, the machine."""
     cpu = Family(
@@ -149,6 +192,7 @@ def cadvisor_metrics(usage: NodeUsage) -> list[Family]:
             ("gauge", "container_last_seen", "Last time a container was seen by the exporter"),
         )
     }
+    pressures = [Family("counter", name, text, _CADVISOR) for name, text, _ in _STALLS]
     traffic = [Family("counter", name, f"{text}", _CADVISOR_NETWORK) for name, text, _ in _TRAFFIC]
     for pod in usage.pods:
         for one in pod.containers:
@@ -156,13 +200,17 @@ def cadvisor_metrics(usage: NodeUsage) -> list[Family]:
             cpu.add((labels[0], "total", *labels[1:]), one.usage.cpu_nanoseconds_total / 1e9)
             for family, value in zip(gauges.values(), _gauges_of(one), strict=True):
                 family.add(labels, value)
+            if one.usage.pressures is not None:
+                for family, (_, _, stall) in zip(pressures, _STALLS, strict=True):
+                    family.add(labels, stall(one.usage.pressures).total_microseconds / 1e6)
         for interface in pod.interfaces:
             _add_traffic(traffic, pod, interface)
     cores = Family("gauge", "machine_cpu_cores", "Number of logical CPU cores.")
     cores.add((), usage.cpu_count)
     memory = Family("gauge", "machine_memory_bytes", "Amount of memory installed on the machine.")
     memory.add((), usage.memory_bytes)
-    return [cpu, *gauges.values(), *traffic, cores, memory]
+    stalls = [family for family in pressures if family.samples]
+    return [cpu, *gauges.values(), *stalls, *traffic, cores, memory]
 
 
 def _gauges_of(one: ContainerUsage) -> tuple[float, ...]:

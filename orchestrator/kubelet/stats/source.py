@@ -23,6 +23,7 @@ from orchestrator.component.usage import (
     InterfaceUsage,
     NodeUsage,
     PodUsage,
+    Pressures,
     Usage,
     total,
 )
@@ -35,6 +36,7 @@ from orchestrator.kubelet.runtime import (
     RuntimeInfo,
     RuntimePod,
 )
+from orchestrator.kubelet.stats.cgroups import read_machine_pressures, read_pod_pressures
 from orchestrator.kubelet.stats.cpu import CpuHistory
 from orchestrator.kubelet.stats.machine import memory_available_bytes, parse_interfaces, process_limits
 
@@ -106,7 +108,7 @@ class MeasuredUsage:
         stats = {one.container_id: one for one in await self._runtime.container_stats()}
         now, seconds = self._clock.now(), self._clock.monotonic()
         sandboxes = [(pod.uid, pod.sandboxes[0].pid) for pod in observed if pod.sandboxes and pod.sandboxes[0].pid]
-        interfaces, available, limits = await asyncio.to_thread(_look_at_machine, sandboxes)
+        machine = await asyncio.to_thread(_look_at_machine, sandboxes)
         disks = await self._look_at_disks([pod.uid for pod in observed])
         claims = await self._files.claim_usage([pod.uid for pod in observed])
         images = {runtime_uid_of(pod): _images_of(pod) for pod in pods}
@@ -118,22 +120,23 @@ class MeasuredUsage:
                 if one.id in stats
             )
             if containers:
-                usage = _pod_usage(pod, containers, interfaces.get(pod.uid, ()), now)
+                usage = _pod_usage(pod, containers, machine.interfaces.get(pod.uid, ()), now)
+                own = replace(usage.usage, pressures=machine.pod_pressures.get(pod.uid))
                 volumes = disks.volumes.get(pod.uid, ())
-                found.append(replace(usage, volumes=volumes, claims=claims.get(pod.uid, ())))
+                found.append(replace(usage, usage=own, volumes=volumes, claims=claims.get(pod.uid, ())))
         self._history.keep(stats.keys())
         self._remember(stats.values())
         return NodeUsage(
             name=self._node_name,
             started_at=self._started_at,
             # Simplified: nodes share a machine, so a node's usage is that of its pods.
-            usage=total([pod.usage for pod in found], at=now),
+            usage=replace(total([pod.usage for pod in found], at=now), pressures=machine.pressures),
             pods=tuple(found),
             cpu_count=info.cpu_count,
             memory_bytes=info.memory_bytes,
-            memory_available_bytes=available,
-            processes_max=limits[0],
-            processes=limits[1],
+            memory_available_bytes=machine.memory_available_bytes,
+            processes_max=machine.processes_max,
+            processes=machine.processes,
             file_system=disks.file_system,
         )
 
@@ -167,6 +170,8 @@ class MeasuredUsage:
             memory_rss_bytes=stats.memory_rss_bytes,
             page_faults=stats.page_faults,
             major_page_faults=stats.major_page_faults,
+            swap_bytes=stats.swap_bytes,
+            pressures=stats.pressures,
         )
         return ContainerUsage(
             name=container.name,
@@ -269,15 +274,26 @@ def _images_of(pod: Object) -> dict[str, str]:
     return {container["name"]: container.get("image", "") for _, container in all_containers_of(pod)}
 
 
-def _look_at_machine(
-    sandboxes: Sequence[tuple[str, int]],
-) -> tuple[dict[str, tuple[InterfaceUsage, ...]], int, tuple[int, int]]:
-    """Interfaces by pod uid, memory that is available, (most processes, processes); blocking."""
+class _Machine(NamedTuple):
+    """What is not in the cgroups of containers; pods by uid."""
+
+    interfaces: Mapping[str, tuple[InterfaceUsage, ...]]
+    pod_pressures: Mapping[str, Pressures | None]
+    pressures: Pressures | None
+    memory_available_bytes: int
+    processes_max: int
+    processes: int
+
+
+def _look_at_machine(sandboxes: Sequence[tuple[str, int]]) -> _Machine:
+    """(uid of the pod, pid) each; blocking."""
     interfaces: dict[str, tuple[InterfaceUsage, ...]] = {}
+    pressures: dict[str, Pressures | None] = {}
     for uid, pid in sandboxes:
         try:
-            text = Path(f"/proc/{pid}/net/dev").read_text()
+            interfaces[uid] = parse_interfaces(Path(f"/proc/{pid}/net/dev").read_text())
+            pressures[uid] = read_pod_pressures(pid)
         except OSError:
             continue  # the sandbox is gone
-        interfaces[uid] = parse_interfaces(text)
-    return interfaces, memory_available_bytes(), process_limits()
+    most, running = process_limits()
+    return _Machine(interfaces, pressures, read_machine_pressures(), memory_available_bytes(), most, running)

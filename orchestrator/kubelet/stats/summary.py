@@ -7,7 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.aiokit.clock import format_time
-from orchestrator.component.usage import ContainerUsage, DiskUsage, InterfaceUsage, NodeUsage, PodUsage, Usage
+from orchestrator.component.usage import (
+    ContainerUsage,
+    DiskUsage,
+    InterfaceUsage,
+    NodeUsage,
+    PodUsage,
+    Pressure,
+    Stall,
+    Usage,
+)
 
 PRIMARY_INTERFACE = "eth0"
 
@@ -21,6 +30,7 @@ def plan_summary(usage: NodeUsage, *, only_cpu_and_memory: bool = False) -> dict
         "memory": {**_memory(usage.usage), "availableBytes": usage.memory_available_bytes},
     }
     if not only_cpu_and_memory:
+        node |= _io(usage.usage)
         node |= _network(usage.interfaces, usage.usage.at)
         if usage.file_system is not None:
             disk = _disk(usage.file_system, usage.usage.at)
@@ -44,6 +54,7 @@ def _pod(pod: PodUsage, *, only_cpu_and_memory: bool) -> dict[str, Any]:
     if only_cpu_and_memory:
         return summary
     at = pod.usage.at
+    summary |= _io(pod.usage)
     summary |= _network(pod.interfaces, at)
     volumes = [{**_disk(disk, at), "name": name} for name, disk in pod.volumes]
     volumes += [
@@ -73,7 +84,8 @@ def _container(container: ContainerUsage, *, only_cpu_and_memory: bool) -> dict[
             summary["rootfs"] = _disk(container.root_fs, container.usage.at)
         if container.logs is not None:
             summary["logs"] = _disk(container.logs, container.usage.at)
-        summary["swap"] = {"time": format_time(container.usage.at), "swapUsageBytes": 0}
+        summary |= _io(container.usage)
+        summary["swap"] = {"time": format_time(container.usage.at), "swapUsageBytes": container.usage.swap_bytes}
     return summary
 
 
@@ -82,6 +94,7 @@ def _cpu(usage: Usage) -> dict[str, Any]:
         "time": format_time(usage.at),
         "usageNanoCores": usage.cpu_nanocores,
         "usageCoreNanoSeconds": usage.cpu_nanoseconds_total,
+        **_psi(usage.pressures.cpu if usage.pressures is not None else None),
     }
 
 
@@ -93,6 +106,30 @@ def _memory(usage: Usage) -> dict[str, Any]:
         "rssBytes": usage.memory_rss_bytes,
         "pageFaults": usage.page_faults,
         "majorPageFaults": usage.major_page_faults,
+        **_psi(usage.pressures.memory if usage.pressures is not None else None),
+    }
+
+
+def _io(usage: Usage) -> dict[str, Any]:
+    """Only its pressure is told; nothing where there is none."""
+    if usage.pressures is None:
+        return {}
+    return {"io": {"time": format_time(usage.at), **_psi(usage.pressures.io)}}
+
+
+def _psi(pressure: Pressure | None) -> dict[str, Any]:
+    """PSIStats (KEP-4205); the totals are microseconds, as the kernel tells them and the kubelet passes them on."""
+    if pressure is None:
+        return {}
+    return {"psi": {"full": _stall(pressure.full), "some": _stall(pressure.some)}}
+
+
+def _stall(stall: Stall) -> dict[str, Any]:
+    return {
+        "total": stall.total_microseconds,
+        "avg10": stall.avg10,
+        "avg60": stall.avg60,
+        "avg300": stall.avg300,
     }
 
 

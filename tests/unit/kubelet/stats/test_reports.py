@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from orchestrator.component.usage import ClaimUsage, ContainerUsage, DiskUsage, NodeUsage, PodUsage, Usage, total
+from orchestrator.component.usage import (
+    ClaimUsage,
+    ContainerUsage,
+    DiskUsage,
+    NodeUsage,
+    PodUsage,
+    Pressure,
+    Pressures,
+    Stall,
+    Usage,
+    total,
+)
 from orchestrator.kubelet.stats.exposition import cadvisor_metrics, kubelet_metrics, render, resource_metrics
 from orchestrator.kubelet.stats.machine import parse_interfaces, parse_meminfo
 from orchestrator.kubelet.stats.summary import plan_summary
@@ -47,6 +58,29 @@ def test_summary() -> None:
     ]
     assert pod["process_stats"] == {"process_count": 2}
     assert pod["ephemeral-storage"]["usedBytes"] == 10
+
+
+def test_pressures_are_told_where_the_kernel_knows_them() -> None:
+    waiting = Pressure(some=Stall(3_000_000, 1.5, 0.5, 0.1), full=Stall(1_000_000))
+    pressures = Pressures(cpu=waiting, memory=Pressure(), io=waiting)
+    (pod,) = node().pods
+    (container,) = pod.containers
+    container = replace(container, usage=replace(container.usage, pressures=pressures, swap_bytes=5))
+    usage = replace(node(), pods=(replace(pod, containers=(container,)),))
+    shown = plan_summary(usage)["pods"][0]["containers"][0]
+    assert shown["cpu"]["psi"] == {
+        "full": {"total": 1_000_000, "avg10": 0.0, "avg60": 0.0, "avg300": 0.0},
+        "some": {"total": 3_000_000, "avg10": 1.5, "avg60": 0.5, "avg300": 0.1},
+    }
+    assert shown["memory"]["psi"]["some"]["total"] == 0
+    assert shown["io"]["psi"]["full"]["total"] == 1_000_000
+    assert shown["swap"]["swapUsageBytes"] == 5
+    text = render(cadvisor_metrics(usage)).decode()
+    labels = '{container="c",id="/abc",image="web:1",name="abc",namespace="default",pod="web"}'
+    assert f"container_pressure_cpu_waiting_seconds_total{labels} 3.0" in text
+    assert f"container_pressure_io_stalled_seconds_total{labels} 1.0" in text
+    assert "container_pressure" not in render(cadvisor_metrics(node())).decode()
+    assert "io" not in plan_summary(node())["node"]
 
 
 def test_volumes_of_claims_are_told_apart_from_what_pods_have_for_themselves() -> None:
