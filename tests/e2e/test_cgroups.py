@@ -91,7 +91,10 @@ def test_containers_of_a_pod_share_its_own_limit(k: Kubectl) -> None:
 @pytest.mark.skipif(not FILES.is_v2, reason="only cgroup v2 ends the processes of a container together")
 def test_a_container_without_memory_ends_as_a_whole(k: Kubectl) -> None:
     limit = {"limits": {"memory": "32Mi"}}
-    apply(k, pod("whole", container(f"({USE_40_MB}) & wait; sleep 1000", resources=limit), restartPolicy="Never"))
+    command = f"while [ ! -e /tmp/go ]; do sleep 0.1; done; ({USE_40_MB}) & wait; sleep 1000"
+    apply(k, pod("whole", container(command, resources=limit), restartPolicy="Never"))
+    wait_for_pod(k, "whole", is_ready)
+    k("exec", "whole", "--", "touch", "/tmp/go")
     ended = wait_for_pod(k, "whole", lambda p: p["status"]["phase"] == "Failed")
     assert status_of(ended)["state"]["terminated"]["reason"] == "OOMKilled"
 
