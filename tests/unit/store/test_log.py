@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ async def reopen(path: Path) -> MvccStore:
 
 
 def count_rows(path: Path) -> int:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         return int(connection.execute("SELECT count(*) FROM log").fetchone()[0])
 
 
@@ -86,7 +87,7 @@ async def test_compaction_removes_superseded_rows_and_tombstones_only(path: Path
     await store.update(pod_key("c"), pod("c"), expected_revision=4)  # 7
     await store.compact(6)
     await store.close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT revision FROM log ORDER BY revision").fetchall() == [(4,), (5,), (7,)]
     store = await reopen(path)
     assert [record.revision for record in (await store.list("pods", revision=6)).records] == [5, 4]
@@ -172,13 +173,13 @@ async def test_a_process_that_forgets_to_close_ends(path: Path) -> None:
 
 
 async def foreign_sqlite(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
 
 
 async def newer_schema(path: Path) -> None:
     await (await reopen(path)).close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
 
 
@@ -194,7 +195,7 @@ async def cut_file(path: Path) -> None:
 
 
 async def tables_gone(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 1")
 
@@ -271,6 +272,7 @@ async def test_index_watch_works_on_replayed_records(path: Path) -> None:
 ROOT = Path(__file__).parents[3]
 WRITER = """
 import asyncio, sys
+from contextlib import closing
 from pathlib import Path
 from orchestrator.aiokit.clock import SystemClock
 from orchestrator.store import Key, open_store
