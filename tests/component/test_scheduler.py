@@ -25,7 +25,7 @@ from orchestrator.scheduler import Scheduler
 from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
 from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
 from orchestrator.testing import eventually, running_cluster, settle
-from tests.component.kubelet_cluster import SteppedClock
+from tests.component.kubelet.hollow_node import SteppedClock
 
 ZONE = "topology.kubernetes.io/zone"
 

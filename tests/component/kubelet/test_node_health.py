@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.api.resources import LEASES, NODES
 from orchestrator.kubelet.hollow import HollowRuntime
 from orchestrator.kubelet.runtime import RuntimeInfo
-from tests.component.kubelet_cluster import Node, hollow_node
+from tests.component.kubelet.hollow_node import Node, hollow_node
 
 
 class SlowRuntime(HollowRuntime):

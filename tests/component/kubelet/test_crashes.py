@@ -30,8 +30,7 @@ from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.runtime import RuntimeUnavailable
 from orchestrator.testing import eventually
-
-from .fake_engine import Docker, FakeEngine, FakeNetwork
+from tests.component.kubelet.fake_engine import Docker, FakeEngine, FakeNetwork
 
 CALLS_MAX = 60
 

@@ -12,8 +12,7 @@ from orchestrator.api.resources import NODES
 from orchestrator.kubelet.eviction.plan import Signal, parse_thresholds
 from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.node.shutdown import ShutdownPeriods
-
-from .kubelet_cluster import Node, hollow_node, settle
+from tests.component.kubelet.hollow_node import Node, hollow_node, settle
 
 HEARTBEAT = 10.0
 PLENTY, LITTLE = Signal(1 << 30, 1 << 32), Signal(1 << 20, 1 << 32)

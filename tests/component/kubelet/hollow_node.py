@@ -185,3 +185,12 @@ async def hollow_node(
             yield node
         finally:
             await node.stop()
+
+
+def state(pod: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = pod["status"]["containerStatuses"][index]["state"]
+    return found
+
+
+def restart_count(pod: dict[str, Any]) -> int:
+    return int(pod["status"]["containerStatuses"][0]["restartCount"])
