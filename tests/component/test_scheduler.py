@@ -24,8 +24,7 @@ from orchestrator.component.metrics import REGISTRY
 from orchestrator.scheduler import Scheduler
 from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
 from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
-from orchestrator.testing import eventually, running_cluster, settle
-from tests.component.kubelet.hollow_node import SteppedClock
+from orchestrator.testing import ManualClock, eventually, running_cluster, settle
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -385,7 +384,7 @@ async def test_a_failed_bind_is_forgotten_and_tried_again() -> None:
 
 
 async def test_an_assumption_that_is_never_confirmed_expires() -> None:
-    clock = SteppedClock()
+    clock = ManualClock()
     async with bare_cluster(scheduler=False) as cluster:
         client = cluster.client()
         await add_node(client, "a")
@@ -393,9 +392,9 @@ async def test_an_assumption_that_is_never_confirmed_expires() -> None:
             await client.create(PODS, pod("p"))
             await bound(client, 1)
             await eventually(client, EVENTS, lambda events: any(event["reason"] == "Scheduled" for event in events))
-            await clock.advance(ASSUMED_SECONDS_MAX - 1)
+            await clock.run(ASSUMED_SECONDS_MAX - 1)
             assert scheduler.cache.nodes["a"].requested["cpu"] == 600
-            await clock.advance(1)
+            await clock.run(1)
             assert scheduler.cache.nodes["a"].requested["cpu"] == 0
 
 

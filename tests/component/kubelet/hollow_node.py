@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.aiokit.clock import Clock
@@ -24,71 +21,16 @@ from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.nodes import Kubelets
 from orchestrator.kubelet.parts import Hooks
 from orchestrator.kubelet.probes.actions import Actions
-from orchestrator.testing import eventually
+from orchestrator.testing import ManualClock, eventually, settle
 
 MakeHooks = Callable[[Clock], Hooks]
-
-
-class SteppedClock:
-    """A clock that only `advance` moves."""
-
-    def __init__(self) -> None:
-        self._wall = datetime(2026, 1, 1, tzinfo=UTC)
-        self._seconds = 0.0
-        self._timers: list[tuple[float, int, _Timer]] = []
-        self._numbers = itertools.count()
-
-    def now(self) -> datetime:
-        return self._wall + timedelta(seconds=self._seconds)
-
-    def monotonic(self) -> float:
-        return self._seconds
-
-    async def sleep(self, seconds: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: None if future.done() else future.set_result(None))
-        try:
-            await future
-        finally:
-            timer.cancel()
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> _Timer:
-        timer = _Timer(callback)
-        heapq.heappush(self._timers, (self._seconds + seconds, next(self._numbers), timer))
-        return timer
-
-    async def advance(self, seconds: float) -> None:
-        """Move on; everything that falls due on the way happens at its own time."""
-        end = self._seconds + seconds
-        while self._timers and self._timers[0][0] <= end:
-            due, _, timer = heapq.heappop(self._timers)
-            self._seconds = max(self._seconds, due)
-            if timer.callback is not None:
-                timer.callback()
-                await settle()
-        self._seconds = end
-        await settle()
-
-
-class _Timer:
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-async def settle(turns: int = 60) -> None:
-    """Let everything that can happen without time passing happen (all is in this process)."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
 
 
 class Node:
     """A node under test and what a test wants to ask of it."""
 
     def __init__(
-        self, cluster: Cluster, clock: SteppedClock, actions: Actions | None = None, hooks: MakeHooks | None = None
+        self, cluster: Cluster, clock: ManualClock, actions: Actions | None = None, hooks: MakeHooks | None = None
     ) -> None:
         self.cluster = cluster
         self.clock = clock
@@ -173,7 +115,7 @@ async def hollow_node(
     tmp_path: Any, *, actions: Actions | None = None, hooks: MakeHooks | None = None, kind: type[Node] = Node
 ) -> AsyncIterator[Node]:
     """A cluster of an API server and one hollow node."""
-    clock = SteppedClock()
+    clock = ManualClock()
     config = Config(data_dir=tmp_path, listen="127.0.0.1:0", nodes=0, runtime="hollow", ephemeral=True)
     parts = Parts(https=False, controllers=False, scheduler=False, nodes=False, network=False)
     async with Cluster(config, clock=clock, parts=parts, detect_mutations=True) as cluster:

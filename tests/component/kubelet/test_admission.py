@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import NODES, PODS
-from tests.component.kubelet.hollow_node import Node, hollow_node, settle
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, hollow_node
 
 
 async def test_pod_too_large_for_the_node_is_refused(node: Node) -> None:
@@ -151,7 +152,7 @@ async def test_a_critical_pod_waits_until_its_victims_have_ended(tmp_path: Path,
         await node.create("needed", containers=asking("500m"), priorityClassName="system-node-critical")
         await node.create("other", containers=asking("600m"))
         assert (await node.wait_phase("other", "Failed"))["status"]["reason"] == "OutOfcpu"
-        await node.clock.advance(10)
+        await node.clock.run(10)
         assert "startTime" not in (await node.get("needed"))["status"]
         assert [pod.name for pod in node.runtime.pods()] == ["victim"]
         if end == "deletion":  # of the one that waits
@@ -159,10 +160,10 @@ async def test_a_critical_pod_waits_until_its_victims_have_ended(tmp_path: Path,
             await node.wait_gone("needed")
         elif end == "force":
             await node.client.delete(PODS, "victim", "default", grace_period_seconds=0)
-            await node.clock.advance(5)
+            await node.clock.run(5)
             await node.wait_phase("needed", "Running")
         else:
-            await node.clock.advance(30)
+            await node.clock.run(30)
             await node.wait_phase("needed", "Running")
             assert (await node.wait_phase("victim", "Failed"))["status"]["reason"] == "Preempting"
 

@@ -12,7 +12,8 @@ from orchestrator.api.resources import NODES
 from orchestrator.kubelet.eviction.plan import Signal, parse_thresholds
 from orchestrator.kubelet.node.options import NodeOptions
 from orchestrator.kubelet.node.shutdown import ShutdownPeriods
-from tests.component.kubelet.hollow_node import Node, hollow_node, settle
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, hollow_node
 
 HEARTBEAT = 10.0
 PLENTY, LITTLE = Signal(1 << 30, 1 << 32), Signal(1 << 20, 1 << 32)
@@ -34,7 +35,7 @@ class Pressed(Node):
 
     async def heartbeat(self) -> None:
         """Let one pass; the signals are read in a thread."""
-        await self.clock.advance(HEARTBEAT)
+        await self.clock.run(HEARTBEAT)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, lambda: None)
         await settle()
@@ -103,7 +104,7 @@ async def test_a_soft_threshold_has_patience_and_its_victims_have_time(tmp_path:
         assert (await node.get("web"))["status"]["phase"] == "Running", "the time began anew"
         await node.heartbeat()
         assert (await node.get("web"))["status"]["phase"] == "Running", "its hook runs"
-        await node.clock.advance(8)
+        await node.clock.run(8)
         evicted = await node.wait_phase("web", "Failed")
         assert evicted["status"]["reason"] == "Evicted"
 
@@ -130,7 +131,7 @@ async def test_a_node_that_shuts_down_ends_its_pods_in_order_and_takes_no_more(t
         assert refused["status"]["reason"] == "NodeShutdown"
         for name in ("web", "needed"):
             assert (await node.get(name))["status"]["phase"] == "Running"
-        await node.clock.advance(16)
+        await node.clock.run(16)
         ended = await node.wait_phase("web", "Failed")
         assert (ended["status"]["reason"], ended["status"]["message"]) == (
             "Terminated",

@@ -29,12 +29,12 @@ async def test_image_that_cannot_be_pulled(node: Node) -> None:
     pod = await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
     assert state(pod)["waiting"]["reason"] == "ErrImagePull"
     assert pod["status"]["phase"] == "Pending"
-    await node.clock.advance(3)
+    await node.clock.run(3)
     pod = await node.get("web")
     assert state(pod)["waiting"]["reason"] == "ImagePullBackOff"
     assert state(pod)["waiting"]["message"].startswith('Back-off pulling image "missing:1": ErrImagePull: ')
     node.runtime.missing_images = None
-    await node.clock.advance(8)
+    await node.clock.run(8)
     await node.wait_phase("web", "Running")
     messages = await node.event_messages("web")
     assert 'BackOff: Back-off pulling image "missing:1"' in messages
@@ -96,7 +96,7 @@ async def test_an_image_volume_that_cannot_be_pulled_is_named_in_the_events(node
         volumes=[{"name": "v", "image": {"reference": "missing:1", "pullPolicy": "IfNotPresent"}}],
     )
     await node.wait("web", lambda p: bool(p["status"].get("containerStatuses")))
-    await node.clock.advance(3)
+    await node.clock.run(3)
     messages = await node.event_messages("web")
     assert 'BackOff: Back-off pulling image "missing:1"' in messages
 

@@ -28,7 +28,7 @@ async def test_node_is_registered_with_lease_and_conditions(node: Node) -> None:
     lease = await node.client.get(LEASES, "node-1", "kube-node-lease")
     assert lease["metadata"]["ownerReferences"][0]["uid"] == obj["metadata"]["uid"]
     before = lease["spec"]["renewTime"]
-    await node.clock.advance(25)
+    await node.clock.run(25)
     after = await node.client.get(LEASES, "node-1", "kube-node-lease")
     assert after["spec"]["renewTime"] > before
 
@@ -63,7 +63,7 @@ async def test_images_that_came_are_shown_with_the_next_report(node: Node) -> No
 
 async def test_deleted_node_registers_again(node: Node) -> None:
     await node.client.delete(NODES, "node-1")
-    await node.clock.advance(320)
+    await node.clock.run(320)
     assert (await node.client.get(NODES, "node-1"))["status"]["conditions"]
 
 
@@ -77,12 +77,12 @@ async def test_runtime_that_does_not_answer_makes_the_node_not_ready(
     await node.wait_phase("web", "Running")
     with monkeypatch.context() as patch:
         patch.setattr(node.runtime, "info", broken)
-        await node.clock.advance(15)
+        await node.clock.run(15)
         ready = condition_of(await node.client.get(NODES, "node-1"), "Ready")
         assert ready is not None
         assert (ready["status"], ready["reason"]) == ("False", "KubeletNotReady")
         assert "no such socket" in ready["message"]
-    await node.clock.advance(30)
+    await node.clock.run(30)
     ready = condition_of(await node.client.get(NODES, "node-1"), "Ready")
     assert ready is not None
     assert ready["status"] == "True"

@@ -41,26 +41,26 @@ class SlowNode(Node):
 async def test_a_runtime_is_down_once_it_said_nothing_for_half_a_minute(tmp_path: Any) -> None:
     async with hollow_node(tmp_path, kind=SlowNode) as node:
         assert isinstance(node, SlowNode)
-        await node.clock.advance(15)
+        await node.clock.run(15)
         node.slow.speaks.clear()
-        await node.clock.advance(25)
+        await node.clock.run(25)
         assert (await node.ready())["status"] == "True", "a busy machine makes everything late"
         node.slow.speaks.set()
-        await node.clock.advance(15)
+        await node.clock.run(15)
         node.slow.speaks.clear()
-        await node.clock.advance(50)
+        await node.clock.run(50)
         ready = await node.ready()
         assert (ready["status"], ready["message"]) == ("False", "container runtime is down: no answer within 30 s")
         node.slow.speaks.set()
-        await node.clock.advance(15)
+        await node.clock.run(15)
         assert (await node.ready())["status"] == "True"
 
 
 async def test_the_lease_of_a_node_does_not_wait_for_its_runtime(tmp_path: Any) -> None:
     async with hollow_node(tmp_path, kind=SlowNode) as node:
         assert isinstance(node, SlowNode)
-        await node.clock.advance(15)
+        await node.clock.run(15)
         node.slow.speaks.clear()
         for _ in range(12):
-            await node.clock.advance(5)
+            await node.clock.run(5)
             assert await node.lease_age_seconds() <= 10

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import CONFIG_MAPS, PODS, RUNTIME_CLASSES
-from tests.component.kubelet.hollow_node import Node, settle, state
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, state
 
 
 async def test_pod_runs_with_everything_its_status_needs(node: Node) -> None:
@@ -56,7 +57,7 @@ async def test_pod_that_ends(node: Node, policy: str, exit_code: int, phase: str
     annotations = {"hollow.orchestrator.dev/run-seconds": "5", "hollow.orchestrator.dev/exit-code": str(exit_code)}
     await node.create("job", restartPolicy=policy, annotations=annotations)
     await node.wait_phase("job", "Running")
-    await node.clock.advance(6)
+    await node.clock.run(6)
     pod = await node.wait_phase("job", phase)
     assert state(pod)["terminated"]["reason"] == reason
     assert state(pod)["terminated"]["exitCode"] == exit_code

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import PODS
-from tests.component.kubelet.hollow_node import Node, settle, state
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, state
 from tests.component.kubelet.scripted import ScriptedActions, http
 
 
@@ -27,7 +28,7 @@ async def test_readiness_probe_of_a_hollow_pod_succeeds(node: Node) -> None:
     await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": probe}])
     pod = await node.wait_phase("web", "Running")
     assert not pod["status"]["containerStatuses"][0]["ready"]
-    await node.clock.advance(11)
+    await node.clock.run(11)
     pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
 
 
@@ -37,17 +38,17 @@ async def test_readiness_follows_its_thresholds(scripted: tuple[Node, ScriptedAc
     await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": probe}])
     pod = await node.wait_phase("web", "Running")
     assert not pod["status"]["containerStatuses"][0]["ready"]
-    await node.clock.advance(0.1)
+    await node.clock.run(0.1)
     assert not (await node.get("web"))["status"]["containerStatuses"][0]["ready"]
-    await node.clock.advance(5)
+    await node.clock.run(5)
     pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
     ready = condition_of(pod, "Ready")
     assert ready is not None
     assert "reason" not in ready
     actions.failing.add("/ready")
-    await node.clock.advance(5)
+    await node.clock.run(5)
     assert (await node.get("web"))["status"]["containerStatuses"][0]["ready"]
-    await node.clock.advance(5)
+    await node.clock.run(5)
     await node.wait("web", lambda p: not p["status"]["containerStatuses"][0]["ready"])
     assert "Unhealthy: Readiness probe failed: /ready is scripted" in await node.event_messages("web")
 
@@ -57,7 +58,7 @@ async def test_a_probe_that_warns_succeeds(scripted: tuple[Node, ScriptedActions
     actions.warning.add("/ready")
     await node.create("web", containers=[{"name": "a", "image": "app:1", "readinessProbe": http("/ready")}])
     await node.wait_phase("web", "Running")
-    await node.clock.advance(1)
+    await node.clock.run(1)
     await node.wait("web", lambda p: (condition_of(p, "Ready") or {}).get("status") == "True")
     assert "ProbeWarning: Readiness probe warning: /ready is scripted" in await node.event_messages("web")
 
@@ -68,9 +69,9 @@ async def test_failed_liveness_restarts_the_container(scripted: tuple[Node, Scri
     probe = http("/live", failureThreshold=3)
     await node.create("web", containers=[{"name": "a", "image": "app:1", "livenessProbe": probe}])
     await node.wait_phase("web", "Running")
-    await node.clock.advance(9)
+    await node.clock.run(9)
     assert (await node.get("web"))["status"]["containerStatuses"][0]["restartCount"] == 0
-    await node.clock.advance(2)
+    await node.clock.run(2)
     await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
     assert "Killing: Container a failed liveness probe, will be restarted" in await node.event_messages("web")
 
@@ -84,13 +85,13 @@ async def test_a_container_that_failed_liveness_is_probed_no_more_while_it_stops
     container = {"name": "a", "image": "app:1", "livenessProbe": http("/live"), "lifecycle": lifecycle}
     await node.create("web", containers=[container], terminationGracePeriodSeconds=1000)
     await node.wait_phase("web", "Running")
-    await node.clock.advance(60)
+    await node.clock.run(60)
     assert actions.calls.count("/live") == 3
     assert node.runtime.pods()
     # Nor does the end of its pod wait for the restart.
     await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
     await settle()
-    await node.clock.advance(5)
+    await node.clock.run(5)
     assert node.runtime.pods() == []
 
 
@@ -107,14 +108,14 @@ async def test_nothing_is_probed_before_startup_succeeded(scripted: tuple[Node, 
     await node.create("web", containers=[container])
     pod = await node.wait_phase("web", "Running")
     assert not pod["status"]["containerStatuses"][0]["started"]
-    await node.clock.advance(12)
+    await node.clock.run(12)
     assert set(actions.calls) == {"/start"}
     actions.failing.clear()
-    await node.clock.advance(6)
+    await node.clock.run(6)
     pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["ready"])
     assert pod["status"]["containerStatuses"][0]["started"]
     before = actions.calls.count("/start")
-    await node.clock.advance(60)
+    await node.clock.run(60)
     assert actions.calls.count("/start") == before
 
 
@@ -122,11 +123,11 @@ async def test_no_probe_is_left_after_the_pod(scripted: tuple[Node, ScriptedActi
     node, actions = scripted
     await node.create("web", containers=[{"name": "a", "image": "app:1", "livenessProbe": http("/live")}])
     await node.wait_phase("web", "Running")
-    await node.clock.advance(6)
+    await node.clock.run(6)
     await node.client.delete(PODS, "web", "default")
     await node.wait_gone("web")
     count = len(actions.calls)
-    await node.clock.advance(60)
+    await node.clock.run(60)
     assert count > 0
     assert len(actions.calls) == count
 

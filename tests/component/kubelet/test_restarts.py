@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.api.objects import condition_of, copy_object
 from orchestrator.api.resources import PODS
-from tests.component.kubelet.hollow_node import Node, restart_count, settle, state
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, restart_count, state
 
 
 async def test_death_is_restarted_at_once_then_with_growing_back_off(node: Node) -> None:
@@ -31,9 +32,9 @@ async def test_death_is_restarted_at_once_then_with_growing_back_off(node: Node)
     ready = condition_of(pod, "Ready")
     assert ready is not None
     assert ready["message"] == "containers with unready status: [a]"
-    await node.clock.advance(9)
+    await node.clock.run(9)
     assert "waiting" in state(await node.get("web"))
-    await node.clock.advance(1.1)
+    await node.clock.run(1.1)
     pod = await node.wait("web", lambda p: "running" in state(p))
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
 
@@ -74,9 +75,9 @@ async def test_back_off_is_forgotten_after_ten_good_minutes(node: Node) -> None:
     pod = await node.wait_phase("web", "Running")
     for restarts in (1, 2):
         node.runtime.kill_container(node.container_id(pod), 1)
-        await node.clock.advance(11)
+        await node.clock.run(11)
         pod = await node.wait("web", _has_restarts(restarts))
-    await node.clock.advance(700)
+    await node.clock.run(700)
     node.runtime.kill_container(node.container_id(pod), 1)
     pod = await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 3)
     assert "running" in state(pod)
@@ -89,7 +90,7 @@ async def test_restart_of_the_kubelet_restarts_nothing(node: Node) -> None:
     await node.wait_phase("gone", "Running")
     await node.stop()
     await node.client.delete(PODS, "gone", "default", grace_period_seconds=0)
-    await node.clock.advance(100)
+    await node.clock.run(100)
     await node.start()
     await settle()
     after = await node.get("web")
@@ -210,5 +211,5 @@ async def test_a_change_is_told_as_seen_before_the_old_container_has_stopped(nod
     pod = await node.wait("web", lambda p: p["status"]["observedGeneration"] == 2)
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     assert "running" in state(pod)
-    await node.clock.advance(26)
+    await node.clock.run(26)
     await node.wait("web", lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.api.objects import condition_of
 from orchestrator.api.resources import PODS
-from tests.component.kubelet.hollow_node import Node, settle, state
+from orchestrator.testing import settle
+from tests.component.kubelet.hollow_node import Node, state
 from tests.component.kubelet.scripted import ScriptedActions, http
 
 
@@ -63,20 +64,20 @@ async def test_forced_deletion_cuts_a_long_goodbye_short(node: Node) -> None:
     await node.create("web", containers=[slow], terminationGracePeriodSeconds=1000)
     await node.wait_phase("web", "Running")
     await node.client.delete(PODS, "web", "default")
-    await node.clock.advance(5)
+    await node.clock.run(5)
     assert node.runtime.pods()
     await node.client.delete(PODS, "web", "default", grace_period_seconds=0)
     await settle()
-    await node.clock.advance(5)
+    await node.clock.run(5)
     assert node.runtime.pods() == []
 
 
 async def test_deadline(node: Node) -> None:
     await node.create("job", activeDeadlineSeconds=60)
     await node.wait_phase("job", "Running")
-    await node.clock.advance(59)
+    await node.clock.run(59)
     assert (await node.get("job"))["status"]["phase"] == "Running"
-    await node.clock.advance(2)
+    await node.clock.run(2)
     pod = await node.wait_phase("job", "Failed")
     assert pod["status"]["reason"] == "DeadlineExceeded"
 
@@ -87,7 +88,7 @@ async def test_a_pod_that_somebody_else_says_has_failed_is_ended(node: Node) -> 
     status = {"phase": "Failed", "reason": "Lost", "message": "nobody knows it"}
     await node.client.patch(PODS, "web", {"status": status}, "default", subresource="status")
     await settle()
-    await node.clock.advance(6)
+    await node.clock.run(6)
     pod = await node.wait("web", lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"])
     assert {key: pod["status"][key] for key in status} == status
 
@@ -98,10 +99,10 @@ async def test_a_deletion_is_told_as_seen_when_it_takes_long(node: Node) -> None
     await node.wait_phase("web", "Running")
     await node.client.delete(PODS, "web", "default")
     assert "Killing: Stopping container a" in await node.event_messages("web")
-    await node.clock.advance(2)
+    await node.clock.run(2)
     pod = await node.wait("web", lambda p: p["status"]["observedGeneration"] == 2)
     assert "running" in state(pod)
-    await node.clock.advance(24)
+    await node.clock.run(24)
     await node.wait_gone("web")
 
 
@@ -116,17 +117,17 @@ async def test_readiness_counts_until_a_pod_has_stopped(scripted: tuple[Node, Sc
     }
     await node.create("web", containers=[container])
     await node.wait_phase("web", "Running")
-    await node.clock.advance(6)
+    await node.clock.run(6)
     await node.wait("web", lambda pod: (condition_of(pod, "Ready") or {}).get("status") == "True")
     await node.client.delete(PODS, "web", "default")
-    await node.clock.advance(1)
+    await node.clock.run(1)
     actions.failing |= {"/ready", "/live"}
-    await node.clock.advance(6)
+    await node.clock.run(6)
     pod = await node.wait("web", lambda pod: (condition_of(pod, "Ready") or {}).get("status") == "False")
     assert pod["metadata"]["deletionTimestamp"]
     assert "running" in state(pod)
     assert not any("Liveness" in message for message in await node.event_messages("web"))
-    await node.clock.advance(20)
+    await node.clock.run(20)
     await node.wait_gone("web")
 
 
@@ -142,7 +143,7 @@ async def test_a_container_that_stopped_is_told_while_others_take_their_time(nod
 
     pod = await node.wait("web", quick_ended)
     assert pod["status"]["phase"] == "Running"
-    await node.clock.advance(26)
+    await node.clock.run(26)
     await node.wait_gone("web")
 
 
@@ -151,10 +152,10 @@ async def test_shorter_grace_cuts_a_running_deletion_short(node: Node) -> None:
     await node.create("web", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}])
     await node.wait_phase("web", "Running")
     await node.client.delete(PODS, "web", "default")
-    await node.clock.advance(3)
+    await node.clock.run(3)
     assert (await node.get("web"))["metadata"]["deletionTimestamp"]
     await node.client.delete(PODS, "web", "default", grace_period_seconds=5)
-    await node.clock.advance(3)
+    await node.clock.run(3)
     await node.wait_gone("web")
     assert node.runtime.pods() == []
 
@@ -167,5 +168,5 @@ async def test_a_long_stop_does_not_block_other_pods(node: Node) -> None:
     await node.create("quick")
     await node.wait_phase("quick", "Running")
     assert (await node.get("slow"))["metadata"]["deletionTimestamp"]
-    await node.clock.advance(26)
+    await node.clock.run(26)
     await node.wait_gone("slow")
