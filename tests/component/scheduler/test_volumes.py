@@ -16,7 +16,7 @@ from orchestrator.api.resources import (
 )
 from orchestrator.client.client import Client
 from orchestrator.testing import eventually, running_cluster
-from tests.component.test_scheduler import add_default_account, add_node
+from tests.component.scheduler.objects import add_default_account, add_node
 
 HOST = "kubernetes.io/hostname"
 SELECTED = "volume.kubernetes.io/selected-node"

@@ -12,7 +12,7 @@ from orchestrator.api.resources import NODES, PODS, RUNTIME_CLASSES
 from orchestrator.client.client import Client
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
 from orchestrator.testing import eventually, running_cluster
-from tests.component.test_scheduler import add_default_account, add_node, pod
+from tests.component.scheduler.objects import add_default_account, add_node, pod
 
 HOST = "kubernetes.io/hostname"
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api import errors
 from orchestrator.api.objects import Object, condition_of, name_of
-from orchestrator.api.resources import EVENTS, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
+from orchestrator.api.resources import EVENTS, PODS, REPLICA_SETS
 from orchestrator.apiserver.request import ApiRequest, ObjectResult
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.client.client import Client
@@ -24,25 +22,10 @@ from orchestrator.component.metrics import REGISTRY
 from orchestrator.scheduler import Scheduler
 from orchestrator.scheduler.pod_writer import EVENT_ACTIONS
 from orchestrator.scheduler.scheduler import ASSUMED_SECONDS_MAX
-from orchestrator.testing import ManualClock, eventually, running_cluster, settle
+from orchestrator.testing import ManualClock, eventually, settle
+from tests.component.scheduler.objects import add_node, bare_cluster, pod
 
 ZONE = "topology.kubernetes.io/zone"
-
-
-@asynccontextmanager
-async def bare_cluster(*, scheduler: bool = True, scheduler_config: Object | None = None) -> AsyncIterator[Cluster]:
-    """A cluster without nodes and controllers; what controllers would make and pods need is made here."""
-    async with running_cluster(
-        nodes=0, controllers=(), scheduler=scheduler, scheduler_config=scheduler_config
-    ) as running:
-        await add_default_account(running.client())
-        yield running
-
-
-async def add_default_account(client: Client) -> None:
-    """What the serviceaccount controller would make; pods need it."""
-    metadata = {"name": "default", "namespace": "default"}
-    await client.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
 
 @pytest.fixture
@@ -54,26 +37,6 @@ async def cluster() -> AsyncIterator[Cluster]:
 @pytest.fixture
 def client(cluster: Cluster) -> Client:
     return cluster.client()
-
-
-async def add_node(client: Client, name: str, *, cpu: str = "1", labels: dict[str, str] | None = None) -> None:
-    labels = {"kubernetes.io/hostname": name, **(labels or {})}
-    metadata = {"name": name, "labels": labels}
-    room = {"cpu": cpu, "memory": "8Gi", "pods": "110"}
-    status = {"allocatable": room, "capacity": room}
-    await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status})
-    # Admission taints new nodes as not ready, which a controller would undo.
-    await client.patch(NODES, name, {"spec": {"taints": None}})
-
-
-def pod(name: str, *, cpu: str = "600m", labels: dict[str, str] | None = None, **spec: Any) -> Object:
-    container = {"name": "c", "image": "app:1", "resources": {"requests": {"cpu": cpu}}}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default", "labels": labels or {}},
-        "spec": {"containers": [container], **spec},
-    }
 
 
 def places(pods: Sequence[Object]) -> dict[str, str]:

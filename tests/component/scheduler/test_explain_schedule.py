@@ -12,7 +12,7 @@ from orchestrator.api.objects import condition_of, name_of
 from orchestrator.api.resources import PODS
 from orchestrator.cli.main import run
 from orchestrator.testing import eventually, running_cluster
-from tests.component.test_scheduler import add_default_account, add_node, pod
+from tests.component.scheduler.objects import add_default_account, add_node, pod
 
 
 async def test_a_pending_and_a_placed_pod(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

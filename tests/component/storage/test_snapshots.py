@@ -28,7 +28,7 @@ from orchestrator.provisioner.directory_backend import PROVISIONER
 from orchestrator.provisioner.snapshots.plan import CLAIM_FINALIZER, DEFAULT_CLASS
 from orchestrator.testing import eventually, running_cluster
 
-MANIFESTS = Path(__file__).parents[2] / "config" / "snapshots"
+MANIFESTS = Path(__file__).parents[3] / "config" / "snapshots"
 API_VERSION = VOLUME_SNAPSHOTS.api_version
 
 

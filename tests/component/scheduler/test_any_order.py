@@ -13,8 +13,7 @@ from orchestrator.api.objects import Object, is_terminating, name_of
 from orchestrator.api.resources import PODS
 from orchestrator.client.client import Client
 from orchestrator.testing import eventually
-
-from .test_preemption import FOO, client, node_names, pod  # noqa: F401 - the fixture
+from tests.component.scheduler.test_preemption import FOO, client, node_names, pod  # noqa: F401 - the fixture
 
 STEPS = 60
 ROOM = 3
