@@ -31,7 +31,8 @@ from orchestrator.kubelet.admission.admitter import PodAdmitter
 from orchestrator.kubelet.built_in.manifests import SOURCE as BUILT_IN
 from orchestrator.kubelet.built_in.pods import BuiltInPods
 from orchestrator.kubelet.containers.hooks import HollowHooks, RealHooks
-from orchestrator.kubelet.csi.node import CSI_PLUGIN, UsageOfVolumes, make_csi_volumes
+from orchestrator.kubelet.csi.node import CSI_PLUGIN, make_csi_volumes
+from orchestrator.kubelet.csi.usage import UsageOfVolumes
 from orchestrator.kubelet.csi.volumes import CsiVolumes
 from orchestrator.kubelet.devices.manager import NodeDevices
 from orchestrator.kubelet.eviction.evictor import ReadSignals

@@ -70,18 +70,14 @@ class CsiDrivers:
         )
         self._log = get_logger("kubelet/csi", node=node_name)
 
-    def get(self, name: str, pod_uid: str) -> CsiDriver | None:
-        """A driver; when it is not there, the pod is woken once it is."""
+    def get(self, name: str) -> CsiDriver | None:
+        """A driver, when it is there."""
         found = self._drivers.get(name)
-        if found is None:
-            self.wait_for(name, pod_uid)
-            return None
-        return found[1]
+        return None if found is None else found[1]
 
     def wait_for(self, name: str, pod_uid: str) -> None:
-        """Wake the pod when a driver registers anew: it does not do what it is asked."""
-        if pod_uid:
-            self._waiting.setdefault(name, set()).add(pod_uid)
+        """Wake a pod when a driver registers, because it is not there or does not do what it is asked."""
+        self._waiting.setdefault(name, set()).add(pod_uid)
 
     def forget(self, pod_uid: str) -> None:
         """The pod waits for no driver any more."""

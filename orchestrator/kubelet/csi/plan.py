@@ -108,6 +108,16 @@ class Publication(Struct, frozen=True):
     read_only: bool
 
 
+class Published(Struct, frozen=True):
+    """A volume that a pod has; the paths are the driver's."""
+
+    volume: CsiVolume
+    use: VolumeUse
+    path: str
+    staging_path: str
+    """Empty when it is not staged."""
+
+
 class Expansion(Struct, frozen=True):
     """What NodeExpandVolume is asked; the paths are the driver's."""
 

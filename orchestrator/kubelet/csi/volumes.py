@@ -8,9 +8,8 @@ Mirrors pkg/volume/csi's attacher, mounter and block mapper.
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,27 +18,26 @@ from msgspec import Struct, field
 
 from orchestrator.api import errors
 from orchestrator.api.csi_volumes import attachment_name, needs_attachment
-from orchestrator.api.objects import Object, name_of, namespace_of, uid_of
-from orchestrator.api.resources import CSI_DRIVERS, PERSISTENT_VOLUME_CLAIMS, SECRETS
+from orchestrator.api.objects import Object, namespace_of, uid_of
+from orchestrator.api.resources import CSI_DRIVERS
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
-from orchestrator.component.usage import ClaimUsage
 from orchestrator.kubelet.csi.attachments import NodeAttachments, NotAttached
+from orchestrator.kubelet.csi.credentials import RequestToken, read_secret, request_token
 from orchestrator.kubelet.csi.drivers import CsiDrivers
+from orchestrator.kubelet.csi.expansion import VolumeExpansion
 from orchestrator.kubelet.csi.plan import (
     CsiVolume,
-    Expansion,
     Publication,
+    Published,
     Staging,
     VolumePaths,
     VolumeUnusable,
     VolumeUse,
     check_lifecycle,
     driver_spec,
-    expanded_status,
     gives_to_group,
     in_use_by_another,
-    plan_expansion,
     pod_info,
     token_texts,
     volume_paths,
@@ -59,18 +57,6 @@ if TYPE_CHECKING:
 REPUBLISH_SECONDS = 60.0
 """How often a driver that asks for it (`requiresRepublish`) is called again."""
 EXPANSION_RETRY_SECONDS = 30.0
-USAGE_SECONDS_MAX = 10.0
-
-RequestToken = Callable[[Object], Awaitable[Object]]
-"""Sends a TokenRequest; namespace and account stand in its metadata."""
-
-
-class _Published(Struct, frozen=True):
-    """A volume that a pod has."""
-
-    volume: CsiVolume
-    paths: VolumePaths
-    use: VolumeUse
 
 
 class _Turn(Struct):
@@ -95,14 +81,14 @@ class CsiVolumes:
         node_name: str,
     ) -> None:
         self._client = client
-        self._recorder = recorder
         self.drivers = drivers
         self._attachments = attachments
         self._paths = paths
         self._give_to_group = give_to_group
         self._node_name = node_name
-        self._published: dict[tuple[str, str], _Published] = {}
-        """By pod uid and volume name; what an earlier run did is looked up on the disk."""
+        self._expansion = VolumeExpansion(client=client, recorder=recorder, node_name=node_name)
+        self._published: dict[str, dict[str, Published]] = {}
+        """By pod uid, then by volume name; what an earlier run did is looked up on the disk."""
         self._staged: set[str] = set()
         """By unique name."""
         self._turns: dict[str, _Turn] = {}
@@ -146,9 +132,10 @@ class CsiVolumes:
                 context = await self._attached(pod, volume, spec)
                 async with self._alone(volume.unique_name):
                     await self._have(pod, volume, driver, spec, context, token, waiting)
-                    if not await self._grow(pod, volume, driver):
+                    published = self._published[uid_of(pod)][volume.pod_volume]
+                    if not await self._expansion.grow(pod, volume, published, driver):
                         again.append(EXPANSION_RETRY_SECONDS)
-            except (VolumeUnusable, errors.ApiError) as error:
+            except (VolumeUnusable, errors.ApiError, OSError) as error:
                 why = error.message if isinstance(error, errors.ApiError) else str(error)
                 raise _failed("SetUp", volume, why) from error
             if spec.get("requiresRepublish"):
@@ -166,8 +153,9 @@ class CsiVolumes:
             check_lifecycle(volume, spec)
         except VolumeUnusable as error:
             raise _failed("SetUp", volume, f"kubernetes.io/csi: {error}") from error
-        driver = self.drivers.get(volume.driver, uid_of(pod))
+        driver = self.drivers.get(volume.driver)
         if driver is None:
+            self.drivers.wait_for(volume.driver, uid_of(pod))
             missing = f"driver name {volume.driver} not found in the list of registered CSI drivers"
             if volume.persistent is None:
                 raise _failed(
@@ -205,7 +193,8 @@ class CsiVolumes:
 
         uid = uid_of(pod)
         paths = self.paths_of(pod, volume)
-        if (uid, volume.pod_volume) in self._published and not spec.get("requiresRepublish"):
+        is_new = volume.pod_volume not in self._published.get(uid, {})
+        if not is_new and not spec.get("requiresRepublish"):
             return
         others = await self._other_pods(volume.unique_name, uid)
         if why := in_use_by_another(volume, others):
@@ -223,6 +212,7 @@ class CsiVolumes:
         )
         is_known = await asyncio.to_thread(self._begin, volume, paths, _is_attached(volume, spec))
         stages = volume.persistent is not None and Capability.STAGE_UNSTAGE_VOLUME in capabilities
+        staging_path = self._paths.on_node(paths.staging) if stages else ""
         if stages:
             await self._stage(uid, driver, volume, paths, use, context, waiting)
         is_published = is_known and await asyncio.to_thread(_is_mounted, paths.target)
@@ -231,7 +221,7 @@ class CsiVolumes:
             publication = Publication(
                 use,
                 self._paths.on_node(paths.target),
-                self._paths.on_node(paths.staging) if stages else "",
+                staging_path,
                 context,
                 attributes,
                 secrets,
@@ -242,14 +232,14 @@ class CsiVolumes:
                     await driver.publish(publication)
             except PluginError as error:
                 raise self._refused("MapPodDevice" if volume.is_block else "SetUp", uid, volume, error) from error
-        is_new = (uid, volume.pod_volume) not in self._published
         if group is not None and is_new and not is_delegated and gives_to_group(volume, spec, group):
             policy = (spec_of(pod).get("securityContext") or {}).get("fsGroupChangePolicy") or "Always"
             try:
                 await asyncio.to_thread(self._give_to_group, paths.target, group, policy)
             except OSError as error:
                 raise _failed("SetUp", volume, f"applyFSGroup failed for vol {volume.handle}: {error}") from error
-        self._published[uid, volume.pod_volume] = _Published(volume, paths, use)
+        known = Published(volume, use, self._paths.on_node(paths.target), staging_path)
+        self._published.setdefault(uid, {})[volume.pod_volume] = known
 
     def _begin(self, volume: CsiVolume, paths: VolumePaths, is_attached: bool) -> bool:
         """Note what is about to be asked; whether an earlier run did. OSError."""
@@ -286,7 +276,7 @@ class CsiVolumes:
             return
         if not await asyncio.to_thread(_is_mounted, paths.staging):
             await asyncio.to_thread(paths.staging.mkdir, parents=True, exist_ok=True, mode=0o750)
-            secrets = await self._secrets(volume.source.get("nodeStageSecretRef"))
+            secrets = await read_secret(self._client, volume.source.get("nodeStageSecretRef"))
             attributes = volume.source.get("volumeAttributes") or {}
             staging = Staging(use, self._paths.on_node(paths.staging), context, attributes, secrets)
             try:
@@ -304,56 +294,15 @@ class CsiVolumes:
         reference = volume.source.get("nodePublishSecretRef")
         if reference and volume.persistent is None:
             reference = {**reference, "namespace": namespace_of(pod)}
-        secrets = await self._secrets(reference)
+        secrets = await read_secret(self._client, reference)
         attributes = dict(volume.source.get("volumeAttributes") or {})
         if spec.get("podInfoOnMount"):
             attributes |= pod_info(pod, is_inline=volume.persistent is None)
-        texts = token_texts({one.get("audience") or "": await _token(pod, one, token)
+        texts = token_texts({one.get("audience") or "": await request_token(pod, one, token)
                              for one in spec.get("tokenRequests") or ()})  # fmt: skip
         if spec.get("serviceAccountTokenInSecrets"):
             return attributes, secrets | texts
         return attributes | texts, secrets
-
-    async def _secrets(self, reference: Object | None) -> dict[str, str]:
-        if not reference or not reference.get("name"):
-            return {}
-        found = await self._client.get(SECRETS, reference["name"], reference.get("namespace") or "")
-        return {
-            key: base64.b64decode(value).decode(errors="surrogateescape")
-            for key, value in (found.get("data") or {}).items()
-        }
-
-    # Growing.
-
-    async def _grow(self, pod: Object, volume: CsiVolume, driver: CsiDriver) -> bool:
-        """Let the file system of a volume that became larger follow; False when it has to be tried again."""
-        from orchestrator.kubelet.csi.driver import Capability
-
-        size = plan_expansion(volume)
-        known = self._published.get((uid_of(pod), volume.pod_volume))
-        if not size or known is None or Capability.EXPAND_VOLUME not in await driver.capabilities():
-            return True
-        assert volume.claim is not None
-        assert volume.persistent is not None
-        try:
-            secrets = await self._secrets(volume.source.get("nodeExpandSecretRef"))
-            is_staged = volume.unique_name in self._staged
-            staging = self._paths.on_node(known.paths.staging) if is_staged else ""
-            target = self._paths.on_node(known.paths.target)
-            await driver.expand(Expansion(known.use, target, staging, size, secrets))
-        except PluginError as error:
-            message = f'NodeExpandVolume.NodeExpandVolume failed for volume "{volume.name}" : {error}'
-            self._recorder.event(pod, "Warning", "VolumeResizeFailed", message)
-            return False
-        claim = volume.claim
-        status = expanded_status(claim, volume.persistent["spec"]["capacity"]["storage"])
-        await self._client.patch(
-            PERSISTENT_VOLUME_CLAIMS, name_of(claim), {"status": status}, namespace_of(claim), subresource="status"
-        )
-        message = f'MountVolume.NodeExpandVolume succeeded for volume "{volume.name}" {self._node_name}'
-        for told in (pod, claim):
-            self._recorder.event(told, "Normal", "FileSystemResizeSuccessful", message)
-        return True
 
     # Down.
 
@@ -365,15 +314,15 @@ class CsiVolumes:
                 async with self._alone(record.unique_name):
                     await self._give_back(pod_uid, record)
         await self._attachments.forget(pod_uid)
-        for key in [key for key in self._published if key[0] == pod_uid]:
-            del self._published[key]
+        self._published.pop(pod_uid, None)
 
     async def _give_back(self, pod_uid: str, record: VolumeRecord) -> None:
         from orchestrator.kubelet.csi.driver import Capability
 
         paths = record.paths(self._paths.kubelet_dir, pod_uid)
-        driver = self.drivers.get(record.driver_name, pod_uid)
+        driver = self.drivers.get(record.driver_name)
         if driver is None:
+            self.drivers.wait_for(record.driver_name, pod_uid)
             missing = f"driver name {record.driver_name} not found in the list of registered CSI drivers"
             raise OSError(f'unmounting volume "{record.spec_vol_id}": {missing}')
         try:
@@ -400,38 +349,14 @@ class CsiVolumes:
         self.drivers.wait_for(volume.driver, pod_uid)
         return _failed(step, volume, str(error))
 
-    # What they hold.
-
-    async def claim_usage(self, pod_uids: Sequence[str]) -> Mapping[str, tuple[ClaimUsage, ...]]:
-        """What drivers say of the volumes that are claims, by pod; those of drivers that do not are left out."""
-        wanted = set(pod_uids)
-        asked = [(uid, known) for (uid, _), known in self._published.items() if uid in wanted and known.volume.claim]
-        if not asked:
-            return {}
-        answers = await asyncio.gather(*(self._usage_of(known) for _, known in asked))
-        found: dict[str, tuple[ClaimUsage, ...]] = {}
-        for (uid, _), usage in zip(asked, answers, strict=True):
-            if usage is not None:
-                found[uid] = (*found.get(uid, ()), usage)
+    def published_for(self, pod_uid: str) -> list[tuple[CsiDriver, Published]]:
+        """The volumes that a pod has, with their drivers as far as these are there."""
+        found = []
+        for known in self._published.get(pod_uid, {}).values():
+            driver = self.drivers.get(known.volume.driver)
+            if driver is not None:
+                found.append((driver, known))
         return found
-
-    async def _usage_of(self, known: _Published) -> ClaimUsage | None:
-        from orchestrator.kubelet.csi.driver import Capability
-
-        volume = known.volume
-        driver = self.drivers.get(volume.driver, "")
-        if driver is None or volume.claim is None:
-            return None
-        staging = self._paths.on_node(known.paths.staging) if volume.unique_name in self._staged else ""
-        try:
-            async with asyncio.timeout(USAGE_SECONDS_MAX):
-                if Capability.GET_VOLUME_STATS not in await driver.capabilities():
-                    return None
-                usage = await driver.usage(volume.handle, self._paths.on_node(known.paths.target), staging)
-        except (PluginError, TimeoutError) as error:
-            self._log.info("csi.usage_unknown", driver=volume.driver, volume=volume.name, error=str(error))
-            return None
-        return None if usage is None else ClaimUsage(volume.pod_volume, name_of(volume.claim), usage)
 
     @asynccontextmanager
     async def _alone(self, unique_name: str) -> AsyncIterator[None]:
@@ -445,28 +370,6 @@ class CsiVolumes:
             turn.users -= 1
             if not turn.users:
                 del self._turns[unique_name]
-
-
-async def _token(pod: Object, wanted: Object, request: RequestToken) -> Object:
-    """The status of a TokenRequest for an audience that a driver asks for."""
-    audience = wanted.get("audience") or ""
-    spec: Object = {
-        "audiences": [audience] if audience else [],
-        "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name_of(pod), "uid": uid_of(pod)},
-    }
-    if wanted.get("expirationSeconds"):
-        spec["expirationSeconds"] = wanted["expirationSeconds"]
-    account = spec_of(pod).get("serviceAccountName") or "default"
-    answer = await request(
-        {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "metadata": {"namespace": namespace_of(pod), "name": account},
-            "spec": spec,
-        }
-    )
-    status: Object = answer.get("status") or {}
-    return status
 
 
 def _is_attached(volume: CsiVolume, spec: Object) -> bool:
