@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from orchestrator.kubelet.node_paths import NodePaths, is_on_shared_mount
+from orchestrator.kubelet.node_paths import NodePaths, is_on_shared_mount, make_kubelet_dir
+from orchestrator.kubelet.volumes.mounts import mounted_below, unmount_below
 
 PATHS = NodePaths(kubelet_dir=Path("/data/kubelet/n1"), seccomp_dir=Path("/data/kubelet/seccomp"))
 
@@ -65,3 +67,17 @@ ROOT = "22 1 8:1 / / rw,relatime {tags}- ext4 /dev/sda1 rw\n"
 )
 def test_whether_mounts_below_a_path_propagate(mountinfo: str, is_shared: bool) -> None:
     assert is_on_shared_mount(mountinfo, "/data/kubelet/n1") is is_shared
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_kubelet_directory_is_shared_and_has_what_drivers_expect(tmp_path: Path) -> None:
+    folder = tmp_path / "kubelet"
+    try:
+        for _ in range(2):
+            make_kubelet_dir(folder)
+            names = {path.name for path in folder.iterdir()}
+            assert names == {"plugins", "plugins_registry", "device-plugins", "pod-resources", "cdi"}
+            assert is_on_shared_mount(Path("/proc/self/mountinfo").read_text(), str(folder))
+            assert len(mounted_below(folder)) <= 1
+    finally:
+        unmount_below(folder)
