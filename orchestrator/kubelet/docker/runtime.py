@@ -21,6 +21,7 @@ from orchestrator.aiokit.time_limit import time_limit
 from orchestrator.aiokit.together import together
 from orchestrator.component.usage import DiskUsage
 from orchestrator.kubelet.docker import streams
+from orchestrator.kubelet.docker.apparmor import is_loaded
 from orchestrator.kubelet.docker.container_streams import ContainerStreams
 from orchestrator.kubelet.docker.engine import DockerEngine, EngineError, subscription_key
 from orchestrator.kubelet.docker.engine_volumes import has_volume
@@ -392,6 +393,8 @@ class DockerRuntime:
         for mount in spec.mounts:
             if mount.kind is MountKind.VOLUME and not await has_volume(self._engine, mount.source):
                 raise RuntimeFailure(f"the Engine has no volume {mount.source}")
+        if spec.security.apparmor and not await asyncio.to_thread(is_loaded, spec.security.apparmor):
+            raise RuntimeFailure(f"apparmor profile not found {spec.security.apparmor}")
         limits = EngineLimits()
         if spec.security.privileged or spec.security.capabilities_add or spec.resources.oom_score_adj < 0:
             limits = self._engine_limits(context)
