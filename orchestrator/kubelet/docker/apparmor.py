@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PROFILES = Path("/sys/kernel/security/apparmor/profiles")
+ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 UNCONFINED = "unconfined"
 
 
@@ -16,7 +17,7 @@ def parse_profiles(text: str) -> set[str]:
     return {line.rpartition(" (")[0] for line in text.splitlines()}
 
 
-def is_loaded(profile: str, profiles: Path = PROFILES) -> bool:
+def is_loaded(profile: str, profiles: Path = PROFILES, enabled: Path = ENABLED) -> bool:
     """Whether containers can have this profile; where nobody may look, the Engine has to find out."""
     if profile == UNCONFINED:
         return True
@@ -25,4 +26,12 @@ def is_loaded(profile: str, profiles: Path = PROFILES) -> bool:
     except PermissionError:
         return True  # only root sees the list
     except FileNotFoundError:
-        return False  # the kernel has no AppArmor, or it is switched off
+        return _is_enabled(enabled)  # the list may not be mounted where this process runs
+
+
+def _is_enabled(enabled: Path) -> bool:
+    """Whether the kernel has AppArmor and it is switched on."""
+    try:
+        return enabled.read_text().startswith("Y")
+    except FileNotFoundError:
+        return False

@@ -24,6 +24,12 @@ def test_profiles_are_found_by_their_whole_name(tmp_path: Path, profile: str, ex
     assert is_loaded(profile, file) is expected
 
 
-def test_without_apparmor_there_is_none(tmp_path: Path) -> None:
-    assert not is_loaded("docker-default", tmp_path / "none")
-    assert is_loaded("unconfined", tmp_path / "none")
+@pytest.mark.parametrize(("enabled", "expected"), [(None, False), ("N\n", False), ("Y\n", True)])
+def test_without_a_list_the_engine_finds_out_where_there_is_apparmor(
+    tmp_path: Path, enabled: str | None, expected: bool
+) -> None:
+    switch = tmp_path / "enabled"
+    if enabled is not None:
+        switch.write_text(enabled)
+    assert is_loaded("docker-default", tmp_path / "none", switch) is expected
+    assert is_loaded("unconfined", tmp_path / "none", switch)
