@@ -203,7 +203,9 @@ def table_names() -> list[str]:
 
 
 async def remove_table(table: str) -> None:
-    """Remove a table of family ip; succeeds when there is none."""
+    """Remove a table of family ip; succeeds when there is none, also where the kernel could not have one."""
+    if table not in table_names():
+        return
     nft = open_nft()
     try:
         await nft.run(f"table ip {table} {{}}\ndelete table ip {table}\n")

@@ -5,6 +5,8 @@ Mirrors kube-proxy's utiliptables/knftables runners.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 
@@ -31,8 +33,13 @@ async def run(*command: str, text: str = "") -> str:
 
 
 async def apply_nft(text: str) -> None:
-    """One atomic nftables transaction."""
-    await run("nft", "-f", "-", text=text)
+    """One atomic nftables transaction; NetworkUnavailable, which says what helps where the kernel has no nftables."""
+    try:
+        await run("nft", "-f", "-", text=text)
+    except NetworkUnavailable as error:
+        if os.strerror(errno.EOPNOTSUPP) not in str(error):
+            raise
+        raise NetworkUnavailable(f"the kernel lacks nftables, which `network: docker` does without: {error}") from error
 
 
 def apply_nft_here(text: str) -> None:
@@ -48,7 +55,9 @@ def apply_nft_here(text: str) -> None:
 
 
 async def delete_nft_table(table: str) -> None:
-    """Remove a table of family ip; succeeds when there is none."""
+    """Remove a table of family ip; succeeds when there is none, also where the kernel could not have one."""
+    if f"table ip {table}" not in (await run("nft", "list", "tables", "ip")).splitlines():
+        return
     await apply_nft(f"table ip {table} {{}}\ndelete table ip {table}\n")
 
 
