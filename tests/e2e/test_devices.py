@@ -207,7 +207,7 @@ def test_a_device_plugin_offers_devices(
     )
 
     # A plugin registers again when the kubelet is another one; what was allocated stays so.
-    node.kill()
+    assert node.stop() == 0
     node.start()
     k.wait_for("nodes", lambda nodes: [*map(amounts, nodes)] == [("0", "0")])
     drivers.run(plugin.set_devices(two))

@@ -51,17 +51,11 @@ class ServerSocket:
 
     async def _serve(self, listener: socket.socket) -> None:
         """Wait for the first caller, then serve it and all others."""
-        loop = asyncio.get_running_loop()
-        called = asyncio.Event()
-        loop.add_reader(listener.fileno(), called.set)
-        try:
-            await called.wait()
-        except asyncio.CancelledError:
-            listener.close()
-            raise
-        finally:
-            loop.remove_reader(listener.fileno())
+        with listener:
+            await _first_call(listener)
+            await self._serve_all(listener)
 
+    async def _serve_all(self, listener: socket.socket) -> None:
         from grpclib.const import Cardinality, Handler
         from grpclib.server import Server
 
@@ -75,6 +69,16 @@ class ServerSocket:
             await server.wait_closed()
         finally:
             server.close()
+
+
+async def _first_call(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    called = asyncio.Event()
+    loop.add_reader(listener.fileno(), called.set)
+    try:
+        await called.wait()
+    finally:
+        loop.remove_reader(listener.fileno())
 
 
 class _Service:
