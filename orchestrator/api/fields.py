@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -133,6 +133,17 @@ def not_found(path: str, value: Any) -> Cause:
 def duplicate(path: str, value: Any) -> Cause:
     """`Duplicate value: <value>`."""
     return _cause("FieldValueDuplicate", path, "Duplicate value", value, "")
+
+
+def repeated(values: Iterable[Hashable]) -> frozenset[int]:
+    """The positions of values that stand before them already."""
+    seen: set[Hashable] = set()
+    again: set[int] = set()
+    for position, value in enumerate(values):
+        if value in seen:
+            again.add(position)
+        seen.add(value)
+    return frozenset(again)
 
 
 def forbidden(path: str, detail: str) -> Cause:

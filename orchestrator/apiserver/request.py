@@ -87,7 +87,8 @@ class ApiRequest(Struct):
 
     def warn(self, warnings: Sequence[str]) -> None:
         """Have the answer say these, each once."""
-        self.warnings.extend(text for text in warnings if text not in self.warnings)
+        known = set(self.warnings)
+        self.warnings.extend(text for text in dict.fromkeys(warnings) if text not in known)
 
     @property
     def field_manager(self) -> str:

@@ -44,11 +44,12 @@ def validate_request(obj: Object) -> list[Cause]:
     usages = spec.get("usages") or []
     if not usages:
         causes.append(fields.required("spec.usages"))
+    again = fields.repeated(usages)
     for position, usage in enumerate(usages):
         path = fields.index("spec.usages", position)
         if usage not in _USAGES:
             causes.append(fields.not_supported(path, usage, sorted(_USAGES)))
-        if usage in usages[:position]:
+        if position in again:
             causes.append(fields.duplicate(path, usage))
     causes += validate_signer_name(spec.get("signerName") or "", "spec.signerName")
     seconds = spec.get("expirationSeconds")

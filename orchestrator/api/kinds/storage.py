@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -84,24 +85,27 @@ def validate_storage_class(obj: Object) -> list[Cause]:
 def _validate_topologies(terms: Sequence[dict[str, Any]]) -> list[Cause]:
     causes: list[Cause] = []
     # As in kube-apiserver, whose list of known terms begins with as many empty ones.
-    known: list[dict[str, set[str]]] = [{} for _ in terms]
+    known: Counter[frozenset[tuple[str, frozenset[str]]]] = Counter({frozenset(): len(terms)})
     for position, term in enumerate(terms):
         path = fields.index("allowedTopologies", position) + ".matchLabelExpressions"
-        keys: dict[str, set[str]] = {}
+        keys: dict[str, frozenset[str]] = {}
         for number, expression in enumerate(term.get("matchLabelExpressions") or ()):
             where = fields.index(path, number)
             key, values = expression.get("key") or "", expression.get("values") or ()
             if not values:
                 causes.append(fields.required(f"{where}.values"))
+            seen: set[str] = set()
             for place, value in enumerate(values):
-                if value in values[:place]:
+                if value in seen:
                     causes.append(fields.duplicate(fields.index(f"{where}.values", place), value))
+                seen.add(value)
             causes += validate_label_name(key, f"{where}.key")
             if key in keys:
                 causes.append(fields.duplicate(f"{where}.key", key))
-            keys[key] = set(values)
-        causes += [fields.duplicate(path, "") for one in known if one == keys]
-        known.append(keys)
+            keys[key] = frozenset(values)
+        topology = frozenset(keys.items())
+        causes += [fields.duplicate(path, "")] * known[topology]
+        known[topology] += 1
     return causes
 
 
@@ -432,10 +436,11 @@ def validate_csi_node(obj: Object) -> list[Cause]:
             causes.append(fields.duplicate(f"{path}.name", name))
         seen.add(name)
         keys = driver.get("topologyKeys") or ()
+        again = fields.repeated(keys)
         for number, key in enumerate(keys):
             if not key:
                 causes.append(fields.required(path))
-            if key in keys[:number]:
+            if number in again:
                 causes.append(fields.duplicate(path, key))
             causes += validate_label_name(key, path)
     return causes

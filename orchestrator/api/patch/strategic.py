@@ -151,12 +151,13 @@ def _retain_keys(merged: Map, patch: Map, *, resolving: bool) -> None:
         return
     if not isinstance(keys, list):
         raise BadRequest(_BAD_RETAIN_KEYS)
+    kept = {key for key in keys if isinstance(key, str)}
     for name, value in patch.items():
         if value is None or name.startswith((_DELETION_PREFIX, _ORDER_PREFIX)):
             continue
-        if name not in keys:
+        if name not in kept:
             raise BadRequest(_BAD_RETAIN_KEYS)
-    for name in [name for name in merged if name not in keys]:
+    for name in [name for name in merged if name not in kept]:
         del merged[name]
 
 
@@ -250,6 +251,7 @@ def _merge_list(current: list[Any], changes: list[Any], field: _Field, *, resolv
 def _apply_list_directives(current: list[Any], changes: list[Any], merge_key: str) -> tuple[list[Any], list[Any]]:
     """The list without what `$patch: delete` names (all of it for `$patch: replace`), and the plain changes."""
     plain: list[Any] = []
+    gone: set[Any] = set()
     replace = False
     for item in changes:
         if _DIRECTIVE not in item:
@@ -257,8 +259,7 @@ def _apply_list_directives(current: list[Any], changes: list[Any], merge_key: st
             continue
         directive = item[_DIRECTIVE]
         if directive == "delete":
-            token = _key_of(item, merge_key)
-            current = [entry for entry in current if merge_key not in entry or _token(entry[merge_key]) != token]
+            gone.add(_key_of(item, merge_key))
         elif directive == "replace":
             replace = True
         elif directive == "merge":
@@ -267,6 +268,8 @@ def _apply_list_directives(current: list[Any], changes: list[Any], merge_key: st
             raise _unknown_directive(directive, item)
     if replace:
         return [_resolved(item) for item in plain], []
+    if gone:
+        current = [entry for entry in current if merge_key not in entry or _token(entry[merge_key]) not in gone]
     return current, plain
 
 

@@ -95,10 +95,11 @@ def _validate_match_resources(match: dict[str, Any], path: str) -> list[Cause]:
 
 def _validate_resource_names(given: Sequence[str], path: str) -> list[Cause]:
     causes: list[Cause] = []
+    again = fields.repeated(given)
     for position, name in enumerate(given):
         where = fields.index(path, position)
         causes += [fields.invalid(where, name, text) for text in names.is_path_segment_name(name)]
-        if name in given[:position]:
+        if position in again:
             causes.append(fields.duplicate(where, name))
     return causes
 
@@ -302,11 +303,12 @@ def _validate_policy_binding(obj: Object, *, mutating: bool) -> list[Cause]:
         return causes + _validate_mutable(spec.get("matchResources") or {}, "spec.matchResources")
     actions = spec.get("validationActions") or []
     known = ("Audit", "Deny", "Warn")
+    again = fields.repeated(actions)
     for position, action in enumerate(actions):
         where = fields.index("spec.validationActions", position)
         if action not in known:
             causes.append(fields.not_supported(where, action, known))
-        if action in actions[:position]:
+        if position in again:
             causes.append(fields.duplicate(where, action))
     if "Deny" in actions and "Warn" in actions:
         detail = (

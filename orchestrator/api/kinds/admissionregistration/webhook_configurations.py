@@ -70,8 +70,9 @@ def _validate_webhook(webhook: dict[str, Any], path: str, *, mutating: bool) -> 
     where = f"{path}.admissionReviewVersions"
     if not versions:
         causes.append(fields.required(where, "must specify one of v1, v1beta1"))
+    again = fields.repeated(versions)
     for position, version in enumerate(versions):
-        if version in versions[:position]:
+        if position in again:
             causes.append(fields.invalid(fields.index(where, position), version, "duplicate version"))
         causes += [
             fields.invalid(fields.index(where, position), version, text) for text in names.is_dns1035_label(version)

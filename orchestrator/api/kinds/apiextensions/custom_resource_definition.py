@@ -425,9 +425,10 @@ def _validate_conversion(conversion: Mapping[str, Any]) -> list[Cause]:
     where = f"{path}.conversionReviewVersions"
     if not versions:
         causes.append(fields.required(where))
+    again = fields.repeated(versions)
     for position, version in enumerate(versions):
         spot = fields.index(where, position)
-        if version in versions[:position]:
+        if position in again:
             causes.append(fields.invalid(spot, version, "duplicate version"))
             continue
         causes += [fields.invalid(spot, version, text) for text in names.is_dns1035_label(version)]

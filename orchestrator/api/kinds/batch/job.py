@@ -278,11 +278,12 @@ def _validate_exit_codes(codes: dict[str, Any], path: str, known: set[Any]) -> l
         causes.append(fields.invalid(where, values, "at least one value is required"))
     elif len(values) > 255:
         causes.append(fields.too_many(where, len(values), 255))
+    again = fields.repeated(values)
     for position, value in enumerate(values):
         spot = fields.index(where, position)
         if operator == "In" and value == 0:
             causes.append(fields.invalid(spot, value, "must not be 0 for the In operator"))
-        if value in values[:position]:
+        if position in again:
             causes.append(fields.duplicate(spot, value))
     if values != sorted(values):
         causes.append(fields.invalid(where, values, "must be ordered"))

@@ -6,6 +6,7 @@ Mirrors ValidateEndpoints of k8s.io/kubernetes/pkg/apis/core/validation.
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from orchestrator.api import fields, names
@@ -89,16 +90,18 @@ def join_host_port(host: str, port: Any) -> str:
 
 def endpoints_cell(obj: Object) -> str:
     """The first three ready addresses with ports, and how many more there are."""
-    found = [
+    subsets = obj.get("subsets") or ()
+    if not subsets:
+        return NONE
+    found = (
         join_host_port(address.get("ip") or "", port.get("port"))
-        for subset in obj.get("subsets") or ()
+        for subset in subsets
         for port in subset.get("ports") or ()
         for address in subset.get("addresses") or ()
-    ]
-    if not obj.get("subsets"):
-        return NONE
-    text = ",".join(found[:_SHOWN_MAX])
-    return f"{text} + {len(found) - _SHOWN_MAX} more..." if len(found) > _SHOWN_MAX else text
+    )
+    text = ",".join(islice(found, _SHOWN_MAX))
+    more = sum(len(one.get("ports") or ()) * len(one.get("addresses") or ()) for one in subsets) - _SHOWN_MAX
+    return f"{text} + {more} more..." if more > 0 else text
 
 
 def row(obj: Object, now: datetime) -> list[Any]:

@@ -6,6 +6,7 @@ Mirrors ValidateLimitRange and ValidateResourceQuota of k8s.io/kubernetes/pkg/ap
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from orchestrator.api import fields, names
@@ -159,6 +160,8 @@ LIMIT_RANGE = Kind(
 
 # --- ResourceQuota ----------------------------------------------------------------------------
 
+_SCOPES_TOLD_MAX = 64
+"""There are seven; each that is none is told of together with all of them."""
 _SCOPES = (
     "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating",
     "VolumeAttributesClass",
@@ -208,12 +211,11 @@ def _validate_quota_spec(spec: dict[str, Any], path: str) -> list[Cause]:
     scopes = spec.get("scopes") or []
     if scopes:
         where = f"{path}.scopes"
-        found: list[str] = []
-        for scope in scopes:
+        found = [*dict.fromkeys(scopes)]  # one that is repeated is not wrong, and says nothing new
+        for scope in islice(found, _SCOPES_TOLD_MAX):
             if scope not in _SCOPES:
                 causes.append(fields.invalid(where, scopes, "unsupported scope"))
             causes += _validate_scope_resources(spec, scope, where, scopes)
-            found.append(scope)
         causes += _validate_scopes_agree(found, where, scopes)
     selector = spec.get("scopeSelector")
     if selector:

@@ -57,9 +57,8 @@ def validate_node(obj: Object) -> list[Cause]:
         if len(cidrs) > 2 or len(families) < 2:
             causes.append(fields.invalid(path, cidrs, "may specify no more than one CIDR for each IP family"))
         causes += [
-            fields.duplicate(fields.index(path, position), cidr)
-            for position, cidr in enumerate(cidrs)
-            if cidr in cidrs[:position]
+            fields.duplicate(fields.index(path, position), cidrs[position])
+            for position in sorted(fields.repeated(cidrs))
         ]
     return causes
 

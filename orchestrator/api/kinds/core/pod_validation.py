@@ -109,10 +109,10 @@ def _validate_deadline(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
 
 
 def _validate_tolerations(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    def without_seconds(toleration: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+    def without_seconds(toleration: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+        return frozenset(item for item in toleration.items() if item[0] != "tolerationSeconds")
 
-    kept = [without_seconds(toleration) for toleration in new.get("tolerations") or ()]
+    kept = {without_seconds(toleration) for toleration in new.get("tolerations") or ()}
     for toleration in old.get("tolerations") or ():
         if without_seconds(toleration) not in kept:
             return [
@@ -278,9 +278,7 @@ def _validate_addresses(entries: Sequence[dict[str, Any]], path: str) -> list[Ca
     if len(ips) > 2 or len({ip.version for ip in parsed}) < 2:
         causes.append(fields.invalid(path, list(entries), "may specify no more than one IP for each IP family"))
     return causes + [
-        fields.duplicate(fields.index(path, position), entries[position])
-        for position, ip in enumerate(ips)
-        if ip in ips[:position]
+        fields.duplicate(fields.index(path, position), entries[position]) for position in sorted(fields.repeated(ips))
     ]
 
 

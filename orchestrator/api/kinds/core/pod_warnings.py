@@ -6,6 +6,7 @@ Mirrors k8s.io/kubernetes/pkg/api/pod/warnings.go and the strategies of pods and
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 from orchestrator.api import fields, names
@@ -27,6 +28,11 @@ from orchestrator.api.kinds.core.resource_names import warn_fractional
 from orchestrator.api.kinds.core.volume_validation import DEPRECATED_SOURCES
 from orchestrator.api.kinds.network_values import warn_ip
 from orchestrator.api.objects import Object, annotations_of, name_of
+
+WARNINGS_MAX = 100
+"""Of one sort; an answer carries half as many."""
+PATHS_MAX = 200
+"""Of one volume that are compared, each with all others."""
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -134,10 +140,9 @@ def _warn_spec(spec: dict[str, Any], path: str) -> list[str]:
         warnings += _warn_overlaps(volume)
     warnings += _warn_addresses(spec, path)
     secrets = [secret.get("name") or "" for secret in spec.get("imagePullSecrets") or ()]
-    for position, name in enumerate(secrets):
-        if name in secrets[:position]:
-            where = fields.index(f"{path}.imagePullSecrets", position)
-            warnings.append(f"{where}.name: duplicate name {fields.quote(name)}")
+    for position in sorted(fields.repeated(secrets)):
+        where = fields.index(f"{path}.imagePullSecrets", position)
+        warnings.append(f"{where}.name: duplicate name {fields.quote(secrets[position])}")
     for position, name in enumerate(secrets):
         if not name:
             warnings.append(f'{fields.index(f"{path}.imagePullSecrets", position)}.name: invalid empty name ""')
@@ -222,9 +227,33 @@ class _Port(NamedTuple):
     host_port: int
 
 
+class _Ports:
+    """Ports of one number and protocol; which of them a further one meets is only looked for where there are any."""
+
+    def __init__(self) -> None:
+        self.ports: list[_Port] = []
+        self._exact: set[tuple[str, int]] = set()
+        self._by_number: set[tuple[int, bool]] = set()
+        self._has_open = False
+
+    def may_conflict(self, port: _Port) -> bool:
+        """Whether `_conflict` with any of them says something."""
+        if not self.ports:
+            return False
+        if not port.host_port or self._has_open or (port.host_ip, port.host_port) in self._exact:
+            return True
+        return (port.host_port, not port.host_ip) in self._by_number
+
+    def add(self, port: _Port) -> None:
+        self.ports.append(port)
+        self._exact.add((port.host_ip, port.host_port))
+        self._by_number.add((port.host_port, bool(port.host_ip)))
+        self._has_open = self._has_open or not port.host_port
+
+
 def _warn_ports(spec: dict[str, Any], path: str) -> list[str]:
     warnings: list[str] = []
-    seen: dict[tuple[int, str], list[_Port]] = {}
+    seen: dict[tuple[int, str], _Ports] = {}
     for container, where in containers_of(spec, path):
         for position, port in enumerate(container.get("ports") or ()):
             spot = _Port(fields.index(f"{where}.ports", position), port.get("hostIP") or "", port.get("hostPort") or 0)
@@ -234,13 +263,14 @@ def _warn_ports(spec: dict[str, Any], path: str) -> list[str]:
                     f"{spot.path}: hostIP set without hostPort: {{Name:{port.get('name') or ''} HostPort:0"
                     f" ContainerPort:{number} Protocol:{protocol} HostIP:{spot.host_ip}}}"
                 )
-            others = seen.setdefault((number, protocol), [])
-            warnings += [
-                f"{spot.path}: {what} port definition with {other.path}"
-                for other in others
-                if (what := _conflict(spot, other))
-            ]
-            others.append(spot)
+            others = seen.setdefault((number, protocol), _Ports())
+            if len(warnings) < WARNINGS_MAX and others.may_conflict(spot):
+                warnings += [
+                    f"{spot.path}: {what} port definition with {other.path}"
+                    for other in others.ports
+                    if (what := _conflict(spot, other))
+                ]
+            others.add(spot)
     return warnings
 
 
@@ -295,6 +325,8 @@ def _warn_overlaps(volume: dict[str, Any]) -> list[str]:
             continue
         what = f"volume {name} (Projected {title})"
         warnings += _overlaps(paths, what)
+        if len(known) + len(paths) > PATHS_MAX:
+            break
         # What one source has alone has been told about; here it meets those before it.
         warnings += _overlaps(sorted([*set(paths), *known]), what)
         known.update(paths)
@@ -318,7 +350,7 @@ def _projected(source: dict[str, Any]) -> tuple[str, list[str]]:
 def _overlaps(paths: Iterable[str], what: str) -> list[str]:
     warnings: list[str] = []
     seen: list[str] = []
-    for path in (path.rstrip("/") for path in paths):
+    for path in (path.rstrip("/") for path in islice(paths, PATHS_MAX)):
         other = next((one for one in seen if _is_overlap(path, one)), None)
         if other is not None:
             warnings.append(f"{what}: overlapping paths: {fields.quote(path)} with {fields.quote(other)}")

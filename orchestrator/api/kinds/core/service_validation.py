@@ -185,11 +185,12 @@ def _family(address: str) -> str:
 def _validate_cluster_ips(spec: dict[str, Any], addresses: list[str]) -> list[Cause]:
     causes: list[Cause] = []
     families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
+    again = fields.repeated(families)
     for position, family in enumerate(families):
         path = fields.index("spec.ipFamilies", position)
         if family not in ("IPv4", "IPv6"):
             causes.append(fields.not_supported(path, family, ("IPv4", "IPv6")))
-        if family in families[:position]:
+        if position in again:
             causes.append(fields.duplicate(path, family))
     if policy is not None and policy not in ("SingleStack", "PreferDualStack", "RequireDualStack"):
         causes.append(
