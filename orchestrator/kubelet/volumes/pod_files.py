@@ -263,7 +263,9 @@ class PodVolumes:
         if not self._ownership.gives_to_users:
             payload = {path: _for_all_users(content) for path, content in payload.items()}
         write_payload(target, payload, stamp=stamp, group=group, ownership=self._ownership)
-        os.chmod(target, 0o755 if group is None else 0o2775)
+        # The rights of the emptyDir that kubelets keep such files in; containers have it read-only.
+        mode = 0o1777 if is_secret(volume) else 0o777
+        os.chmod(target, mode if group is None else mode | stat.S_ISGID)
         if group is not None:
             self._ownership.chown(target, -1, group)
 

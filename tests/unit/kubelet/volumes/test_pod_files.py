@@ -61,6 +61,7 @@ async def test_config_map_is_written_read_only_and_updated(volumes: PodVolumes) 
     assert mount.read_only
     file = Path(mount.source, "d/f")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("v", 0o400)
+    assert Path(mount.source).stat().st_mode & 0o7777 == 0o777
     await set_up(volumes, obj, config_maps={"c": {"data": {"k": "new"}}})
     assert file.read_text() == "new"
 
@@ -99,6 +100,7 @@ async def test_token_is_asked_for_once_and_kept_in_memory(volumes: PodVolumes) -
     source = Path((await mounts(volumes, obj))["/v"].source)
     assert (source / "token").read_text() == "secret"
     assert os.path.ismount(source)
+    assert source.stat().st_mode & 0o7777 == 0o1777
     await volumes.tear_down("u1")
     assert mounted_below(volumes.pod_dir("u1")) == []
     assert not volumes.pod_dir("u1").exists()
