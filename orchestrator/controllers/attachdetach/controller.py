@@ -38,6 +38,7 @@ from orchestrator.controllers.pods import NODE_INDEX, index_by_node, is_finished
 from orchestrator.controllers.storageprotection import CLAIM_INDEX, claims_of
 
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
+CATCH_UP_SECONDS = 0.01
 _VOLUME_INDEX = "volume"
 _CLAIMING_INDEX = "claiming-by-node"
 
@@ -122,8 +123,8 @@ class AttachDetachController(Controller):
     async def reconcile(self, key: str) -> float | None:
         """Bring one node closer to what its pods need."""
         if not self._expectations.is_fulfilled(""):
-            # What was attached a moment ago must be seen before anything else is attached.
-            return 0.01
+            # What was attached a moment ago must be seen before anything else is attached; what a node said, too.
+            return CATCH_UP_SECONDS
         node = self._nodes.get(key)
         if node is not None and annotations_of(node).get(MANAGED) != "true":
             return None
@@ -151,7 +152,7 @@ class AttachDetachController(Controller):
         in_use = await self._report(node, plan)
         for name in plan.detach:
             await self._detach(name, volumes, in_use, is_forced=name in plan.forced)
-        return plan.again_seconds
+        return CATCH_UP_SECONDS if plan.detach else plan.again_seconds
 
     def _wanted_on(self, node_name: str) -> Iterator[Wanted]:
         found: dict[str, Wanted] = {}
@@ -240,12 +241,14 @@ class AttachDetachController(Controller):
                 )
             except errors.NotFound:
                 return None
+            self._expectations.wrote("", self._nodes, node)
         elif plan.detach:
             # Before it mounts, a kubelet says so and then reads what is attached: seen together, nothing is missed.
             try:
                 node = await self.client.get(NODES, name_of(node))
             except errors.NotFound:
                 return None
+            self._expectations.wrote("", self._nodes, node)
         return set((node.get("status") or {}).get("volumesInUse") or ())
 
     async def _detach(
@@ -259,8 +262,7 @@ class AttachDetachController(Controller):
             in_use or ()
         )
         if is_mounted and not is_forced:
-            self.queue.add(node_of(one))
-            return
+            return  # the cache will show it, and it is waited for
         if is_forced:
             self.log.warning("volume.detach_forced", attachment=name, node=node_of(one))
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
@@ -28,8 +29,10 @@ from orchestrator.api.resources import (
     REPLICA_SETS,
     SERVICES,
     STATEFUL_SETS,
+    VOLUME_ATTACHMENTS,
 )
 from orchestrator.client.transport import STRATEGIC_MERGE_PATCH
+from orchestrator.controllers.attachdetach.controller import MANAGED
 from orchestrator.controllers.daemonset.placement import target_of
 from orchestrator.controllers.deployment.revisions import REVISION
 from orchestrator.controllers.history import REVISION_LABEL
@@ -37,6 +40,7 @@ from orchestrator.controllers.pods import is_active, is_finished, is_ready
 
 from .conftest import deployment, replica_set
 from .crashing import Lives, crashing
+from .test_attachdetach import UNIQUE, add_bound_volume, answer_attachment, attached, using_pod
 from .test_cronjob import cron_job
 from .test_daemonset import add_nodes, daemon_set
 from .test_endpoints import mine, service
@@ -427,3 +431,81 @@ async def run_endpoints(seed: int, actions: list[tuple[Any, float]]) -> None:
         await lives.pass_time(60)
         assert mine((await client.list(ENDPOINT_SLICES, "default"))["items"]) == []
         assert "web" not in {name_of(e) for e in (await client.list(ENDPOINTS, "default"))["items"]}
+
+
+# Attached volumes.
+
+run = st.tuples(st.just("run"), st.integers(0, 1))
+end = st.tuples(st.just("end"), st.integers(0, 1))
+mount = st.tuples(st.just("mount"), st.integers(0, 1))
+again = st.tuples(st.just("again"), st.integers(0, 1))
+"""The next pod comes before caches know that the last one has gone."""
+
+
+class Kubelets:
+    """What attacher and kubelets do about one volume that a single node can have."""
+
+    def __init__(self, lives: Lives) -> None:
+        self.lives = lives
+        self.client = lives.stage.client
+        self.mounted: dict[str, int] = {}
+        """By node: the revision from which on it has the volume mounted."""
+        self.times: list[tuple[str, int, int]] = []
+        """(node, first revision, last revision) of everything that was mounted."""
+
+    async def act(self, what: str, node: str) -> None:
+        if what in ("end", "again"):
+            with suppress(errors.NotFound):
+                await self.client.delete(PODS, f"on-{node}", "default", grace_period_seconds=0)
+            await self._use(node, None)
+        if what in ("run", "again"):
+            with suppress(errors.AlreadyExists):
+                await self.client.create(PODS, using_pod(f"on-{node}", node))
+        if what == "run":
+            await self.lives.pass_time(5)
+        for one in (await self.client.list(VOLUME_ATTACHMENTS))["items"]:
+            await answer_attachment(self.client, one)
+        if what == "run":
+            await self.lives.pass_time(5)
+        if what in ("run", "again", "mount") and node not in self.mounted:
+            in_use = await self._use(node, [UNIQUE])
+            if UNIQUE in attached(await self.client.get(NODES, node)):
+                self.mounted[node] = in_use
+
+    async def _use(self, node: str, volumes: list[str] | None) -> int:
+        patch = {"status": {"volumesInUse": volumes}}
+        written = await self.client.patch(NODES, node, patch, subresource="status")
+        revision = int(written["metadata"]["resourceVersion"])
+        if volumes is None and node in self.mounted:
+            self.times.append((node, self.mounted.pop(node), revision))
+        return revision
+
+
+@few
+@given(seeds, steps(run, end, mount, again))
+def test_attached_volumes(seed: int, actions: list[tuple[Any, float]]) -> None:
+    asyncio.run(run_attached_volumes(seed, actions))
+
+
+async def run_attached_volumes(seed: int, actions: list[tuple[Any, float]]) -> None:
+    async with crashing("attachdetach", seed=seed, recorded=(VOLUME_ATTACHMENTS,)) as lives:
+        await add_nodes(lives.stage, "a", "b")
+        for node in "ab":
+            await lives.stage.client.patch(NODES, node, {"metadata": {"annotations": {MANAGED: "true"}}})
+        await add_bound_volume(lives.stage.client)
+        kubelets = Kubelets(lives)
+        for (what, number), seconds in actions:
+            await kubelets.act(what, "ab"[number])
+            await lives.pass_time(seconds)
+        for node in "ab":
+            await kubelets.act("end", node)
+        await lives.calm_down()
+        for record, world in lives.moments():
+            nodes = [one["spec"]["nodeName"] for one in world["VolumeAttachment"].values()]
+            assert len(nodes) <= 1, "a volume for one node is attached to two"
+            if record.type == "DELETED":
+                node = record.obj["spec"]["nodeName"]
+                is_mounted = any(at == node and first < record.revision < last for at, first, last in kubelets.times)
+                assert not is_mounted, "a volume is detached from a node that has it mounted"
+        assert not (await lives.stage.client.list(VOLUME_ATTACHMENTS))["items"]
+        assert [attached(one) for one in (await lives.stage.client.list(NODES))["items"]] == [[], []]
