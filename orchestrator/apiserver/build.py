@@ -15,7 +15,6 @@ from orchestrator.apiserver import subresources
 from orchestrator.apiserver.admission.chain import default_plugins
 from orchestrator.apiserver.admission.plugin import AdmissionChain
 from orchestrator.apiserver.admission.without_effect import WithoutEffect
-from orchestrator.apiserver.allocation import ServiceAllocator
 from orchestrator.apiserver.authorizer import (
     AuthorizerChain,
     ComponentAuthorizer,
@@ -31,6 +30,7 @@ from orchestrator.apiserver.rbac.policy import Policy
 from orchestrator.apiserver.rbac.reconciliation import ensure_default_policy
 from orchestrator.apiserver.reviews import Reviews
 from orchestrator.apiserver.server import ApiServer
+from orchestrator.apiserver.services.allocation import ServiceAllocator
 from orchestrator.store import Store
 
 

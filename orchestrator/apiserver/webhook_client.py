@@ -20,7 +20,7 @@ import orjson
 from orchestrator.api import errors
 from orchestrator.api.objects import Object
 from orchestrator.apiserver.admission.plugin import Reader
-from orchestrator.apiserver.service_resolver import resolve_service
+from orchestrator.apiserver.services.resolver import resolve_service
 
 if TYPE_CHECKING:
     import aiohttp

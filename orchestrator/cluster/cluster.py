@@ -22,7 +22,8 @@ from orchestrator.aiokit.clock import Clock, SystemClock
 from orchestrator.api.resources import COMPONENT_STATUSES, Resource
 from orchestrator.apiserver import pki
 from orchestrator.apiserver.admission.type_checking import PolicyTypeChecks
-from orchestrator.apiserver.authentication import Authenticator, StaticTokens
+from orchestrator.apiserver.authentication.authenticator import Authenticator, StaticTokens
+from orchestrator.apiserver.authentication.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.bootstrap import (
     bootstrap,
     ensure_default,
@@ -36,7 +37,6 @@ from orchestrator.apiserver.flowcontrol.upkeep import FlowControlUpkeep
 from orchestrator.apiserver.inprocess import InProcessTransport, component_user
 from orchestrator.apiserver.resource_metrics import ResourceMetrics
 from orchestrator.apiserver.server import ApiServer
-from orchestrator.apiserver.service_account_tokens import ServiceAccountTokens
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.client import Client
 from orchestrator.client.informer import Informers

@@ -42,7 +42,7 @@ from orchestrator.apiserver.customresources.naming import with_condition
 from orchestrator.apiserver.deletion import DeleteOptions
 from orchestrator.apiserver.request import ApiRequest
 from orchestrator.apiserver.server import ApiServer
-from orchestrator.apiserver.service_resolver import resolve_service
+from orchestrator.apiserver.services.resolver import resolve_service
 from orchestrator.apiserver.user import MASTERS_GROUP, User
 from orchestrator.client.transport import Request
 from orchestrator.logs import get_logger

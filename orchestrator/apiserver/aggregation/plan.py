@@ -15,7 +15,7 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object, labels_of
 from orchestrator.api.resources import API_SERVICES
 from orchestrator.apiserver.discovery import version_priority
-from orchestrator.apiserver.service_resolver import addresses_behind
+from orchestrator.apiserver.services.resolver import addresses_behind
 from orchestrator.apiserver.user import User
 
 AUTOMANAGED_LABEL = "kube-aggregator.kubernetes.io/automanaged"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from orchestrator.apiserver.authentication.service_account_tokens import ALGORITHM, ServiceAccountTokens
 from orchestrator.apiserver.http.encoding import encode_value
 from orchestrator.apiserver.http.negotiation import JSON, Negotiated
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer
-from orchestrator.apiserver.service_account_tokens import ALGORITHM, ServiceAccountTokens
 
 CACHE_CONTROL = "public, max-age=3600"
 """Who checks tokens elsewhere need not ask each time: keys change rarely."""

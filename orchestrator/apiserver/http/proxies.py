@@ -25,7 +25,7 @@ from orchestrator.apiserver.http.reverse_proxy import ReverseProxy
 from orchestrator.apiserver.http.routing import Route
 from orchestrator.apiserver.http.server import HttpServer
 from orchestrator.apiserver.request import ApiRequest
-from orchestrator.apiserver.service_resolver import addresses_behind
+from orchestrator.apiserver.services.resolver import addresses_behind
 from orchestrator.component.kubelet_api import KubeletConnector
 
 SCHEMES = ("", "http", "https")

@@ -20,7 +20,9 @@ from orchestrator.api import errors
 from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.objects import Object
 from orchestrator.apiserver import authorizer
-from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.authentication.authenticator import Authenticator
+from orchestrator.apiserver.authentication.impersonation import HEADERS as IMPERSONATION_HEADERS
+from orchestrator.apiserver.authentication.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.field_ownership import APPLY_PREFIX
 from orchestrator.apiserver.flowcontrol import TOO_MANY, Digest, FlowControl, Rejected, Ticket
 from orchestrator.apiserver.http.bodies import NotJson, decode_body, is_nested_too_deep, read_body
@@ -42,8 +44,6 @@ from orchestrator.apiserver.http.negotiation import (
 from orchestrator.apiserver.http.plain_text import page_not_found, plain_error
 from orchestrator.apiserver.http.request import About, HttpRequest, PathHandler, StreamHandler
 from orchestrator.apiserver.http.routing import Route, parse_path, verb_of
-from orchestrator.apiserver.impersonation import HEADERS as IMPERSONATION_HEADERS
-from orchestrator.apiserver.impersonation import NobodyImpersonated, impersonated
 from orchestrator.apiserver.patching import check_patch_type, patch_problems
 from orchestrator.apiserver.request import ApiRequest, ListResult, ObjectResult, is_true
 from orchestrator.apiserver.request_metrics import MUTATING, RequestLabels, RequestMetrics, metric_verb, scope_of

@@ -18,7 +18,7 @@ from orchestrator.api.kinds.descriptor import Kind
 from orchestrator.api.kinds.registry import Registry
 from orchestrator.api.resources import Resource
 from orchestrator.api.schema import schema_from_openapi_v3
-from orchestrator.apiserver.authentication import Authenticator
+from orchestrator.apiserver.authentication.authenticator import Authenticator
 from orchestrator.apiserver.http.openapi_documents import V2_PROTOBUF, OpenApiDocuments
 from orchestrator.apiserver.http.request import HttpRequest
 from orchestrator.apiserver.http.server import HttpServer

@@ -16,7 +16,7 @@ from orchestrator.aiokit.clock import Clock, format_time, parse_time
 from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, uid_of
-from orchestrator.apiserver import secret_tokens
+from orchestrator.apiserver.authentication import secret_tokens
 from orchestrator.apiserver.incoming import check_namespace
 from orchestrator.apiserver.object_kinds import decode_part
 from orchestrator.apiserver.request import ApiRequest, ObjectResult

@@ -15,7 +15,7 @@ from orchestrator.api import errors
 from orchestrator.api.errors import Cause
 from orchestrator.api.objects import Object, name_of, namespace_of
 from orchestrator.apiserver.reservation import Reservation
-from orchestrator.apiserver.service_addresses import ALREADY_ALLOCATED, ServiceAddresses, cluster_ips_of
+from orchestrator.apiserver.services.addresses import ALREADY_ALLOCATED, ServiceAddresses, cluster_ips_of
 from orchestrator.store import Event, EventType
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from orchestrator.apiserver.service_addresses import candidates, is_ready, plan_range
+from orchestrator.apiserver.services.addresses import candidates, is_ready, plan_range
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Who sends a request: certificates, tokens of service accounts, and on whose behalf it is sent."""
