@@ -119,6 +119,9 @@ class Supervisor:
                 state.is_failing = True
                 self._healthy.clear()
                 self._log.exception("component.failed", failed=name)
+                if _is_cancelled():
+                    # It was to end and failed on the way: what it raised stands in the cancellation's place.
+                    raise asyncio.CancelledError from error
             finally:
                 running.dec()
             metrics.COMPONENT_RESTARTS.labels(counted_as).inc()
@@ -139,3 +142,9 @@ class Supervisor:
     def _look_at_health(self) -> None:
         if not any(state.is_failing for state in self._states.values()):
             self._healthy.set()
+
+
+def _is_cancelled() -> bool:
+    """Whether the current task was told to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -140,3 +140,25 @@ async def test_many_of_a_kind_are_counted_together() -> None:
         assert up("part") == 2
         assert [*supervisor.failing()] == ["part/0"]
     assert up("part") == 0
+
+
+async def test_a_component_that_fails_while_it_ends_is_told_and_not_started_again() -> None:
+    starts = 0
+
+    async def run() -> None:
+        nonlocal starts
+        starts += 1
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            raise ValueError("its socket is closed already")
+
+    supervisor = Supervisor(clock=ManualClock())
+    supervisor.add("clumsy", run)
+    task = asyncio.create_task(supervisor.run())
+    await settle()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    assert done, "the process would never stop"
+    assert starts == 1
+    assert supervisor.failing() == {"clumsy": "ValueError: its socket is closed already"}
