@@ -136,6 +136,9 @@ class PodSyncer:
             records=pull_records,
             pulled=pulled,
         )
+        self._stopper = PodStopper(
+            clock=clock, runtime=runtime, hooks=hooks, probes=probes, reporter=self._reporter, node_name=node_name
+        )
         self._starter = ContainerStarter(
             clock=clock,
             runtime=runtime,
@@ -144,15 +147,13 @@ class PodSyncer:
             hooks=hooks,
             reporter=self._reporter,
             images=images,
+            stopper=self._stopper,
             volumes=self._volumes,
             facts=facts,
             node_name=node_name,
             seccomp_root=seccomp_root,
         )
         self._resizer = PodResizer(runtime=runtime, cgroups=cgroups, reporter=self._reporter, facts=facts)
-        self._stopper = PodStopper(
-            clock=clock, runtime=runtime, hooks=hooks, probes=probes, reporter=self._reporter, node_name=node_name
-        )
 
     # The pod should run.
 

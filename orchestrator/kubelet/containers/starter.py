@@ -17,12 +17,13 @@ from orchestrator.aiokit.clock import Clock
 from orchestrator.api.objects import Object
 from orchestrator.kubelet.containers.environment import ConfigurationError, build_environment
 from orchestrator.kubelet.containers.spec import NO_ACCOUNTS, ContainerInputs, container_spec, needs_accounts
+from orchestrator.kubelet.containers.stopper import PodStopper
 from orchestrator.kubelet.holds import CRASH_BACKOFF_SECONDS, Hold, Waiting, next_backoff
 from orchestrator.kubelet.images.accounts import Accounts, read_accounts
 from orchestrator.kubelet.images.puller import Held, ImagePuller, PullNeeded
 from orchestrator.kubelet.parts import DeviceFailure, Devices, HookFailed, Hooks, NodeFacts, PodFiles, VolumeError
 from orchestrator.kubelet.plan import Start
-from orchestrator.kubelet.pod import ContainerKind, describe_pod, find_container, grace_seconds_of, spec_of
+from orchestrator.kubelet.pod import ContainerKind, describe_pod, find_container, spec_of
 from orchestrator.kubelet.record import PodRecord, Prepared
 from orchestrator.kubelet.resources.resize import inherited_limits
 from orchestrator.kubelet.runtime import (
@@ -57,6 +58,7 @@ class ContainerStarter:
         hooks: Hooks,
         reporter: PodReporter,
         images: ImagePuller,
+        stopper: PodStopper,
         volumes: VolumeSync,
         facts: NodeFacts,
         node_name: str,
@@ -69,6 +71,7 @@ class ContainerStarter:
         self._hooks = hooks
         self._reporter = reporter
         self._images = images
+        self._stopper = stopper
         self._volumes = volumes
         self._facts = facts
         self._seccomp_root = seccomp_root
@@ -209,9 +212,7 @@ class ContainerStarter:
             # What a hook answers may be a secret: it goes to the log and not into the event.
             self._log.info("pod.post_start_failed", pod=describe_pod(record.pod), container=name, error=str(error))
             self._reporter.event(record.pod, "Warning", "FailedPostStartHook", "PostStartHook failed", container=name)
-            self._reporter.event(record.pod, "Normal", "Killing", "FailedPostStartHook", container=name)
-            # What becomes of the dead container is for the next plan to say.
-            await self._runtime.stop_container(container_id, grace_seconds_of(record.pod))
+            await self._stopper.kill_failed(record, container_id, name, "FailedPostStartHook")
 
     def _count_crash(self, record: PodRecord, name: str, previous: Container) -> None:
         now = self._clock.now()

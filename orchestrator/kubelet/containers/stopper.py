@@ -6,8 +6,9 @@ Mirrors kuberuntime's `killContainer` and `killPodWithSyncResult`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from orchestrator.aiokit.clock import Clock
 from orchestrator.aiokit.time_limit import within
@@ -60,7 +61,14 @@ class PodStopper:
             await self._gather(self._runtime.stop_container(container.id, FORCED_GRACE_SECONDS) for container in wave)
         await self.stop_sandboxes(observed)
 
-    async def _gather(self, steps: Iterable[Awaitable[None]]) -> None:
+    async def kill_failed(self, record: PodRecord, container_id: str, name: str, why: str) -> None:
+        """Stop a container that has just been started, and failed: what becomes of it is for the next plan to say."""
+        self._reporter.event(record.pod, "Normal", "Killing", why, container=name)
+        record.killing.add(container_id)
+        with record.interruptibly():
+            await self._end(record, container_id, name, self._clock.monotonic() + grace_seconds_of(record.pod))
+
+    async def _gather(self, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Run steps side by side; the first failure is raised as itself."""
         waiting = [*steps]
         if len(waiting) == 1:
@@ -69,7 +77,7 @@ class PodStopper:
         try:
             async with asyncio.TaskGroup() as group:
                 for number, step in enumerate(waiting):
-                    group.create_task(_coroutine(step), name=f"kubelet/{self._node_name}/step/{number}")
+                    group.create_task(step, name=f"kubelet/{self._node_name}/step/{number}")
         except BaseExceptionGroup as many:
             raise many.exceptions[0] from None
 
@@ -97,39 +105,41 @@ class PodStopper:
         await self.stop_sandboxes(observed)
 
     async def _stop(self, record: PodRecord, container: Container, deadline: float) -> None:
-        """preStop hook, stop signal, the rest of the grace period, SIGKILL."""
         if container.phase is not ContainerPhase.RUNNING:
             return
         name = container.name
-        found = find_container(record.pod, name)
-        definition = found[1] if found else {}
         if container.id not in record.killing:
             record.killing.add(container.id)
             self._reporter.event(record.pod, "Normal", "Killing", f"Stopping container {name}", container=name)
+        await self._end(record, container.id, name, deadline)
+
+    async def _end(self, record: PodRecord, container_id: str, name: str, deadline: float) -> None:
+        """preStop hook, stop signal, the rest of the grace period, SIGKILL."""
+        found = find_container(record.pod, name)
+        definition = found[1] if found else {}
+        lifecycle = definition.get("lifecycle") or {}
         least = 0.0
-        hook = (definition.get("lifecycle") or {}).get("preStop")
-        marker = f"{container.id}/preStop"
+        hook = lifecycle.get("preStop")
+        marker = f"{container_id}/preStop"
         if hook and marker not in record.killing and deadline > self._clock.monotonic():
             record.killing.add(marker)
             least = GRACE_AFTER_PRE_STOP_SECONDS
-            await self._pre_stop(record, container, definition, hook, deadline)
+            await self._pre_stop(record, container_id, definition, hook, deadline)
         grace = max(deadline - self._clock.monotonic(), least)
-        await self._runtime.stop_container(
-            container.id, grace, (definition.get("lifecycle") or {}).get("stopSignal") or ""
-        )
-        record.killing.discard(container.id)
+        await self._runtime.stop_container(container_id, grace, lifecycle.get("stopSignal") or "")
+        record.killing.discard(container_id)
         record.killing.discard(marker)
         if record.news is not None:
             record.news.set()
 
     async def _pre_stop(
-        self, record: PodRecord, container: Container, definition: Object, hook: Object, deadline: float
+        self, record: PodRecord, container_id: str, definition: Object, hook: Object, deadline: float
     ) -> None:
         seconds = deadline - self._clock.monotonic()
         ips = tuple(entry["ip"] for entry in record.known_status.get("podIPs") or ())
-        name = container.name
+        name = definition["name"]
         try:
-            await within(self._clock, seconds, self._hooks.run(record.pod, definition, container.id, hook, ips))
+            await within(self._clock, seconds, self._hooks.run(record.pod, definition, container_id, hook, ips))
         except TimeoutError:
             self._log.info("pod.pre_stop_late", pod=describe_pod(record.pod), container=name)
         except HookFailed as error:
@@ -184,10 +194,6 @@ class PodStopper:
                 # The final status comes from the one who stops the containers.
                 self._log.info("pod.news_not_told", pod=describe_pod(record.pod), error=str(error))
             await news.wait()
-
-
-async def _coroutine(step: Awaitable[None]) -> None:
-    await step
 
 
 def _is_any_running(observed: RuntimePod | None) -> bool:

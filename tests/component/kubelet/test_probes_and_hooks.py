@@ -149,13 +149,14 @@ async def test_hooks(scripted: tuple[Node, ScriptedActions]) -> None:
 
 async def test_failed_post_start_kills_the_container(scripted: tuple[Node, ScriptedActions]) -> None:
     node, actions = scripted
-    actions.failing.add("/post")
-    lifecycle = {"postStart": {"httpGet": {"path": "/post", "port": 80}}}
+    actions.failing.add("/postStart")
+    lifecycle = {name: {"httpGet": {"path": f"/{name}", "port": 80}} for name in ("postStart", "preStop")}
     await node.create(
         "web", containers=[{"name": "a", "image": "app:1", "lifecycle": lifecycle}], restartPolicy="Never"
     )
     pod = await node.wait_phase("web", "Failed")
     assert state(pod)["terminated"]["exitCode"] == 143
+    assert actions.calls == ["/postStart", "/preStop"]
     messages = await node.event_messages("web")
     assert "FailedPostStartHook: PostStartHook failed" in messages
     assert "Killing: FailedPostStartHook" in messages
