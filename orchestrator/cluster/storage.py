@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.aiokit.clock import Clock
@@ -24,11 +25,11 @@ from orchestrator.provisioner.directory_snapshots import DirectorySnapshots
 from orchestrator.provisioner.docker_backend import DockerVolumeBackend
 from orchestrator.provisioner.plan import default_storage_class
 from orchestrator.provisioner.provisioner import Provisioner
-from orchestrator.provisioner.snapshots.controller import SnapshotController
 from orchestrator.provisioner.snapshots.definitions import SnapshotDefinitions
 
 if TYPE_CHECKING:
     from orchestrator.cluster.nodes import Nodes
+    from orchestrator.provisioner.snapshots.controller import SnapshotController
 
 PROVISIONER_NAME = "local-volume-provisioner"
 SNAPSHOT_CONTROLLER_NAME = "snapshot-controller"
@@ -64,13 +65,22 @@ async def add_storage(
         clock=clock,
     )
     supervisor.add(PROVISIONER_NAME, provisioner.run)
-    controller = SnapshotController(
-        driver_name=backend.provisioner,
-        driver=snapshots,
-        definitions=definitions,
-        client=snapshot_client,
-        informers=informers,
-        recorder=recorder_for(SNAPSHOT_CONTROLLER_NAME),
-        clock=clock,
-    )
-    supervisor.add(SNAPSHOT_CONTROLLER_NAME, controller.run)
+
+    @cache
+    def snapshot_controller() -> SnapshotController:
+        from orchestrator.provisioner.snapshots.controller import SnapshotController
+
+        return SnapshotController(
+            driver_name=backend.provisioner,
+            driver=snapshots,
+            client=snapshot_client,
+            informers=informers,
+            recorder=recorder_for(SNAPSHOT_CONTROLLER_NAME),
+            clock=clock,
+        )
+
+    async def control_snapshots() -> None:
+        await definitions.wait_served()
+        await snapshot_controller().run()
+
+    supervisor.add(SNAPSHOT_CONTROLLER_NAME, control_snapshots)

@@ -29,7 +29,6 @@ from orchestrator.api.resources import (
 )
 from orchestrator.api.volume_binding import class_of
 from orchestrator.component.controller import Controller, Dependencies
-from orchestrator.provisioner.snapshots.definitions import SnapshotDefinitions
 from orchestrator.provisioner.snapshots.plan import (
     BEING_DELETED,
     CLAIM_FINALIZER,
@@ -105,23 +104,17 @@ class SnapshotController(Controller):
         *,
         driver_name: str,
         driver: SnapshotDriver,
-        definitions: SnapshotDefinitions,
         **dependencies: Unpack[Dependencies],
     ) -> None:
-        """`driver_name`: what classes and contents name the driver by."""
+        """To be made once the kinds are served. `driver_name`: what classes and contents name the driver by."""
         self._driver_name = driver_name
         self._driver = driver
-        self._definitions = definitions
         super().__init__(**dependencies)
 
     def setup(self) -> None:
-        """What is there without snapshots; their own informers follow with their definitions."""
         self._claims = self.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = self.informer(PERSISTENT_VOLUMES)
         self._storage_classes = self.informer(STORAGE_CLASSES)
-        self._definitions.when_served(self._follow_snapshots)
-
-    def _follow_snapshots(self) -> None:
         self._snapshots = self.informer(VOLUME_SNAPSHOTS)
         self._contents = self.informer(VOLUME_SNAPSHOT_CONTENTS)
         self._classes = self.informer(VOLUME_SNAPSHOT_CLASSES)
@@ -132,11 +125,6 @@ class SnapshotController(Controller):
         self._contents.add_handler(self._on_content)
         self._classes.add_handler(self._on_class)
         self._claims.add_handler(self._on_claim)
-
-    async def run(self) -> None:
-        """Work from when the kinds are served until cancelled."""
-        await self._definitions.wait_served()
-        await super().run()
 
     def _on_snapshot(self, old: Object | None, new: Object | None) -> None:
         snapshot = new if new is not None else old
