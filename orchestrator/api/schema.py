@@ -29,6 +29,7 @@ OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _API_VERSION = (1, 36)
 _VERSION_DIRECTORY = re.compile(r"v(\d+)\.(\d+)\.(\d+)-local")
 _REF_PREFIX = "#/$defs/"
+_PLAIN_REFERENCE = frozenset(("$ref", "description"))
 
 _SPECIAL_KINDS: dict[str, Kind] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "int-or-string",
@@ -57,7 +58,6 @@ class Schema:
         "_values",
         "compiled",
         "definition",
-        "description",
         "embedded_resource",
         "format",
         "kind",
@@ -76,7 +76,7 @@ class Schema:
         name = ""
         if not structural and "$ref" in node:
             name = node["$ref"].removeprefix(_REF_PREFIX)
-            raw = definitions()[name]
+            raw = definitions().structure_of(name)
         self._raw = raw
         self.definition: str = name
         """The OpenAPI definition behind this node, such as `io.k8s.api.core.v1.PodSpec`; may be empty."""
@@ -87,7 +87,6 @@ class Schema:
             value = node.get(key)
             return raw.get(key, default) if value is None else value
 
-        self.description: str = extension("description", "") or ""
         self.format: str = "micro-time" if name == _MICRO_TIME else raw.get("format") or ""
         self.preserve_unknown: bool = bool(extension("x-kubernetes-preserve-unknown-fields", False))
         self.embedded_resource: bool = bool(extension("x-kubernetes-embedded-resource", False))
@@ -113,17 +112,14 @@ class Schema:
     def properties(self) -> dict[str, Schema]:
         """The fields of an object, in the order in which they are published; empty for other kinds."""
         if self._properties is None:
-            self._properties = {
-                name: Schema(node, structural=self.structural)
-                for name, node in (self._raw.get("properties") or {}).items()
-            }
+            self._properties = {name: self._below(node) for name, node in (self._raw.get("properties") or {}).items()}
         return self._properties
 
     @property
     def items(self) -> Schema | None:
         """What a list holds."""
         if self._items is None and isinstance(self._raw_items, Mapping):
-            self._items = Schema(self._raw_items, structural=self.structural)
+            self._items = self._below(self._raw_items)
         return self._items
 
     @property
@@ -132,14 +128,23 @@ class Schema:
         if self._values is None:
             node = self._raw.get("additionalProperties")
             if isinstance(node, Mapping):
-                self._values = Schema(node, structural=self.structural)
+                self._values = self._below(node)
             elif node is True:
                 self._values = Schema({"x-kubernetes-preserve-unknown-fields": True}, structural=self.structural)
         return self._values
 
+    def _below(self, node: Mapping[str, Any]) -> Schema:
+        """A node below this one; what is nothing but a reference to a definition has one node wherever it stands."""
+        if not self.structural and node.keys() <= _PLAIN_REFERENCE:
+            return definition(node["$ref"].removeprefix(_REF_PREFIX))
+        return Schema(node, structural=self.structural)
+
     @property
     def raw(self) -> Mapping[str, Any]:
-        """The OpenAPI node itself, for what has no attribute here (enum, default, validations). Do not modify."""
+        """The OpenAPI node itself, for what has no attribute here (enum, default, validations). Do not modify.
+
+        Those of built-in kinds have no descriptions: `definitions` has.
+        """
         return self._raw
 
     @property
@@ -226,10 +231,21 @@ class _Kinds(msgspec.Struct):
     kinds: list[dict[str, str]] = msgspec.field(name="x-kubernetes-group-version-kind", default_factory=list)
 
 
-class Definitions(Mapping[str, dict[str, Any]]):
-    """The definitions by name, each parsed when first looked at: a process looks at half of them, if at all.
+def _without_descriptions(node: Any) -> Any:
+    if isinstance(node, dict):
+        # A field may have this name: then it is no text.
+        return {
+            key: _without_descriptions(value)
+            for key, value in node.items()
+            if key != "description" or not isinstance(value, str)
+        }
+    return [_without_descriptions(value) for value in node] if isinstance(node, list) else node
 
-    The rest stays where it is, in the file.
+
+class Definitions(Mapping[str, dict[str, Any]]):
+    """The definitions by name, each parsed when it is looked at: a process looks at half of them, if at all.
+
+    The rest stays where it is, in the file, and so do the descriptions of those whose structure is asked for.
     """
 
     def __init__(self, path: Path) -> None:
@@ -237,13 +253,18 @@ class Definitions(Mapping[str, dict[str, Any]]):
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._raw = msgspec.json.decode(self._content, type=_File).definitions
         self._let_go()
-        self._parsed: dict[str, dict[str, Any]] = {}
+        self._structures: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        found = self._parsed.get(name)
+        parsed: dict[str, Any] = orjson.loads(memoryview(self._raw[name]))
+        self._let_go()
+        return parsed
+
+    def structure_of(self, name: str) -> dict[str, Any]:
+        """A definition without descriptions, which is kept. Do not modify."""
+        found = self._structures.get(name)
         if found is None:
-            found = self._parsed[name] = orjson.loads(memoryview(self._raw[name]))
-            self._let_go()
+            found = self._structures[name] = _without_descriptions(self[name])
         return found
 
     def _let_go(self) -> None:

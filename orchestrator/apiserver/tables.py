@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from orchestrator.api import errors
 from orchestrator.api.kinds.columns import AGE, NAME, describe, name_and_age
-from orchestrator.api.kinds.descriptor import Kind
+from orchestrator.api.kinds.descriptor import Column, Kind
 from orchestrator.api.objects import Object
 from orchestrator.api.schema import definitions
 
@@ -16,17 +17,21 @@ DEFAULT_COLUMNS = (NAME, AGE)
 
 def column_definitions(kind: Kind) -> list[Object]:
     """`columnDefinitions` of a kind's Table."""
-    texts = definitions()
     return [
         {
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": describe(column, texts),
+            "description": _description_of(column),
             "priority": column.priority,
         }
         for column in kind.columns or DEFAULT_COLUMNS
     ]
+
+
+@lru_cache(maxsize=1024)
+def _description_of(column: Column) -> str:
+    return describe(column, definitions())
 
 
 INCLUDED = ("Metadata", "Object", "None")

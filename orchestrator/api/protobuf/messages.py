@@ -237,8 +237,8 @@ class Message:
     def _compile(self) -> dict[int, tuple[int, str, Any]]:
         required = self._required
         if required is None:
-            definition = schema.definitions().get(definition_name(self.name), {})
-            required = frozenset(definition.get("required") or ())
+            name, known = definition_name(self.name), schema.definitions()
+            required = frozenset(known.structure_of(name).get("required") or ()) if name in known else frozenset()
         fields: dict[int, tuple[int, str, Any]] = {}
         writers: list[tuple[str, Writer]] = []
         empties: list[tuple[str, type]] = []

@@ -103,3 +103,22 @@ def test_definitions_are_parsed_one_by_one_and_say_what_the_file_says() -> None:
     assert "io.k8s.api.core.v1.Pod" in found
     assert "io.k8s.api.core.v1.Pot" not in found
     assert found.get("io.k8s.api.core.v1.Pot") is None
+
+
+def test_structures_are_definitions_without_descriptions() -> None:
+    found = schema.Definitions(schema._definitions_file())
+    structure = found.structure_of("io.k8s.api.core.v1.Pod")
+
+    assert structure["properties"]["spec"] == {"$ref": "#/$defs/io.k8s.api.core.v1.PodSpec"}
+    assert "description" not in structure
+    assert found["io.k8s.api.core.v1.Pod"]["description"]
+    # A field of this name is no text.
+    names = found.structure_of("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")["properties"]
+    assert names["description"] == {"type": ["string", "null"]}
+
+
+def test_what_only_refers_to_a_definition_has_one_node() -> None:
+    pod, node = schema.for_kind("", "v1", "Pod"), schema.for_kind("", "v1", "Node")
+    assert pod.properties["metadata"] is node.properties["metadata"]
+    container = schema.definition("io.k8s.api.core.v1.Container")
+    assert pod.properties["spec"].properties["containers"].items is container
