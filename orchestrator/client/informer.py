@@ -69,6 +69,7 @@ class Informer:
         self._synced = asyncio.Event()
         self._backoff = ItemBackoff(base_seconds=0.05, max_seconds=30.0, items_max=1)
         self._resource_version = ""
+        self._progress: asyncio.Event | None = None
         self._fingerprints: dict[str, bytes] | None = {} if detect_mutations else None
         self._log = get_logger("informer", resource=resource.group_resource)
 
@@ -104,6 +105,12 @@ class Informer:
     def resource_version(self) -> str:
         """How far the cache has come."""
         return self._resource_version
+
+    async def progress(self) -> None:
+        """Return once the cache has come further than it is now."""
+        if self._progress is None:
+            self._progress = asyncio.Event()
+        await self._progress.wait()
 
     def get(self, key: str) -> Object | None:
         """The object with this key (`namespace/name`, or `name`)."""
@@ -172,6 +179,7 @@ class Informer:
         self._resource_version = metadata["resourceVersion"]
         self._backoff.forget("")
         self._synced.set()
+        self._tell_progress()
 
     async def _follow(self) -> None:
         stream: WatchStream = await self._client.watch(
@@ -192,8 +200,14 @@ class Informer:
                         key = key_of(obj)
                         self._apply(key, None if event_type == "DELETED" else obj, obj)
                     self._resource_version = resource_version_of(obj)
+                self._tell_progress()
         finally:
             stream.close()
+
+    def _tell_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
 
     # The cache; plain functions, so that no reader ever sees half a change.
 

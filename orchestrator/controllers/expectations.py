@@ -67,6 +67,14 @@ class Expectations:
         del self._pending[key]
         return True
 
+    async def fulfilled(self, key: str) -> None:
+        """Wait until the caches show every write that was made for this key; for controllers with one worker."""
+        while not self.is_fulfilled(key):
+            pending = self._pending[key]
+            # All of them have to come: which one is waited for makes no difference.
+            informer = next(iter((*pending.written, *(informer for informer, _ in pending.deleted))))
+            await informer.progress()
+
     def forget(self, key: str) -> None:
         """The object is gone."""
         self._pending.pop(key, None)

@@ -38,7 +38,6 @@ from orchestrator.controllers.pods import NODE_INDEX, index_by_node, is_finished
 from orchestrator.controllers.storageprotection import CLAIM_INDEX, claims_of
 
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
-CATCH_UP_SECONDS = 0.01
 _VOLUME_INDEX = "volume"
 _CLAIMING_INDEX = "claiming-by-node"
 
@@ -122,9 +121,8 @@ class AttachDetachController(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         """Bring one node closer to what its pods need."""
-        if not self._expectations.is_fulfilled(""):
-            # What was attached a moment ago must be seen before anything else is attached; what a node said, too.
-            return CATCH_UP_SECONDS
+        # What was attached a moment ago must be seen before anything else is attached; what a node said, too.
+        await self._expectations.fulfilled("")
         node = self._nodes.get(key)
         if node is not None and annotations_of(node).get(MANAGED) != "true":
             return None
@@ -152,7 +150,9 @@ class AttachDetachController(Controller):
         in_use = await self._report(node, plan)
         for name in plan.detach:
             await self._detach(name, volumes, in_use, is_forced=name in plan.forced)
-        return CATCH_UP_SECONDS if plan.detach else plan.again_seconds
+        if plan.detach:
+            self.queue.add(key)
+        return plan.again_seconds
 
     def _wanted_on(self, node_name: str) -> Iterator[Wanted]:
         found: dict[str, Wanted] = {}

@@ -111,10 +111,8 @@ class PersistentVolumeBinder(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         """One claim, or one volume."""
-        if not self._expectations.is_fulfilled(""):
-            # What was chosen a moment ago must be seen before anything else is chosen.
-            self.queue.add_after(key, 0.01)
-            return None
+        # What was chosen a moment ago must be seen before anything else is chosen.
+        await self._expectations.fulfilled("")
         if key.startswith(_VOLUME):
             return await self._reconcile_volume(key.removeprefix(_VOLUME))
         return await self._reconcile_claim(key)
