@@ -623,6 +623,7 @@ class Kubelet:
         self._facts.identity = NodeIdentity(ips=(self.options.ip,), runtime_name=info.name)
         self._facts.memory_bytes = info.memory_bytes
         self._facts.handlers = info.handlers
+        self._facts.has_apparmor = info.has_apparmor
         self._facts.allocatable = status["allocatable"]
         await self._find_cgroups()
 

@@ -68,6 +68,7 @@ class NodeFacts(Struct):
     memory_bytes: int = 0
     handlers: Sequence[str] = ("",)
     """The handlers that a RuntimeClass can name."""
+    has_apparmor: bool = True
     allocatable: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -270,6 +270,8 @@ class RuntimeInfo(Struct, frozen=True):
     """Size of the file system that images and containers are on; 0 when it is not known."""
     handlers: tuple[str, ...] = ("",)
     """The handlers that a RuntimeClass can name; the empty one is the default."""
+    has_apparmor: bool = True
+    """Whether containers can have AppArmor profiles."""
 
 
 class LogOptions(Struct, frozen=True):

@@ -13,6 +13,7 @@ from orchestrator.api.resources import NODES
 from orchestrator.client.client import Client
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.admission.predicates import (
+    refuse_apparmor,
     refuse_host_ports,
     refuse_placement,
     refuse_pod,
@@ -148,7 +149,11 @@ class PodAdmitter:
         pressed = refuse_under_pressure(record.pod, self._pressure())
         if pressed is not None:
             return pressed
-        return refuse_system(record.pod) or refuse_sysctls(record.pod, self._options.allowed_unsafe_sysctls)
+        return (
+            refuse_system(record.pod)
+            or refuse_sysctls(record.pod, self._options.allowed_unsafe_sysctls)
+            or refuse_apparmor(record.pod, is_enabled=self._facts.has_apparmor)
+        )
 
     async def _allocate_devices(self, record: PodRecord) -> tuple[str, str] | None:
         """Give a new pod its devices, or say why there are none for it."""

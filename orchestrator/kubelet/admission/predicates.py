@@ -12,7 +12,7 @@ from orchestrator.api.host_ports import host_ports, is_port_taken
 from orchestrator.api.node_selection import matches_required_affinity
 from orchestrator.api.objects import Object
 from orchestrator.api.quantity import int_value
-from orchestrator.kubelet.pod import spec_of
+from orchestrator.kubelet.pod import all_containers_of, spec_of
 from orchestrator.kubelet.resources.pod_resources import Amounts, add_amounts, amount_of
 
 
@@ -63,6 +63,15 @@ def refuse_system(pod: Object) -> tuple[str, str] | None:
     if (spec_of(pod).get("os") or {}).get("name", "linux") == "linux":
         return None
     return "PodOSNotSupported", "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+
+
+def refuse_apparmor(pod: Object, *, is_enabled: bool) -> tuple[str, str] | None:
+    """(reason, message) when the pod asks for an AppArmor profile where there is no AppArmor."""
+    contexts = [spec_of(pod).get("securityContext"), *(c.get("securityContext") for _, c in all_containers_of(pod))]
+    profiles = [context["appArmorProfile"] for context in contexts if context and context.get("appArmorProfile")]
+    if is_enabled or all(profile.get("type") == "Unconfined" for profile in profiles):
+        return None
+    return "AppArmor", "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host"
 
 
 SAFE_SYSCTLS = frozenset(

@@ -188,6 +188,7 @@ class DockerRuntime:
             memory_bytes=int(info.get("MemTotal") or 0),
             disk_bytes=await asyncio.to_thread(_disk_bytes, str(info.get("DockerRootDir") or "")),
             handlers=("", *sorted(info.get("Runtimes") or ())),
+            has_apparmor="name=apparmor" in (info.get("SecurityOptions") or ()),
         )
 
     # ------------------------------------------------------------ events

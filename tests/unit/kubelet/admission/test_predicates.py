@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.api.objects import Object
-from orchestrator.kubelet.admission.predicates import refuse_host_ports, refuse_pod, refuse_sysctls, refuse_system
+from orchestrator.kubelet.admission.predicates import (
+    refuse_apparmor,
+    refuse_host_ports,
+    refuse_pod,
+    refuse_sysctls,
+    refuse_system,
+)
 from tests.unit.kubelet.pods import pod
 
 
@@ -41,6 +47,21 @@ def test_sysctls_of_the_machine_are_not_for_pods(spec: Object, sysctl: str, refu
 )
 def test_pods_for_another_system_are_refused(spec: Object, refused: bool) -> None:
     assert (refuse_system(pod(**spec)) is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("profile", "refused"),
+    [(None, False), ("Unconfined", False), ("RuntimeDefault", True), ("Localhost", True)],
+)
+@pytest.mark.parametrize("is_of_pod", [False, True])
+def test_profiles_need_apparmor(profile: str | None, refused: bool, is_of_pod: bool) -> None:
+    context = {"appArmorProfile": {"type": profile}} if profile else {}
+    container = {"name": "a", "image": "a", "securityContext": {} if is_of_pod else context}
+    obj = pod(containers=[container], securityContext=context if is_of_pod else {})
+    refusal = refuse_apparmor(obj, is_enabled=False)
+    assert (refusal is not None) is refused
+    assert refusal is None or refusal[0] == "AppArmor"
+    assert refuse_apparmor(obj, is_enabled=True) is None
 
 
 def with_port(number: int, **more: str) -> Object:
