@@ -11,7 +11,8 @@ and carries it out with the parts below, through the seam `runtime`.
     parts                the seams between all of these
     admission/           whether the node takes a pod
     images/              pulling, keeping and collecting images
-    volumes/             volumes and the other files of pods
+    volumes/             volumes and the other files of pods; csi/ has those of CSI drivers
+    plugins/, devices/   drivers that register with the kubelet; the devices that containers get from them
     resources/, cgroups/ CPU and memory: amounts and resizes; the kernel's groups
     containers/          one container: its configuration, start and stop
     probes/              probes
