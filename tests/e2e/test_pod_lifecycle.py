@@ -235,6 +235,16 @@ def test_hooks_run_after_the_start_and_before_the_stop(k: Kubectl, tmp_path: Pat
     assert lines_of(tmp_path) == ["post-start", "pre-stop", "done", "term"]
 
 
+def test_containers_choose_the_signal_that_stops_them(k: Kubectl, tmp_path: Path) -> None:
+    volume, mount = shared(tmp_path)
+    script = "trap 'echo usr1 >> /log/log; exit 0' USR1; trap '' TERM; while :; do sleep 1000 & wait $!; done"
+    main = container(script, lifecycle={"stopSignal": "SIGUSR1"}, volumeMounts=[mount])
+    apply(k, pod("signalled", main, os={"name": "linux"}, volumes=[volume], terminationGracePeriodSeconds=60))
+    assert status_of(wait_for_pod(k, "signalled", is_ready))["stopSignal"] == "SIGUSR1"
+    k("delete", "pod", "signalled", "--wait=true", timeout=30)
+    assert lines_of(tmp_path) == ["usr1"]
+
+
 def test_a_failed_post_start_hook_kills_and_a_pre_stop_hook_may_use_up_the_grace(k: Kubectl) -> None:
     broken = {"postStart": {"exec": {"command": ["sh", "-c", "echo no such luck; exit 9"]}}}
     endless = {"preStop": {"exec": {"command": ["sleep", "1000"]}}}

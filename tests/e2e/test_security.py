@@ -124,6 +124,21 @@ def test_seccomp_profiles(k: Kubectl) -> None:
     wait_for_event(k, "Failed", "cannot load seccomp profile")
 
 
+def test_apparmor_profiles_apply_or_keep_the_pod_away(k: Kubectl) -> None:
+    wanted = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    free = {"appArmorProfile": {"type": "Unconfined"}}
+    script = "cat /proc/self/attr/current 2>/dev/null || echo none"
+    if "name=apparmor" in docker("info", "--format", "{{.SecurityOptions}}"):
+        assert output_of(k, pod("profile", container(script, securityContext=wanted))).endswith("(enforce)\n")
+        assert output_of(k, pod("free", container(script, securityContext=free))) == "unconfined\n"
+        return
+    assert output_of(k, pod("free", container(script, securityContext=free)))
+    apply(k, pod("profile", container(script, securityContext=wanted)))
+    refused = wait_for_pod(k, "profile", lambda p: p["status"].get("phase") == "Failed")
+    assert refused["status"]["reason"] == "AppArmor"
+    assert not refused["status"].get("containerStatuses")
+
+
 def test_a_read_only_root(k: Kubectl) -> None:
     script = "touch /file 2>/dev/null || echo refused; touch /scratch/file && echo written"
     main = container(

@@ -28,6 +28,15 @@ _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _RESTART_ACTIONS = ("Restart", "RestartAllContainers")
 _EXIT_CODE_OPERATORS = ("In", "NotIn")
 _RESTART_RULES_MAX = 20
+_SIGNALS = (
+    "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT RTMAX RTMIN SEGV STKFLT STOP SYS "
+    "TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ"
+)
+_REAL_TIME_SIGNALS = (*(f"RTMIN+{n}" for n in range(1, 16)), *(f"RTMAX-{n}" for n in range(1, 15)))
+_STOP_SIGNALS = {
+    "linux": tuple(sorted(f"SIG{name}" for name in (*_SIGNALS.split(), *_REAL_TIME_SIGNALS))),
+    "windows": ("SIGKILL", "SIGTERM"),
+}
 _EXIT_CODES_MAX = 255
 
 
@@ -522,7 +531,20 @@ def _validate_lifecycle(container: dict[str, Any], spec: dict[str, Any], path: s
         if lifecycle.get(key) is not None:
             grace_seconds = spec.get("terminationGracePeriodSeconds") or 0
             causes += _validate_handler(lifecycle[key], f"{path}.lifecycle.{key}", grace_seconds=grace_seconds)
+    if lifecycle.get("stopSignal") is not None:
+        causes += _validate_stop_signal(lifecycle["stopSignal"], spec, f"{path}.lifecycle.stopSignal")
     return causes
+
+
+def _validate_stop_signal(signal: str, spec: dict[str, Any], path: str) -> list[Cause]:
+    """KEP-4960: a signal of the system that the pod says it is made for."""
+    system = spec.get("os")
+    if system is None:
+        return [fields.forbidden(path, "may not be set for containers with empty `spec.os.name`")]
+    supported = _STOP_SIGNALS.get(system.get("name") or "")
+    if supported is None or signal in supported:
+        return []
+    return [fields.not_supported(path, signal, supported)]
 
 
 def _validate_probes(container: dict[str, Any], path: str) -> list[Cause]:
