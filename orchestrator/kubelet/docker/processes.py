@@ -62,18 +62,14 @@ def shim_limits(pid: int) -> EngineLimits | None:
     return EngineLimits(missing_capabilities=missing, oom_score_adj_min=floor)
 
 
-def end_together(pid: int) -> None:
+def end_together(root: Path, pid: int) -> None:
     """Let the processes of a container end together when its memory runs out, as the kubelet does by default.
 
-    That is `singleProcessOOMKill: false`, which needs cgroup v2: with version 1 only one process is killed. The Engine
-    has no setting for it. Nothing is done for a container that has ended, or without the rights to.
+    That is `singleProcessOOMKill: false`, which needs cgroup v2 (at `root`): with version 1 only one process is killed.
+    The Engine has no setting for it. Nothing is done for a container that has ended, or without the rights to.
     """
-    root = cgroups.unified_root()
-    if root is None:
-        return
     with suppress(OSError, KeyError):
-        place = cgroups.parse_cgroups(Path(f"/proc/{pid}/cgroup").read_text())[""]
-        (root / place.removeprefix("/") / "memory.oom.group").write_text("1")
+        (cgroups.unified_cgroup(root, pid) / "memory.oom.group").write_text("1")
 
 
 def read_all_stats(pids: Sequence[tuple[str, int]]) -> list[ContainerStats]:

@@ -81,6 +81,7 @@ from orchestrator.kubelet.runtime import (
     SandboxNotReady,
     SandboxSpec,
 )
+from orchestrator.kubelet.stats.cgroups import unified_root
 from orchestrator.logs import get_logger
 
 T = TypeVar("T")
@@ -470,8 +471,9 @@ class DockerRuntime:
             inspected = await self._inspections.inspect(container_id)
             code = inspected.container.exit_code if inspected is not None and inspected.container is not None else 0
             raise ContainerStartError(str(error), exit_code=code or start_failure_exit_code(str(error))) from error
-        if inspected is not None and inspected.is_running:
-            await asyncio.to_thread(end_together, inspected.context.pid)
+        root = unified_root()
+        if root is not None and inspected is not None and inspected.is_running:
+            await asyncio.to_thread(end_together, root, inspected.context.pid)
         return inspected.container if inspected is not None else None
 
     async def _start(self, container_id: str) -> Inspected | None:

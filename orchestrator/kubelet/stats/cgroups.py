@@ -111,8 +111,7 @@ def read_pod_pressures(pid: int, proc: Path = Path("/proc")) -> Pressures | None
     root = unified_root()
     if root is None:
         return None
-    place = parse_cgroups((proc / str(pid) / "cgroup").read_text())[""]
-    above = (root / place.removeprefix("/")).parent
+    above = unified_cgroup(root, pid, proc).parent
     name = above.stem.rpartition("-")[2] if above.suffix == ".slice" else above.name
     return read_pressures(above) if name.startswith(POD_PREFIX) else None
 
@@ -130,6 +129,11 @@ def unified_root() -> Path | None:
     """Where cgroup v2 is, on a machine whose controllers are there; None with version 1."""
     points = mount_points()
     return Path(points[""]) if "" in points and "memory" not in points else None
+
+
+def unified_cgroup(root: Path, pid: int, proc: Path = Path("/proc")) -> Path:
+    """The directory of a process' cgroup in version 2, which is at `root`. OSError, KeyError: it has none any more."""
+    return root / parse_cgroups((proc / str(pid) / "cgroup").read_text())[""].removeprefix("/")
 
 
 def mount_points() -> dict[str, str]:
