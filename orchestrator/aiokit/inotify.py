@@ -11,10 +11,11 @@ import ctypes
 import errno
 import os
 import struct
-from functools import lru_cache
 from pathlib import Path
 
 from msgspec import Struct
+
+from orchestrator.aiokit.libc import libc
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF, IGNORED = 0x400, 0x800, 0x8000
@@ -89,13 +90,8 @@ class Inotify:
         return changes
 
 
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _call(name: str, *arguments: int | bytes) -> int:
-    function = getattr(_libc(), name, None)
+    function = getattr(libc(), name, None)
     if function is None:
         raise OSError(errno.ENOSYS, "this system has no inotify")
     result: int = function(*arguments)

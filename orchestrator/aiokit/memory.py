@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+from orchestrator.aiokit.libc import libc
 
 _M_ARENA_MAX = -8
 
@@ -12,17 +12,13 @@ def use_one_arena() -> None:
 
     One interpreter lock lets one thread allocate at a time anyway, and each heap keeps what it once needed.
     """
-    mallopt = getattr(_libc(), "mallopt", None)
+    mallopt = getattr(libc(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
     """Return what is free to the system. Takes some milliseconds for each 100 MiB of heap."""
-    trim = getattr(_libc(), "malloc_trim", None)
+    trim = getattr(libc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)

@@ -7,12 +7,13 @@ Mirrors github.com/containernetworking/plugins `ns.WithNetNSPath`.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
 import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from orchestrator.aiokit.libc import last_error, libc
 
 T = TypeVar("T")
 
@@ -29,10 +30,8 @@ def enter_network_namespace(pid: int) -> None:
     """Move the calling thread, which must be a throw-away one, into the network namespace of a process."""
     descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, f"entering the network namespace of process {pid}: {os.strerror(code)}")
+        if libc().setns(descriptor, CLONE_NEWNET) != 0:
+            raise last_error(f"entering the network namespace of process {pid}")
     finally:
         os.close(descriptor)
 

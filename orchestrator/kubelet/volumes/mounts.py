@@ -12,8 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
+
+from orchestrator.aiokit.libc import last_error, libc
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
 _MS_BIND, _MS_REC, _MS_SHARED = 4096, 16384, 1 << 20
@@ -23,16 +24,10 @@ _escaped = re.compile(r"\\([0-7]{3})")
 """How the kernel writes white space and backslashes there."""
 
 
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
     arguments = (os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(data))
-    if _libc().mount(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"mount {kind or 'bind'}: {os.strerror(code)}", target)
+    if libc().mount(*arguments) != 0:
+        raise last_error(f"mount {kind or 'bind'}", target)
 
 
 def mount_tmpfs(target: Path, *, size_bytes: int = 0, mode: int = 0o755, group: int | None = None) -> None:
@@ -103,10 +98,10 @@ def unmount_below(directory: Path) -> int:
             return count
         count += len(points)
         for point in points:
-            if _libc().umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
-                code = ctypes.get_errno()
-                if code not in (errno.EINVAL, errno.ENOENT):
-                    raise OSError(code, f"unmount: {os.strerror(code)}", point)
+            if libc().umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
+                error = last_error("unmount", point)
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise error
     raise OSError(errno.EBUSY, "something stays mounted", str(directory))
 
 
