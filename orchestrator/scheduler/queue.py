@@ -19,7 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from orchestrator.aiokit.clock import Clock, TimerHandle
+from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.earliest_timer import EarliestTimer
 from orchestrator.api.resource_claims import has_new_claims
 from orchestrator.scheduler import metrics
 from orchestrator.scheduler.framework import ClusterEvent, Plugin
@@ -109,8 +110,7 @@ class SchedulingQueue:
         self._counts = dict.fromkeys(Place, 0)
         self._ticket = 0
         self._wake = asyncio.Event()
-        self._timer: TimerHandle | None = None
-        self._timer_due = 0.0
+        self._timer = EarliestTimer(clock, self._fire)
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -232,9 +232,7 @@ class SchedulingQueue:
 
     def close(self) -> None:
         """Cancel the timer; for the end of the component."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
 
     # Inside.
 
@@ -295,24 +293,15 @@ class SchedulingQueue:
             if queued.early_until > self._clock.monotonic():
                 due = min(due, queued.early_until)
             heapq.heappush(self._backoff, (due, queued.ticket, queued))
-            self._arm(due)
+            self._timer.set(due)
         elif place is Place.UNSCHEDULABLE:
             uid = queued.pod.uid
             self._unschedulable[uid] = queued
             for name in queued.plugins or (ANY_EVENT,):
                 self._by_plugin.setdefault(name, {})[uid] = queued
-            self._arm(queued.timestamp + self._unschedulable_seconds_max)
-
-    def _arm(self, due: float) -> None:
-        if self._timer is not None:
-            if self._timer_due <= due:
-                return
-            self._timer.cancel()
-        self._timer_due = due
-        self._timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), self._fire)
+            self._timer.set(queued.timestamp + self._unschedulable_seconds_max)
 
     def _fire(self) -> None:
-        self._timer = None
         now = self._clock.monotonic()
         backoff = self._backoff
         while backoff and (backoff[0][1] != backoff[0][2].ticket or backoff[0][0] <= now):
@@ -322,8 +311,8 @@ class SchedulingQueue:
         while self._unschedulable:
             queued = next(iter(self._unschedulable.values()))
             if queued.timestamp + self._unschedulable_seconds_max > now:
-                self._arm(queued.timestamp + self._unschedulable_seconds_max)
+                self._timer.set(queued.timestamp + self._unschedulable_seconds_max)
                 break
             self._awaken(queued, "UnschedulableTimeout")
         if backoff:
-            self._arm(backoff[0][0])
+            self._timer.set(backoff[0][0])

@@ -15,7 +15,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from orchestrator.aiokit.clock import Clock, TimerHandle
+from orchestrator.aiokit.clock import Clock
+from orchestrator.aiokit.earliest_timer import EarliestTimer
 from orchestrator.api.objects import Object
 from orchestrator.component.events import EventRecorder
 from orchestrator.kubelet.parts import Spawn
@@ -138,8 +139,7 @@ class ProbeScheduler:
         self._pods: dict[str, dict[str, _Target]] = {}
         self._heap: list[tuple[float, int, _Probe]] = []
         self._numbers = itertools.count()
-        self._timer: TimerHandle | None = None
-        self._timer_due = 0.0
+        self._timer = EarliestTimer(clock, self._fire)
         self._slots = asyncio.Semaphore(PARALLEL_MAX)
         self._started_at: datetime = clock.now()
         self._log = get_logger("kubelet/probes", node=node_name)
@@ -196,9 +196,7 @@ class ProbeScheduler:
     def close(self) -> None:
         """No probe is made any more."""
         self._heap.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
 
     def _target(
         self, uid: str, pod: Object, container: Object, found: Container, ips: tuple[str, ...]
@@ -246,18 +244,10 @@ class ProbeScheduler:
     def _set_timer(self) -> None:
         while self._heap and self._heap[0][2].is_stopped:
             heapq.heappop(self._heap)
-        if not self._heap:
-            return
-        due = self._heap[0][0]
-        if self._timer is not None:
-            if self._timer_due <= due:
-                return
-            self._timer.cancel()
-        self._timer_due = due
-        self._timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), self._fire)
+        if self._heap:
+            self._timer.set(self._heap[0][0])
 
     def _fire(self) -> None:
-        self._timer = None
         for probe in self._due():
             self._spawn(self._probe_once(probe), f"probe/{probe.kind}/{probe.container['name']}")
 
