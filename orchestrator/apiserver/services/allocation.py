@@ -184,12 +184,7 @@ class ServiceAllocator:
             if shared is not None:
                 port["nodePort"] = shared
                 continue
-            allocated = self._ports.take_any()
-            if allocated is None:
-                raise errors.InternalError.because("failed to allocate a nodePort: range is full")
-            taken.append(allocated)
-            port["nodePort"] = allocated
-            by_number[port.get("port", 0)] = allocated
+            port["nodePort"] = by_number[port.get("port", 0)] = self._take_any_port(taken)
         self._reserve_health_check_port(new, old, taken)
 
     def _reserve_health_check_port(self, new: Object, old: Object | None, taken: list[int]) -> None:
@@ -204,11 +199,14 @@ class ServiceAllocator:
         if held:
             spec["healthCheckNodePort"] = held
             return
+        spec["healthCheckNodePort"] = self._take_any_port(taken)
+
+    def _take_any_port(self, taken: list[int]) -> int:
         allocated = self._ports.take_any()
         if allocated is None:
             raise errors.InternalError.because("failed to allocate a nodePort: range is full")
         taken.append(allocated)
-        spec["healthCheckNodePort"] = allocated
+        return allocated
 
     def _take_port(self, service: Object, index: int, port: int | None, held: set[int], taken: list[int]) -> None:
         if not port or port in held or port in taken:
