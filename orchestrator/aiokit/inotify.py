@@ -6,7 +6,6 @@ a node's whole side for plugins, and a process that looks for the C library.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.aiokit.libc import libc
+from orchestrator.aiokit.readable import until_readable
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF, IGNORED = 0x400, 0x800, 0x8000
@@ -66,16 +66,7 @@ class Inotify:
             try:
                 return self._parse(os.read(self._descriptor, _BYTES_MAX))
             except BlockingIOError:
-                await self._readable()
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(self._descriptor, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(self._descriptor)
+                await until_readable(self._descriptor)
 
     def _parse(self, data: bytes) -> list[Change]:
         changes = []

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from orchestrator.aiokit.readable import until_readable
 from orchestrator.aiokit.socket_stream import SocketStream
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SecureServer:
     async def serve(self, listening: socket.socket) -> None:
         """Serve who connects to a socket that listens already, until cancelled; the socket stays open. OSError."""
         loop = asyncio.get_running_loop()
-        await _until_readable(loop, listening)
+        await until_readable(listening.fileno())
         server, tls = await self._made()
         accepting = await loop.create_server(server, sock=listening.dup(), ssl=tls)
         try:
@@ -88,17 +89,3 @@ class SecureServer:
         server, self._server = self._server, None
         if server is not None:
             await server.shutdown(SHUTDOWN_SECONDS)
-
-
-async def _until_readable(loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-    knocked: asyncio.Future[None] = loop.create_future()
-
-    def on_readable() -> None:
-        if not knocked.done():
-            knocked.set_result(None)
-
-    loop.add_reader(listening, on_readable)
-    try:
-        await knocked
-    finally:
-        loop.remove_reader(listening)

@@ -5,13 +5,13 @@ Listens from the start, as they expect, but loads gRPC only when the first of th
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.aiokit.readable import until_readable
 from orchestrator.kubelet.parts import DeviceFailure, Spawn
 from orchestrator.kubelet.plugins.connection import PluginError, SocketAddress
 
@@ -52,7 +52,7 @@ class ServerSocket:
     async def _serve(self, listener: socket.socket) -> None:
         """Wait for the first caller, then serve it and all others."""
         with listener:
-            await _first_call(listener)
+            await until_readable(listener.fileno())
             await self._serve_all(listener)
 
     async def _serve_all(self, listener: socket.socket) -> None:
@@ -69,16 +69,6 @@ class ServerSocket:
             await server.wait_closed()
         finally:
             server.close()
-
-
-async def _first_call(listener: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    called = asyncio.Event()
-    loop.add_reader(listener.fileno(), called.set)
-    try:
-        await called.wait()
-    finally:
-        loop.remove_reader(listener.fileno())
 
 
 class _Service:
